@@ -1,0 +1,39 @@
+"""Arousal, dominance and valence of a voice: the public names, each loaded when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wav2small import errors
+    from wav2small.config import Emotion
+    from wav2small.metrics import concordance_cc
+    from wav2small.model import Model, load, models
+    from wav2small.prediction import Prediction, predict
+
+__all__ = ["Emotion", "Model", "Prediction", "concordance_cc", "errors", "load", "models", "predict"]
+
+_HOMES = {
+    "Emotion": "config",
+    "Model": "model",
+    "Prediction": "prediction",
+    "concordance_cc": "metrics",
+    "load": "model",
+    "models": "model",
+    "predict": "prediction",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "errors":
+        return import_module("wav2small.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wav2small' has no attribute {name!r}")
+    value = getattr(import_module(f"wav2small.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,60 @@
+"""The command line: one file a command, loaded only when it is called."""
+
+from __future__ import annotations
+
+import errno
+from importlib import import_module
+
+import click
+
+from wav2small.errors import Wav2SmallError
+
+COMMANDS = {
+    "predict": ("wav2small.cli.predict:command", "Arousal, dominance and valence of audio files."),
+    "models": ("wav2small.cli.models:command", "List the weights that ship."),
+    "evaluate": ("wav2small.cli.evaluate:command", "Score a model or a table of predictions against a manifest."),
+    "export": ("wav2small.cli.export:command", "Weights to ONNX, each file checked against the reference."),
+    "label": ("wav2small.cli.label:command", "Label audio with a teacher."),
+    "augment": ("wav2small.cli.augment:command", "Make augmented copies of the clips of a manifest."),
+    "train": ("wav2small.cli.train:command", "Train a student on a teacher's labels."),
+    "fit": ("wav2small.cli.fit:command", "Fit a teacher's head on annotated manifests."),
+}
+"""Name of a command -> where it is (module:attribute), and its line in the list of commands."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called, and says our errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except Wav2SmallError as error:
+            click.echo(f"wav2small: {error}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            click.echo(f"wav2small: {error.strerror}; free some and try again", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wav2small")
+def main() -> None:
+    """Arousal, dominance and valence of a voice, each from 0 to 1."""

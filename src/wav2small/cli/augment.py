@@ -1,0 +1,33 @@
+"""``wav2small augment``: manifests -> a folder of new clips, for a teacher to label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("augment")
+@click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
+@click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder for FLAC files.")
+@click.option("--clips", default=1000, show_default=True, help="How many; 1,200 are an hour.")
+@click.option("--without-fold", "fold", default="", help="Leave out the rows with this fold: the dev speakers.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--workers", default=2, show_default=True, help="Processes.")
+def command(manifests: tuple[str, ...], output: str, clips: int, fold: str, seed: int, workers: int) -> None:
+    """Make new clips: cut, sped up, mixed, joined, distorted, at any level.
+
+    A manifest that is named twice is drawn from twice as often. A stopped run goes on where it was.
+
+    \b
+    Example:
+      wav2small augment open/emodb open/librispeech -o build/clips --clips 12000 --without-fold 0
+    """
+    from wav2small.cli.progress import progress_bar
+    from wav2small.manifest import read_manifest
+    from wav2small.train.compose import compose_all
+
+    corpora = [[s for s in read_manifest(m) if not fold or s.column("fold") != fold] for m in manifests]
+    with progress_bar("clips") as tell:
+        compose_all(corpora, Path(output), clips, seed, workers, tell)
+    click.echo(f"{output}: {clips} clips")

@@ -1,0 +1,40 @@
+"""``wav2small label``: audio and a teacher -> a table of labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("label")
+@click.argument("source", metavar="FOLDER|MANIFEST")
+@click.option("--teacher", "name", default="open", show_default=True, help="Who labels.")
+@click.option("-o", "output", required=True, type=click.Path(), help="CSV, JSON lines or Parquet, by its suffix.")
+@click.option("--root", type=click.Path(file_okay=False), help="Folder that the manifest's files are relative to.")
+@click.option("--bf16", is_flag=True, help="Compute in bfloat16: twice as fast where there is hardware for it.")
+@click.pass_context
+def command(ctx: click.Context, source: str, name: str, output: str, root: str | None, bf16: bool) -> None:
+    """Label audio with a teacher's arousal, dominance and valence.
+
+    SOURCE is a folder of audio, or a CSV or Parquet manifest with a column file. An unreadable file becomes a row
+    with its error; the exit code is then 1. A stopped run goes on where it was when the same command is given.
+
+    \b
+    Example:
+      wav2small label recordings --teacher open -o labels.csv
+    """
+    from wav2small.cli.progress import progress_bar
+    from wav2small.manifest import read_manifest
+    from wav2small.outfile import check_writable
+    from wav2small.train.label import label
+    from wav2small.train.teachers import load_teacher
+
+    check_writable(output)
+    segments = read_manifest(source, root)
+    teacher = load_teacher(name, bf16)
+    with progress_bar("labels") as tell:
+        rows = label(segments, teacher, Path(output), tell)
+    failed = sum(1 for row in rows if row["error"])
+    click.echo(f"{output}: {len(rows) - failed} labels by {teacher.name} {teacher.version}, {failed} errors", err=True)
+    ctx.exit(1 if failed else 0)

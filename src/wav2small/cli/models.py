@@ -1,0 +1,35 @@
+"""wav2small models: the weights that ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import click
+
+from wav2small import tables
+
+COLUMNS = ("name", "version", "precision", "file", "parameters", "bytes", "licence", "teacher", "ccc")
+
+
+@click.command()
+@click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
+def command(format: str) -> None:
+    """List the weights that ship: name, version, parameters, bytes, licence, teacher and CCC.
+
+    JSON has also what they were trained on, and the sha256 of each file.
+    """
+    from wav2small.model import models
+
+    rows: list[dict[str, object]] = models()
+    if format in ("table", "csv"):
+        rows = [{name: row.get(name) for name in COLUMNS} | {"ccc": ", ".join(figures(row["ccc"]))} for row in rows]
+    click.echo(tables.render(rows, format), nl=False)
+
+
+def figures(value: object, name: str = "") -> Iterator[str]:
+    """Each number in nested objects, after the names that lead to it."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from figures(part, f"{name} {key}".strip())
+    else:
+        yield f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}"

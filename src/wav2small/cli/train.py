@@ -1,0 +1,62 @@
+"""``wav2small train``: labels -> a student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("train")
+@click.argument("labels", nargs=-1, required=True, metavar="LABELS...")
+@click.option("--dev", required=True, multiple=True, help="Labels of speakers kept apart, to choose weights by.")
+@click.option("--root", type=click.Path(file_okay=False), help="Folder that the files of LABELS are relative to.")
+@click.option("--dev-root", type=click.Path(file_okay=False), help="Likewise for --dev.")
+@click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
+@click.option("--steps", default=4000, show_default=True, help="Batches of 32 clips.")
+@click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
+@click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the weights, recorded in them.")
+@click.option("--threads", default=0, help="Threads of torch; 0 leaves it to torch.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--bf16", is_flag=True, help="Convolutions in bfloat16.")
+@click.option("--compile", "compiled", is_flag=True, help="Fuse the network with torch.compile; needs a C++ compiler.")
+@click.pass_context
+def command(
+    ctx: click.Context, labels: tuple[str, ...], dev: tuple[str, ...], root: str | None, dev_root: str | None,
+    output: str, steps: int, data: str, licence: str, threads: int, seed: int, bf16: bool, compiled: bool,
+) -> None:
+    """Train Wav2Small on a teacher's labels.
+
+    The folder gets a checkpoint, a log of the loss and of the CCC of each dimension on the dev speakers, and the
+    best weights. The same command resumes a run that was stopped, with Ctrl-C or otherwise.
+
+    \b
+    Example:
+      wav2small train clips.csv --root build/clips --dev dev.csv -o runs/first
+    """
+    import torch
+
+    from wav2small.cli.progress import progress_bar
+    from wav2small.config import OUTPUTS
+    from wav2small.manifest import read_manifest
+    from wav2small.train.train import BEST, TrainConfig, train
+
+    if threads:
+        torch.set_num_threads(threads)
+    train_segments = [s for path in labels for s in read_manifest(path, root) if not s.column("error")]
+    dev_segments = [s for path in dev for s in read_manifest(path, dev_root) if not s.column("error")]
+    config = TrainConfig(steps=steps, seed=seed, bf16=bf16, compiled=compiled)
+    teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in train_segments})
+    metadata = {"teacher": ", ".join(teachers), "training_data": data, "licence": licence}
+
+    def report(line: dict[str, float]) -> None:
+        scores = ", ".join(f"{name} {line[name]:.3f}" for name in OUTPUTS)
+        click.echo(f"step {line['step']}: loss {line['loss']:.3f}, dev CCC {scores}, {line['seconds']:.0f} s", err=True)
+
+    try:
+        with progress_bar("steps") as tell:
+            train(train_segments, dev_segments, Path(output), config, metadata, tell, report)
+    except KeyboardInterrupt:
+        click.echo(f"{output}: stopped, the checkpoint is saved; give the same command to go on", err=True)
+        ctx.exit(130)
+    click.echo(f"{output}/{BEST}")

@@ -1,0 +1,21 @@
+"""One tree of errors; each message is a sentence to a person: what, the value seen, what is allowed, what to do."""
+
+
+class Wav2SmallError(Exception):
+    """Anything a user can mend. A bug is an ``assert`` instead."""
+
+
+class AudioError(Wav2SmallError):
+    """Audio that is missing, unreadable, too short or not finite."""
+
+
+class WeightsError(Wav2SmallError):
+    """Weights that are unknown, damaged, or of another network."""
+
+
+class ManifestError(Wav2SmallError):
+    """A table of segments, labels or norms that cannot be used as it is."""
+
+
+class MissingExtraError(Wav2SmallError):
+    """A feature whose optional packages are not installed."""

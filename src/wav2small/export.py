@@ -1,0 +1,180 @@
+"""Weights to what runs them: safetensors in, ONNX and int8 ONNX out, each compared with reference.py or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wav2small import reference
+from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, Student
+from wav2small.errors import MissingExtraError, WeightsError
+from wav2small.model import session
+from wav2small.outfile import whole_file
+from wav2small.parity import Depths, compare
+from wav2small.weights import DATA, INDEX, Arrays, read_safetensors, sha256, write_safetensors
+
+MAX_INT8_BYTES = 120_000
+"""The paper's figure for the quantised network."""
+SUFFIXES = {"fp32": ".onnx", "int8": "-int8.onnx"}
+SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
+"""What the metadata of weights that ship must say."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file that was written, and its largest differences from reference.py."""
+
+    path: Path
+    precision: str
+    bytes: int
+    sha256: str
+    errors: Depths
+
+
+def export(
+    weights: str | Path,
+    folder: str | Path,
+    name: str | None = None,
+    version: str | None = None,
+    extra: Mapping[str, str] | None = None,
+    config: Student = STUDENT,
+) -> list[Artefact]:
+    """Write ``NAME.onnx`` and ``NAME-int8.onnx``: both, or none.
+
+    Args:
+        weights: a student's safetensors file
+        folder: made if it is not there
+        name: else that of the metadata, else the name of the file without its suffix
+        version: else that of the metadata
+        extra: more metadata, or other than in the file; ``ccc`` is JSON
+        config: of the student
+
+    Raises:
+        WeightsError: if the weights are not a student's, an artefact differs from reference.py by more than
+            ``parity.TOLERANCES``, or the int8 file is larger than ``MAX_INT8_BYTES``
+        MissingExtraError: if the package onnx is not installed
+    """
+    arrays, stored = reference.load_student(weights, config)
+    given = stored | dict(extra or {})
+    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, config)
+    contents, errors = {}, {}
+    for precision, model in graphs(arrays, config).items():
+        describe(model, metadata | {"precision": precision})
+        errors[precision] = compare(model, arrays, precision, config)
+        contents[precision] = model.SerializeToString()
+    if len(contents["int8"]) > MAX_INT8_BYTES:
+        raise WeightsError(f"{weights}: int8 ONNX has {len(contents['int8'])} bytes, allowed {MAX_INT8_BYTES}")
+    make_folder(Path(folder))
+    paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
+    with ExitStack() as stack:
+        for precision, content in contents.items():
+            stack.enter_context(whole_file(paths[precision])).write_bytes(content)
+    return [
+        Artefact(path, precision, len(contents[precision]), sha256(path), errors[precision])
+        for precision, path in paths.items()
+    ]
+
+
+def ship(
+    weights: str | Path,
+    name: str | None = None,
+    version: str | None = None,
+    extra: Mapping[str, str] | None = None,
+    folder: Path = DATA,
+) -> list[Artefact]:
+    """Export into the package's own folder, with the arrays beside, and write its index again.
+
+    Raises:
+        WeightsError: as :func:`export`, or if the metadata does not say whose weights they are
+    """
+    arrays, stored = reference.load_student(weights)
+    metadata = stored | dict(extra or {})
+    metadata |= {key: value for key, value in (("name", name), ("version", version)) if value}
+    missing = [key for key in SHIPPED if not metadata.get(key)]
+    if missing:
+        raise WeightsError(f"{weights}: what ships must say its {', '.join(missing)}; add --metadata KEY=VALUE")
+    artefacts = export(weights, folder, extra=metadata)
+    metadata = completed(metadata, metadata["name"], None, STUDENT)
+    write_safetensors(folder / f"{metadata['name']}.safetensors", arrays, metadata | {"precision": "fp32"})
+    write_index(folder)
+    return artefacts
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"{folder}: cannot be made ({error.strerror}); give another folder") from None
+
+
+def completed(metadata: Mapping[str, str], name: str, version: str | None, config: Student) -> dict[str, str]:
+    """Metadata with what every artefact must say."""
+    given = dict(metadata) | {"name": name} | ({"version": version} if version else {})
+    try:
+        json.loads(given.setdefault("ccc", "{}"))
+    except ValueError:
+        raise WeightsError(f"metadata ccc is {given['ccc']!r}, which is not JSON; give an object of numbers") from None
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise WeightsError(f"name is {name!r}; it becomes a file name: give one without / and \\, not starting with .")
+    for key in SHIPPED:
+        given.setdefault(key, "")
+    return given | {
+        "sampling_rate": str(SAMPLING_RATE),
+        "outputs": ",".join(OUTPUTS),
+        "normalisation": config.normalisation,
+        "parameters": str(reference.num_parameters(config)),
+    }
+
+
+def graphs(arrays: Arrays, config: Student = STUDENT) -> dict[str, Any]:
+    """The ONNX model of each precision, without metadata."""
+    try:
+        from wav2small import graph
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
+    model = graph.build(arrays, config)
+    return {"fp32": model, "int8": graph.quantise(model)}
+
+
+def describe(model: Any, metadata: Mapping[str, str]) -> None:
+    """Write metadata into an ONNX model."""
+    from onnx import helper
+
+    helper.set_model_props(model, dict(sorted(metadata.items())))
+
+
+def write_index(folder: Path = DATA) -> None:
+    """Write ``index.json`` again, from the files that are in the folder."""
+    files = sorted([*folder.glob("*.onnx"), *folder.glob("*.safetensors")])
+    rows = sorted((index_row(path) for path in files), key=lambda row: (row["name"], row["file"]))
+    with whole_file(folder / INDEX) as temporary:
+        temporary.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def index_row(path: Path) -> dict[str, Any]:
+    """One row of the index, from the metadata inside a file."""
+    if path.suffix == ".onnx":
+        metadata = session(path.read_bytes(), str(path)).get_modelmeta().custom_metadata_map
+    else:
+        arrays, metadata = read_safetensors(path)
+        metadata.setdefault("parameters", str(sum(array.size for array in arrays.values())))
+    missing = [key for key in (*SHIPPED, "parameters") if key not in metadata]
+    if missing:
+        raise WeightsError(f"{path}: its metadata does not say its {', '.join(missing)}; write it again with them")
+    return {
+        "name": metadata["name"],
+        "version": metadata["version"],
+        "precision": metadata.get("precision", "fp32"),
+        "parameters": int(metadata["parameters"]),
+        "bytes": path.stat().st_size,
+        "licence": metadata["licence"],
+        "teacher": metadata["teacher"],
+        "training_data": metadata["training_data"],
+        "ccc": json.loads(metadata["ccc"]),
+        "file": path.name,
+        "sha256": sha256(path),
+    }

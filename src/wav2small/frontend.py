@@ -1,0 +1,94 @@
+"""The paper's front end in NumPy, the definition of it: normalisation, DFT kernel, Slaney mel bands, log-mel.
+
+Source: arXiv:2408.13920; the mel scale is Slaney's Auditory Toolbox (1998), as in ``librosa.filters.mel``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from wav2small.config import FRONTEND, Frontend
+from wav2small.errors import AudioError
+
+LINEAR_HZ_PER_MEL = 200.0 / 3.0
+LOG_START_HZ = 1000.0
+LOG_STEP = math.log(6.4) / 27.0
+
+
+def normalise(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
+    """Zero mean and unit variance over the whole signal; digital silence stays zero.
+
+    Args:
+        signal: mono audio, float, shape=(samples,)
+        config: ``variance_floor`` is added to the variance
+
+    Returns:
+        a new array, float32, shape=(samples,)
+    """
+    centred = signal - np.mean(signal, dtype=np.float64)
+    variance = np.mean(np.square(centred))
+    return np.asarray(centred / np.sqrt(variance + config.variance_floor), np.float32)
+
+
+def dft_kernel(config: Frontend = FRONTEND) -> np.ndarray:
+    """Real and imaginary rows of the DFT, each multiplied by a periodic Hann window.
+
+    Returns:
+        shape=(2, n_bins, n_fft)
+    """
+    time = np.arange(config.n_fft)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / config.n_fft)
+    phase = 2 * np.pi * np.outer(np.arange(config.n_bins), time) / config.n_fft
+    return np.stack([np.cos(phase), -np.sin(phase)]) * hann
+
+
+def hz_to_mel(frequency: np.ndarray) -> np.ndarray:
+    """Slaney's mel: linear to 1 kHz, then logarithmic, 27 mels for a factor of 6.4."""
+    above = np.log(np.maximum(frequency, LOG_START_HZ) / LOG_START_HZ) / LOG_STEP
+    return np.asarray(np.minimum(frequency, LOG_START_HZ) / LINEAR_HZ_PER_MEL + above)
+
+
+def mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`hz_to_mel`."""
+    start = LOG_START_HZ / LINEAR_HZ_PER_MEL
+    return np.asarray(np.minimum(mel, start) * LINEAR_HZ_PER_MEL * np.exp(LOG_STEP * np.maximum(mel - start, 0)))
+
+
+def mel_filterbank(config: Frontend = FRONTEND) -> np.ndarray:
+    """Triangles between equally spaced mels, each of unit area in Hz.
+
+    With the paper's sizes band 0 lies between two DFT bins and is empty: it always reads ``amin``.
+
+    Returns:
+        shape=(n_bins, n_mels)
+    """
+    bins = np.linspace(0, config.sampling_rate / 2, config.n_bins)[:, None]
+    ends = hz_to_mel(np.array([config.fmin, config.fmax]))
+    edges = mel_to_hz(np.linspace(ends[0], ends[1], config.n_mels + 2))
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
+    return np.asarray(np.maximum(triangles, 0) * 2 / (high - low))
+
+
+def log_mel(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
+    """Log-mel spectrogram, one row a frame; computed in float64.
+
+    Args:
+        signal: mono audio at ``config.sampling_rate``, float, shape=(samples,)
+        config: window, hop and mel bands
+
+    Returns:
+        dB re unit power, float32, shape=(frames, n_mels), ``config.num_frames(samples)`` rows
+
+    Raises:
+        AudioError: if there is not one whole window of samples
+    """
+    if len(signal) < config.n_fft:
+        raise AudioError(f"need at least {config.n_fft} samples, got {len(signal)}: give a longer signal.")
+    frames = np.lib.stride_tricks.sliding_window_view(signal, config.n_fft)[:: config.hop_length]
+    real, imag = dft_kernel(config)
+    power = np.square(frames @ real.T) + np.square(frames @ imag.T)
+    mel = power @ mel_filterbank(config)
+    return np.asarray(10 * np.log10(np.maximum(mel, config.amin)), np.float32)

@@ -1,0 +1,190 @@
+"""The door to the network: load weights by name or path, ask for the emotion or the embedding of signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wav2small import reference
+from wav2small.audio import prepare
+from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENT, Emotion
+from wav2small.errors import AudioError, WeightsError
+from wav2small.weights import read_index, resolve, shipped_names
+
+Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Signals (batch, samples), float32 at 16 kHz, to emotion (batch, 3), not clipped, and embedding (batch, size)."""
+
+PRECISIONS = ("fp32", "int8")
+SUFFIXES = {"onnx": ".onnx", "numpy": ".safetensors"}
+"""Each backend, and which shipped file it reads."""
+BATCH_LENGTH = 5 * SAMPLING_RATE
+"""Samples computed at once; more is no faster on one thread, and costs memory. One signal is never cut."""
+
+
+class Model:
+    """A loaded network. Calls may come from many threads at once; nothing in it changes.
+
+    Args:
+        backend: what computes
+        metadata: name, version, licence, teacher and more, as stored with the weights
+    """
+
+    def __init__(self, backend: Backend, metadata: Mapping[str, str]) -> None:
+        self._backend = backend
+        self.metadata = dict(metadata)
+
+    def __call__(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> Emotion:
+        """Arousal, dominance and valence of one signal, each clipped to 0..1.
+
+        Args:
+            signal: float in [-1, 1] or integers, shape=(samples,) or (samples, channels), which are mixed down;
+                memory grows with it, by about 4 MB a second: cut what is longer than some minutes
+            sampling_rate: of ``signal``, Hz
+
+        Raises:
+            AudioError: if it is too short, not finite, or no signal
+        """
+        return self.batch([signal], sampling_rate)[0]
+
+    def batch(self, signals: Sequence[np.ndarray], sampling_rate: float = SAMPLING_RATE) -> list[Emotion]:
+        """The same for many signals of any lengths, in their order."""
+        emotion = self._answers(signals, sampling_rate)[0]
+        return [Emotion(*map(float, row)) for row in np.clip(emotion, 0, 1)]
+
+    def embed(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> np.ndarray:
+        """What the three outputs are read from, float32, shape=(169,)."""
+        return np.asarray(self._answers([signal], sampling_rate)[1][0])
+
+    def _answers(self, signals: Sequence[np.ndarray], sampling_rate: float) -> tuple[np.ndarray, np.ndarray]:
+        prepared = [checked(prepare(signal, sampling_rate)) for signal in signals]
+        emotion = np.zeros((len(prepared), len(OUTPUTS)), np.float32)
+        embedding = np.zeros((len(prepared), STUDENT.embedding_size), np.float32)
+        for group in groups([len(signal) for signal in prepared]):
+            emotion[group], embedding[group] = self._backend(np.stack([prepared[index] for index in group]))
+        return emotion, embedding
+
+
+def checked(signal: np.ndarray) -> np.ndarray:
+    """The signal, if there is one whole window of it."""
+    if len(signal) < FRONTEND.n_fft:
+        raise AudioError(
+            f"the signal has {len(signal)} samples at {SAMPLING_RATE} Hz, at least {FRONTEND.n_fft} are needed "
+            f"({1000 * FRONTEND.n_fft / SAMPLING_RATE:g} ms); give a longer one"
+        )
+    return signal
+
+
+def groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices of signals to compute together: equal lengths, at most ``BATCH_LENGTH`` samples."""
+    by_length: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(index)
+    found = []
+    for length, indices in by_length.items():
+        size = max(1, BATCH_LENGTH // length)
+        found += [indices[start : start + size] for start in range(0, len(indices), size)]
+    return found
+
+
+def load(name_or_path: str | Path = "wav2small", precision: str = "fp32", backend: str = "onnx") -> Model:
+    """Load a network.
+
+    Args:
+        name_or_path: what ``models()`` lists, or a file: ONNX, or safetensors for the backend ``numpy``
+        precision: ``fp32`` or ``int8``; a file given by its path is taken as it is
+        backend: ``onnx`` runs in ONNX Runtime on one thread, ``numpy`` is the slow and readable reference
+
+    Raises:
+        WeightsError: if there is no such network, or the file is damaged or of another network
+
+    Example:
+        >>> model = load("wav2small")
+        >>> model(np.zeros(16000, np.float32)).arousal <= 1.0
+        True
+    """
+    if backend not in SUFFIXES:
+        raise WeightsError(f"backend is {backend!r}, known: {', '.join(SUFFIXES)}")
+    if precision not in PRECISIONS:
+        raise WeightsError(f"precision is {precision!r}, known: {', '.join(PRECISIONS)}")
+    path = locate(name_or_path, precision, SUFFIXES[backend])
+    return numpy_model(path) if backend == "numpy" else onnx_model(path)
+
+
+def models() -> list[dict[str, Any]]:
+    """What ships, one row a file: name, version, precision, parameters, bytes, licence, teacher, ccc, sha256."""
+    return read_index()
+
+
+def locate(name_or_path: str | Path, precision: str, suffix: str) -> Path:
+    """The file of shipped weights, sha256 checked, or the path as given."""
+    path, name = Path(name_or_path), str(name_or_path)
+    if name not in shipped_names():
+        if path.is_file():
+            return path
+        if path.name != name or path.suffix in SUFFIXES.values():
+            raise WeightsError(f"{path}: no such file; give the path of ONNX or safetensors, or a shipped name")
+    return resolve(name, precision, suffix)
+
+
+def numpy_model(path: Path) -> Model:
+    """A model that runs reference.py."""
+    if not is_safetensors(path):
+        raise WeightsError(f"{path}: holds no safetensors, which the backend 'numpy' reads; load it with 'onnx'")
+    arrays, metadata = reference.load_student(path)
+
+    def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answers = [reference.forward(signal, arrays) for signal in signals]
+        return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
+
+    return Model(run, metadata)
+
+
+def onnx_model(path: Path) -> Model:
+    """A model that runs an ONNX file, whose metadata must say what the network is told and answers."""
+    if is_safetensors(path):
+        raise WeightsError(
+            f"{path}: holds safetensors; load it with the backend 'numpy', or run: wav2small export {path}"
+        )
+    runner = session(path.read_bytes(), str(path))
+    metadata: dict[str, str] = runner.get_modelmeta().custom_metadata_map
+    expected = {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)}
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            raise WeightsError(f"{path}: its {key} is {metadata.get(key)!r}, needed here: {value!r}; export it again")
+
+    def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        emotion, embedding = runner.run(["emotion", "embedding"], {"signal": signals})
+        return emotion, embedding
+
+    return Model(run, metadata)
+
+
+def session(content: bytes, source: str) -> Any:
+    """An ONNX Runtime session on one thread that never spins.
+
+    Raises:
+        WeightsError: if ONNX Runtime cannot load it
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # a plan of memory is kept for every length seen, and saves no time
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        raise WeightsError(f"{source}: ONNX Runtime cannot load it ({reason}); export or fetch it again") from None
+
+
+def is_safetensors(path: Path) -> bool:
+    """By content: a JSON header follows its eight bytes of size."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"

@@ -1,0 +1,85 @@
+"""Output files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wav2small.errors import Wav2SmallError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Name of a temporary file beside ``path``, which takes its place if all goes well and is removed if not.
+
+    It has the same suffix. A device, such as ``/dev/stdout``, is written to directly.
+
+    Raises:
+        Wav2SmallError: if it cannot be written, also for want of space
+    """
+    target = _target(path)
+    if _is_device(target):
+        with _full_disk_said(path):
+            yield target
+        return
+    temporary = _beside(target)
+    try:
+        temporary.touch()
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        with _full_disk_said(path):
+            yield temporary
+            os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise ``Wav2SmallError`` if ``whole_file(path)`` could not write; nothing is left behind."""
+    target = _target(path)
+    if _is_device(target):
+        return
+    probe = _beside(target)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _target(path: str | Path) -> Path:
+    """The file itself, behind any link: a link stays one."""
+    target = Path(path)
+    if target.is_dir():
+        raise Wav2SmallError(f"{path}: cannot be written: it is a folder; give the name of a file")
+    return target if _is_device(target) else Path(os.path.realpath(target))
+
+
+def _is_device(target: Path) -> bool:
+    return target.exists() and not target.is_file()
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".wav2small-{secrets.token_hex(4)}{target.suffix}")
+
+
+def _unwritable(path: str | Path, error: OSError) -> Wav2SmallError:
+    folder = Path(path).parent
+    if error.errno == errno.ENOENT and not folder.exists():
+        return Wav2SmallError(f"{path}: cannot be written: there is no folder {folder}; make it first")
+    return Wav2SmallError(f"{path}: cannot be written: {error.strerror}")
+
+
+@contextmanager
+def _full_disk_said(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        raise _unwritable(path, error) from None

@@ -1,0 +1,103 @@
+"""How far an ONNX form of the student is from reference.py, at log-mel, embedding and emotion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from wav2small import reference
+from wav2small.config import SAMPLING_RATE, STUDENT, Student
+from wav2small.errors import WeightsError
+from wav2small.frontend import log_mel, normalise
+from wav2small.model import session
+
+
+@dataclass(frozen=True)
+class Depths:
+    """A difference at three depths: log-mel in dB; embedding and emotion in parts of the largest value, if above 1."""
+
+    log_mel: float
+    embedding: float
+    emotion: float
+
+
+TOLERANCES = {"fp32": Depths(0.02, 1e-3, 1e-3), "int8": Depths(0.02, 0.03, 0.04)}
+"""How far an artefact may be from reference.py; float32 rounding, and weights of eight and sixteen bits."""
+
+
+def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config: Student = STUDENT) -> Depths:
+    """The largest difference of an ONNX model from reference.py at each depth, over :func:`probes`.
+
+    Raises:
+        WeightsError: if it is above ``TOLERANCES``, or ONNX Runtime cannot load the model
+    """
+    runner = session(with_log_mel(model).SerializeToString(), f"{precision} ONNX")
+    largest = dict.fromkeys(asdict(TOLERANCES[precision]), 0.0)
+    for label, signal in probes():
+        expected_log_mel = log_mel(normalise(signal, config.frontend), config.frontend)
+        embedding, emotion = reference.features_to_emotion(expected_log_mel, arrays, config)
+        found = dict(zip(("log_mel", "embedding", "emotion"), run_depths(runner, signal), strict=True))
+        errors = {
+            "log_mel": difference(found["log_mel"], expected_log_mel),
+            "embedding": relative(found["embedding"], embedding),
+            "emotion": relative(found["emotion"], emotion),
+        }
+        for depth, allowed in asdict(TOLERANCES[precision]).items():
+            if not errors[depth] <= allowed:
+                raise WeightsError(
+                    f"{precision} ONNX: {depth} differs by {errors[depth]:.2g} from the reference on {label}, "
+                    f"allowed {allowed:g}; nothing was written"
+                )
+            largest[depth] = max(largest[depth], errors[depth])
+    return Depths(**largest)
+
+
+def run_depths(runner: Any, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log-mel (frames, n_mels), embedding and emotion of one signal by a session of :func:`with_log_mel`."""
+    decibel, embedding, emotion = runner.run(["log_mel", "embedding", "emotion"], {"signal": signal[None]})
+    return decibel[0].T, embedding[0], emotion[0]
+
+
+def with_log_mel(model: Any) -> Any:
+    """A copy of an ONNX model that answers its log-mel too."""
+    from onnx import TensorProto, helper
+
+    copy = type(model)()
+    copy.CopyFrom(model)
+    copy.graph.output.append(helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, None))
+    return copy
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest absolute difference."""
+    return float(np.max(np.abs(found - expected)))
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, in parts of the largest expected value if that is above 1."""
+    return difference(found, expected) / max(1.0, float(np.max(np.abs(expected))))
+
+
+def probes() -> Iterator[tuple[str, np.ndarray]]:
+    """Signals that an artefact is tried on, each with its name; the same every time."""
+    rng = np.random.default_rng(0)
+    yield "one window of noise", rng.standard_normal(64).astype(np.float32) / 10
+    yield "noise", rng.standard_normal(12345).astype(np.float32) / 10
+    voiced = voice(rng)
+    yield "a voice", voiced
+    yield "a very quiet voice", voiced / 1000
+    yield "digital silence", np.zeros(SAMPLING_RATE, np.float32)
+
+
+def voice(rng: np.random.Generator, dur: float = 3.0) -> np.ndarray:
+    """Syllables of harmonics over a gliding pitch, with breath: float32 at 16 kHz."""
+    time = np.arange(round(dur * SAMPLING_RATE)) / SAMPLING_RATE
+    pitch = 160 + 50 * np.sin(2 * np.pi * 0.7 * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLING_RATE
+    harmonics = sum(np.sin(index * phase) / index**1.2 for index in range(1, 25))
+    syllables = np.clip(np.sin(2 * np.pi * 2 * time), 0, None) ** 0.5
+    signal = 0.1 * syllables * harmonics + 0.003 * rng.standard_normal(len(time))
+    return np.asarray(signal, np.float32)

@@ -1,0 +1,132 @@
+"""Wav2Small in readable NumPy, one utterance at a time: the arbiter that torch and ONNX are compared with.
+
+Source: arXiv:2408.13920; the layers are numbered there 0 to 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from wav2small.config import OUTPUTS, STUDENT, Student
+from wav2small.errors import WeightsError
+from wav2small.frontend import dft_kernel, log_mel, mel_filterbank, normalise
+from wav2small.weights import Arrays, check_arrays, read_safetensors
+
+FRONTEND_ATOL = 1e-6
+"""How far the front end stored with the weights may be from frontend.py: float32 rounding."""
+
+Answer = tuple[np.ndarray, np.ndarray]
+"""Embedding, shape=(embedding_size,), and arousal, dominance, valence, not clipped, shape=(3,)."""
+
+
+def shapes(config: Student = STUDENT) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every array in a file of weights; running means and variances are not parameters."""
+    channels, size, frontend = config.channels, config.embedding_size, config.frontend
+    found: dict[str, tuple[int, ...]] = {
+        "dft_real": (frontend.n_bins, 1, frontend.n_fft),
+        "dft_imag": (frontend.n_bins, 1, frontend.n_fft),
+        "mel": (frontend.n_mels, frontend.n_bins),
+    }
+    for index in range(1, config.early + config.late + 1):
+        found[f"conv{index}.weight"] = (channels, 1 if index == 1 else channels, 3, 3)
+        found |= {f"norm{index}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")}
+    for name in ("lin", "sof"):
+        found |= {f"{name}.weight": (size, size), f"{name}.bias": (size,)}
+    return found | {"out.weight": (len(OUTPUTS), size), "out.bias": (len(OUTPUTS),)}
+
+
+def num_parameters(config: Student = STUDENT) -> int:
+    """Parameters of the network, frozen ones included, as the paper counts them."""
+    return sum(int(np.prod(shape)) for name, shape in shapes(config).items() if ".running_" not in name)
+
+
+def load_student(path: str | Path, config: Student = STUDENT) -> tuple[Arrays, dict[str, str]]:
+    """Arrays and metadata of a student's safetensors file, checked.
+
+    Raises:
+        WeightsError: if an array is missing, left over or misshapen, or made for another front end
+    """
+    arrays, metadata = read_safetensors(path)
+    check_student(arrays, config, str(path))
+    stored = metadata.get("normalisation", config.normalisation)
+    if stored != config.normalisation:
+        raise WeightsError(f"{path}: trained with normalisation {stored!r}, this network has {config.normalisation!r}.")
+    return arrays, metadata
+
+
+def check_student(arrays: Mapping[str, np.ndarray], config: Student = STUDENT, source: str = "weights") -> None:
+    """Refuse arrays that are not a student's, or whose frozen front end is not that of frontend.py."""
+    check_arrays(arrays, shapes(config), source)
+    kernel = dft_kernel(config.frontend)
+    frozen = {"dft_real": kernel[0][:, None], "dft_imag": kernel[1][:, None], "mel": mel_filterbank(config.frontend).T}
+    for name, expected in frozen.items():
+        error = float(np.max(np.abs(arrays[name] - expected)))
+        if error > FRONTEND_ATOL:
+            raise WeightsError(f"{source}: {name} is off by {error:.1e} from this front end; train again with this.")
+
+
+def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> Answer:
+    """Layers 0 to 13.
+
+    Args:
+        signal: mono audio at 16 kHz, float32, shape=(samples,)
+        arrays: as :func:`load_student` returns them
+        config: sizes and front end
+
+    Returns:
+        embedding and emotion
+
+    Raises:
+        AudioError: if there is not one whole window of samples
+    """
+    features = log_mel(normalise(signal, config.frontend), config.frontend)
+    return features_to_emotion(features, arrays, config)
+
+
+def features_to_emotion(log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> Answer:
+    """Layers 3 to 13: from log-mel, shape=(frames, n_mels)."""
+    embedding = pool(tokens(log_mel, arrays, config), arrays)
+    return embedding, arrays["out.weight"] @ embedding + arrays["out.bias"]
+
+
+def tokens(log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> np.ndarray:
+    """Layers 3 to 11: (frames, n_mels) to (ceil(frames / 2), channels x mels)."""
+    hidden = log_mel[:, :, None]
+    for index in range(1, config.early + config.late + 1):
+        hidden = conv3x3(hidden, arrays[f"conv{index}.weight"])
+        hidden = np.maximum(batch_norm(hidden, f"norm{index}", arrays, config.batch_norm_eps), 0)
+        if index == config.early:
+            hidden = max_pool3x3(hidden)
+    return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)
+
+
+def pool(tokens: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Layer 12: each value of ``lin`` is averaged over time with the softmax of ``sof`` as its weight."""
+    score = tokens @ arrays["sof.weight"].T + arrays["sof.bias"]
+    weight = np.exp(score - score.max(0))
+    weight /= weight.sum(0)
+    value = tokens @ arrays["lin.weight"].T + arrays["lin.bias"]
+    return np.asarray((value * weight).sum(0))
+
+
+def conv3x3(hidden: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(time, mels, inputs) with weight (outputs, inputs, 3, 3) to (time, mels, outputs), zeros around."""
+    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)))
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+    return np.asarray(np.tensordot(patches, weight, axes=((2, 3, 4), (1, 2, 3))))
+
+
+def batch_norm(hidden: np.ndarray, name: str, arrays: Mapping[str, np.ndarray], eps: float) -> np.ndarray:
+    """Each channel with its running mean and variance, then scale and shift."""
+    scale = arrays[f"{name}.weight"] / np.sqrt(arrays[f"{name}.running_var"] + np.float32(eps))
+    return np.asarray((hidden - arrays[f"{name}.running_mean"]) * scale + arrays[f"{name}.bias"])
+
+
+def max_pool3x3(hidden: np.ndarray) -> np.ndarray:
+    """The largest of 3 x 3, every second row and column: (time, mels, channels) halved, rounded up."""
+    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))[::2, ::2]
+    return np.asarray(patches.max((-2, -1)))

@@ -1,0 +1,118 @@
+"""New clips out of old ones: cut, sped up, mixed, joined, distorted, at any level; the teacher labels them afterwards.
+
+A mixture is labelled by the teacher as it stands, which is mixup in the paper's sense: no label is interpolated.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from wav2small.audio import read
+from wav2small.config import SAMPLING_RATE
+from wav2small.errors import ManifestError
+from wav2small.manifest import Segment
+from wav2small.outfile import whole_file
+from wav2small.train.augment import add, distort, level, random_speed, surround, trim
+
+Tell = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Compose:
+    """What is drawn. ``durations`` in seconds; ``plain`` is the share of clips without any distortion."""
+
+    durations: tuple[float, ...] = (2.0, 3.0, 4.0)
+    mixture: float = 0.25
+    joined: float = 0.2
+    plain: float = 0.25
+    lowest_level: float = -45.0
+    highest_level: float = -12.0
+
+
+def compose(corpora: Sequence[Sequence[Segment]], index: int, seed: int, config: Compose = Compose()) -> np.ndarray:
+    """Clip number ``index``: the same for the same corpora and seed, whatever was made before.
+
+    Args:
+        corpora: segments, one list a corpus; a corpus is drawn by the square root of its segments
+        index: number of the clip
+        seed: of the whole set
+
+    Returns:
+        signal at 16 kHz, float32, shape=(samples,), one of ``config.durations`` long
+    """
+    rng = np.random.default_rng([seed, index])
+    chance = np.sqrt([len(corpus) for corpus in corpora])
+
+    def piece(longest: int) -> np.ndarray:
+        corpus = corpora[rng.choice(len(corpora), p=chance / chance.sum())]
+        signal = random_speed(trim(read(corpus[rng.integers(len(corpus))].path)), rng)
+        start = rng.integers(max(1, len(signal) - longest + 1))
+        return signal[start : start + longest]
+
+    samples = int(rng.choice(config.durations) * SAMPLING_RATE)
+    kind = rng.random()
+    if kind < config.mixture:
+        signal = piece(samples)
+        signal = add(signal, np.resize(piece(samples), len(signal)), rng.uniform(0, 12))
+    elif kind < config.mixture + config.joined:
+        signal = np.concatenate([level(piece(samples // 2), -25 + rng.uniform(-4, 4)) for _ in range(2)])
+    else:
+        signal = piece(samples)
+    before = int(rng.integers(samples - len(signal) + 1))
+    signal = surround(signal, before, samples - len(signal) - before, rng)
+    if rng.random() >= config.plain:
+        signal = distort(signal, rng, lambda: piece(samples))
+    return level(signal, rng.uniform(config.lowest_level, config.highest_level))
+
+
+def compose_all(
+    corpora: Sequence[Sequence[Segment]], folder: Path, clips: int, seed: int, workers: int, tell: Tell
+) -> None:
+    """Write ``clips`` FLAC files and a manifest into ``folder``; files that are there already are kept.
+
+    Raises:
+        ManifestError: if the folder was begun with another seed or other corpora
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = f"seed {seed}, corpora of {', '.join(str(len(corpus)) for corpus in corpora)} segments\n"
+    marker = folder / "composed.txt"
+    if marker.is_file() and marker.read_text() != stamp:
+        raise ManifestError(f"{folder}: was begun with {marker.read_text().strip()}. Give another folder.")
+    marker.write_text(stamp)
+    missing = [index for index in range(clips) if not (folder / file_name(index)).is_file()]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, _begin, (corpora, folder, seed)) as pool:
+        for done, _ in enumerate(pool.imap_unordered(_write, missing, chunksize=16), clips - len(missing) + 1):
+            tell(done, clips)
+    with whole_file(folder / "manifest.csv") as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([["file"], *([file_name(index)] for index in range(clips))])
+
+
+def file_name(index: int) -> str:
+    """Where clip ``index`` is inside the folder."""
+    return f"{index // 1000:03d}/{index:06d}.flac"
+
+
+_work: tuple[Sequence[Sequence[Segment]], Path, int]
+
+
+def _begin(corpora: Sequence[Sequence[Segment]], folder: Path, seed: int) -> None:
+    global _work
+    _work = (corpora, folder, seed)
+
+
+def _write(index: int) -> int:
+    corpora, folder, seed = _work
+    path = folder / file_name(index)
+    path.parent.mkdir(exist_ok=True)
+    with whole_file(path) as temporary:
+        soundfile.write(temporary, compose(corpora, index, seed), SAMPLING_RATE, subtype="PCM_16")
+    return index
+

@@ -1,0 +1,143 @@
+"""Teacher x manifest -> labels: batched by length, resumable, one row a segment whatever happens to it.
+
+Finished rows go to FILE.part, one JSON line each, as they come; a stopped run reads them back. When all are done
+the table is written whole, in the order of the manifest, and the part is removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wav2small.audio import duration, read
+from wav2small.config import OUTPUTS, SAMPLING_RATE
+from wav2small.errors import AudioError, ManifestError
+from wav2small.manifest import Segment
+from wav2small.tables import write_table
+from wav2small.train.teachers import Teacher
+
+Key = tuple[str, float, float | None]
+BATCH_SIZE = 16
+"""Segments of like length that the teacher gets at once."""
+
+
+def label(
+    segments: Sequence[Segment], teacher: Teacher, output: Path, tell: Callable[[float, float], None]
+) -> list[dict[str, object]]:
+    """Label every segment and write the table.
+
+    Args:
+        segments: of a manifest
+        teacher: who labels
+        output: CSV, JSON lines or Parquet, by its suffix
+        tell: called with (done, total) segments
+
+    Returns:
+        the rows: the manifest's columns, A/D/V, teacher, its version and licence, and the error of an unreadable file
+
+    Raises:
+        ManifestError: if the part of a stopped run comes from another teacher
+    """
+    part = output.with_name(output.name + ".part")
+    done = _read_part(part, teacher)
+    todo = [segment for segment in segments if _key(segment) not in done]
+    with part.open("a", encoding="utf-8") as file:
+        if not part.stat().st_size:
+            file.write(json.dumps(_stamp(teacher)) + "\n")
+        for batch in _by_length(todo):
+            for segment, answer in zip(batch, _label_batch(batch, teacher), strict=True):
+                done[_key(segment)] = answer
+                file.write(json.dumps([*_key(segment), answer]) + "\n")
+            file.flush()
+            tell(len(done), len(segments))
+    rows = [_row(segment, done[_key(segment)], teacher) for segment in segments]
+    write_table(rows, output)
+    part.unlink()
+    return rows
+
+
+def segment_signal(segment: Segment) -> np.ndarray:
+    """The samples of a segment, mono float32 at 16 kHz.
+
+    Raises:
+        AudioError: if the file cannot be read, or the segment lies behind its end
+    """
+    signal = read(segment.path)
+    start = round(segment.start * SAMPLING_RATE)
+    stop = None if segment.end is None else round(segment.end * SAMPLING_RATE)
+    if start >= len(signal):
+        raise AudioError(f"{segment.path}: is {len(signal) / SAMPLING_RATE:.2f} s long, segment from {segment.start} s")
+    return signal[start:stop]
+
+
+def _label_batch(batch: Sequence[Segment], teacher: Teacher) -> list[dict[str, object]]:
+    signals, answers = [], []
+    for segment in batch:
+        try:
+            signals.append(segment_signal(segment))
+            answers.append({})
+        except AudioError as error:
+            answers.append({"error": str(error)})
+    emotions = iter(teacher.label(signals) if signals else [])
+    for answer in answers:
+        if not answer:
+            answer.update({name: round(value, 6) for name, value in next(emotions)._asdict().items()})
+    return answers
+
+
+def _by_length(segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+    ordered = sorted(segments, key=_seconds)
+    for first in range(0, len(ordered), BATCH_SIZE):
+        yield ordered[first : first + BATCH_SIZE]
+
+
+def _seconds(segment: Segment) -> float:
+    if segment.end is not None:
+        return segment.end - segment.start
+    try:
+        return (duration(segment.path) or 0.0) - segment.start
+    except AudioError:
+        return 0.0
+
+
+def _key(segment: Segment) -> Key:
+    return (segment.file, segment.start, segment.end)
+
+
+def _stamp(teacher: Teacher) -> dict[str, str]:
+    return {"teacher": teacher.name, "teacher_version": teacher.version, "teacher_licence": teacher.licence}
+
+
+def _read_part(part: Path, teacher: Teacher) -> dict[Key, dict[str, object]]:
+    """What a stopped run finished; a last line that was cut off is dropped from the file."""
+    if not part.is_file():
+        return {}
+    content = part.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        part.write_bytes(whole)
+    lines = [json.loads(line) for line in whole.decode().splitlines()]
+    if lines and lines[0] != _stamp(teacher):
+        raise ManifestError(
+            f"{part}: was begun by teacher {lines[0]['teacher']} version {lines[0]['teacher_version']}, not by "
+            f"{teacher.name} version {teacher.version}. Finish it with that one, or remove the file."
+        )
+    return {(file, start, end): answer for file, start, end, answer in lines[1:]}
+
+
+def _row(segment: Segment, answer: dict[str, object], teacher: Teacher) -> dict[str, object]:
+    return {
+        "file": segment.file,
+        "start": segment.start or None,
+        "end": segment.end,
+        "speaker": segment.speaker,
+        "split": segment.split,
+        "label": segment.label,
+        **segment.fields,
+        **{name: answer.get(name) for name in OUTPUTS},
+        **_stamp(teacher),
+        "error": answer.get("error"),
+    }

@@ -1,0 +1,109 @@
+"""Wav2Small in torch, layer by layer as the paper has it: 72,477 parameters, 67,395 of them trained.
+
+Source: arXiv:2408.13920.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wav2small.config import STUDENT, Student
+from wav2small.errors import WeightsError
+from wav2small.frontend import dft_kernel, mel_filterbank
+from wav2small.reference import check_student
+from wav2small.weights import Arrays
+
+
+class Wav2Small(nn.Module):
+    """Signal to arousal, dominance, valence, and the pooled embedding they are read from.
+
+    Args:
+        config: sizes and front end
+        dropout: share of the embedding that is zeroed before the last layer while training
+    """
+
+    def __init__(self, config: Student = STUDENT, dropout: float = 0.0) -> None:
+        super().__init__()
+        if config.normalisation != "utterance":
+            raise WeightsError(f"normalisation is {config.normalisation!r}, known here: 'utterance'.")
+        self.config = config
+        real, imag = dft_kernel(config.frontend)
+        self.dft_real = frozen(real[:, None])
+        self.dft_imag = frozen(imag[:, None])
+        self.mel = frozen(mel_filterbank(config.frontend).T)
+        for index in range(1, config.early + config.late + 1):
+            inputs = 1 if index == 1 else config.channels
+            self.add_module(f"conv{index}", nn.Conv2d(inputs, config.channels, 3, padding=1, bias=False))
+            self.add_module(f"norm{index}", nn.BatchNorm2d(config.channels, eps=config.batch_norm_eps))
+        self.lin = nn.Linear(config.embedding_size, config.embedding_size)
+        self.sof = nn.Linear(config.embedding_size, config.embedding_size)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(config.embedding_size, 3)
+
+    def normalise(self, signal: Tensor) -> Tensor:
+        """Zero mean and unit variance of each signal, in a new tensor, shape=(batch, samples)."""
+        centred = signal - signal.mean(1, keepdim=True)
+        variance = centred.square().mean(1, keepdim=True)
+        return centred / (variance + self.config.frontend.variance_floor).sqrt()
+
+    def log_mel(self, signal: Tensor) -> Tensor:
+        """Normalised log-mel in dB, always in float32: (batch, samples) -> (batch, frames, n_mels)."""
+        frontend = self.config.frontend
+        with torch.autocast(signal.device.type, enabled=False):
+            normalised = self.normalise(signal.float())[:, None]
+            real = functional.conv1d(normalised, self.dft_real, stride=frontend.hop_length)
+            imag = functional.conv1d(normalised, self.dft_imag, stride=frontend.hop_length)
+            mel = functional.linear((real.square() + imag.square()).transpose(1, 2), self.mel)
+            return 10 * mel.clamp_min(frontend.amin).log10()
+
+    def tokens(self, log_mel: Tensor) -> Tensor:
+        """The convolutions: (batch, frames, n_mels) -> (batch, ceil(frames / 2), channels x mels)."""
+        hidden = log_mel[:, None]
+        for index in range(1, self.config.early + self.config.late + 1):
+            convolved = getattr(self, f"conv{index}")(hidden)
+            hidden = functional.relu(getattr(self, f"norm{index}")(convolved))
+            if index == self.config.early:
+                hidden = functional.max_pool2d(hidden, 3, stride=2, padding=1)
+        return hidden.transpose(1, 2).flatten(2)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """A softmax over time weighs each value, in float32: (batch, tokens, size) -> (batch, size)."""
+        weight = self.sof(tokens).float().softmax(1)
+        return (self.lin(tokens).float() * weight).sum(1)
+
+    def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel, shape=(batch, frames, n_mels), to emotion (batch, 3) and embedding (batch, embedding_size)."""
+        embedding = self.pool(self.tokens(log_mel))
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self.out(self.dropout(embedding)), embedding
+
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio at 16 kHz, shape=(batch, samples), to emotion (batch, 3) and embedding (batch, embedding_size)."""
+        return self.features_to_emotion(self.log_mel(signal))
+
+
+def frozen(array: np.ndarray) -> nn.Parameter:
+    """A float32 parameter that is saved and counted but never trained."""
+    return nn.Parameter(torch.from_numpy(array.astype(np.float32)), requires_grad=False)
+
+
+def to_arrays(net: Wav2Small) -> Arrays:
+    """The arrays that inference needs, under the names of reference.py: copies, in float32."""
+    state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+    return {name: value.detach().float().cpu().numpy().copy() for name, value in state.items()}
+
+
+def from_arrays(arrays: Arrays, config: Student = STUDENT, dropout: float = 0.0) -> Wav2Small:
+    """The network with these arrays as its weights.
+
+    Raises:
+        WeightsError: if an array is missing, left over, misshapen, or made for another front end
+    """
+    check_student(arrays, config)
+    net = Wav2Small(config, dropout)
+    unused = net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, strict=False)
+    assert all(name.endswith("num_batches_tracked") for name in unused.missing_keys) and not unused.unexpected_keys
+    return net

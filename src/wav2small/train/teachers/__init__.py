@@ -1,0 +1,38 @@
+"""Teachers by name: speech -> the arousal, dominance and valence that students learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from wav2small.config import Emotion
+from wav2small.errors import WeightsError
+
+TEACHERS = ("open",)
+
+
+class Teacher(Protocol):
+    """Whoever labels: has a name, a version and a licence, all three recorded with each label."""
+
+    name: str
+    version: str
+    licence: str
+
+    def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
+        """Emotion of each signal, mono float32 at 16 kHz, shape=(samples,)."""
+        ...
+
+
+def load_teacher(name: str, bf16: bool = False) -> Teacher:
+    """A teacher by name; ``bf16`` computes its encoder in bfloat16.
+
+    Raises:
+        WeightsError: if there is none of that name, or its encoder is not to be had
+    """
+    if name != "open":
+        raise WeightsError(f"there is no teacher {name!r}. Known: {', '.join(TEACHERS)}.")
+    from wav2small.train.teachers.open import OpenTeacher
+
+    return OpenTeacher(bf16=bf16)

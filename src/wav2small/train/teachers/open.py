@@ -1,0 +1,113 @@
+"""The teacher ``open``: Whisper-base encoder, and our ensemble of heads fitted on openly licensed speech."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wav2small.config import SAMPLING_RATE, Emotion
+from wav2small.errors import WeightsError
+from wav2small.train.teachers.whisper import MAX_DUR, Head, WhisperBody, find_encoder
+from wav2small.weights import read_safetensors, write_safetensors
+
+HEAD_FILE = Path(__file__).parents[2] / "data" / "open.safetensors"
+PIECE_DUR = 15.0
+"""Seconds of a piece when a clip is too long for the encoder; its label is the mean over the pieces."""
+
+
+class Heads:
+    """Several heads on the same statistics; their answer is the mean.
+
+    Args:
+        layers: which sets of states they read
+        mean: of the statistics they were fitted on, shape=(layers, width)
+        spread: likewise
+        heads: fitted
+    """
+
+    def __init__(self, layers: list[int], mean: np.ndarray, spread: np.ndarray, heads: list[Head]) -> None:
+        self.layers, self.mean, self.spread = layers, mean, spread
+        self.heads = [head.eval() for head in heads]
+
+    def __call__(self, statistics: np.ndarray) -> np.ndarray:
+        """A/D/V of statistics, shape=(clips, all layers, width) -> (clips, 3)."""
+        return self.each(statistics).mean(0)
+
+    def each(self, statistics: np.ndarray) -> np.ndarray:
+        """The answer of every head, shape=(heads, clips, 3)."""
+        standard = (statistics[:, self.layers].astype(np.float32) - self.mean) / self.spread
+        with torch.inference_mode():
+            return np.stack([head(torch.from_numpy(standard))[0].numpy() for head in self.heads])
+
+    def save(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write as safetensors in float16, without the category outputs."""
+        arrays = {"mean": self.mean, "spread": self.spread}
+        for index, head in enumerate(self.heads):
+            for name, tensor in head.state_dict().items():
+                if not name.startswith("category"):
+                    arrays[f"{index}.{name}"] = tensor.numpy()
+        halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+        write_safetensors(path, halves, {**metadata, "layers": ",".join(map(str, self.layers))})
+
+    @classmethod
+    def load(cls, path: Path) -> tuple[Heads, dict[str, str]]:
+        """Read what ``save`` wrote, and its metadata.
+
+        Raises:
+            WeightsError: if an array is missing or left over
+        """
+        arrays, metadata = read_safetensors(path)
+        floats = {name: np.array(array, np.float32) for name, array in arrays.items()}
+        try:
+            layers = [int(layer) for layer in metadata["layers"].split(",")]
+            mean, spread = floats.pop("mean"), floats.pop("spread")
+            heads = []
+            for index in range(len({name.split(".")[0] for name in floats})):
+                part = {n.split(".", 1)[1]: torch.from_numpy(a) for n, a in floats.items() if n.startswith(f"{index}.")}
+                hidden, width = part["hidden.weight"].shape
+                head = Head(len(layers), width, hidden)
+                head.load_state_dict(part)
+                heads.append(head)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{path}: is no head of a teacher: {' '.join(str(error).split())}") from None
+        return cls(layers, mean, spread, heads), metadata
+
+
+class OpenTeacher:
+    """Whisper-base statistics through our heads.
+
+    Args:
+        head: weights of the heads; default: those that ship
+        bf16: compute the encoder in bfloat16
+
+    Raises:
+        WeightsError: if the encoder or the heads are not to be had
+    """
+
+    def __init__(self, head: Path = HEAD_FILE, bf16: bool = False) -> None:
+        self.heads, metadata = Heads.load(head)
+        self.name = metadata["name"]
+        self.version = metadata["version"]
+        self.licence = metadata["licence"]
+        self.body = WhisperBody(find_encoder(), bf16)
+
+    def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
+        """Emotion of each signal, clipped to 0 to 1; a clip longer than 30 s gets the mean of its pieces.
+
+        Args:
+            signals: mono float32 at 16 kHz, each shape=(samples,)
+        """
+        pieces = [_pieces(signal) for signal in signals]
+        answers = self.heads(self.body.statistics([piece for clip in pieces for piece in clip]))
+        ends = np.cumsum([len(clip) for clip in pieces])
+        means = [part.mean(0) for part in np.split(answers, ends[:-1])]
+        return [Emotion(*np.clip(mean, 0, 1).tolist()) for mean in means]
+
+
+def _pieces(signal: np.ndarray) -> list[np.ndarray]:
+    if len(signal) <= MAX_DUR * SAMPLING_RATE:
+        return [signal]
+    return np.array_split(signal, int(np.ceil(len(signal) / (PIECE_DUR * SAMPLING_RATE))))

@@ -1,0 +1,183 @@
+"""The encoder of Whisper base as a body for teachers: speech -> mean and spread of every layer's states.
+
+Source: Radford et al. 2022, arXiv:2212.04356; ``openai/whisper-base`` on the hub, MIT licence. The library's own
+``forward`` insists on 30 s of input; a short clip needs only the positions it has, at a tenth of the cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from wav2small.config import SAMPLING_RATE
+from wav2small.errors import WeightsError
+
+ENCODER_FILE = "whisper-base-encoder.safetensors"
+HUB_NAME = "openai/whisper-base"
+FINGERPRINT = "f3106a6c48cd87ac450d9060cc1718094aa0df2d88edb62a759a1ffc758d60c1"
+"""``fingerprint`` of the encoder that our heads were fitted on."""
+
+CONFIG = WhisperConfig(d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048)
+MAX_DUR = 30.0
+"""Seconds; the encoder has no positions beyond."""
+MIN_LENGTH = 1600
+"""Samples; a shorter signal is padded with zeros."""
+
+
+def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEncoder:
+    """The encoder, from the folder that WAV2SMALL_MODELS names, else from the hub or a folder in the hub's format.
+
+    Raises:
+        WeightsError: if it is in neither place, or is not the one expected
+    """
+    folder = os.environ.get("WAV2SMALL_MODELS", "")
+    path = Path(folder) / ENCODER_FILE
+    if folder and path.is_file():
+        encoder = _read_encoder(path)
+    else:
+        encoder = _fetch_encoder(name, folder)
+    if fingerprint(encoder.state_dict()) != expected:
+        raise WeightsError(
+            f"{path if folder and path.is_file() else name}: is not the Whisper encoder that the head was fitted on. "
+            f"Needed: the encoder of {HUB_NAME} as published; remove the file to fetch it again."
+        )
+    return encoder.eval()
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names and float16 values in alphabetical order: the same for a float16 and a float32 copy."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().to(torch.float16).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_encoder(path: Path) -> WhisperEncoder:
+    from wav2small.weights import read_safetensors
+
+    arrays, _ = read_safetensors(path)
+    encoder = WhisperEncoder(CONFIG)
+    try:
+        encoder.load_state_dict({name: torch.from_numpy(np.array(array)).float() for name, array in arrays.items()})
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: does not hold the encoder of {HUB_NAME}: {' '.join(str(error).split())}") from None
+    return encoder
+
+
+def _fetch_encoder(name: str, folder: str) -> WhisperEncoder:
+    try:
+        model = WhisperModel.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        where = f"{ENCODER_FILE} is not in {folder}" if folder else "WAV2SMALL_MODELS names no folder of models"
+        raise WeightsError(
+            f"the teacher needs the encoder of {name}: {where}, and it cannot be fetched "
+            f"({str(error).splitlines()[0]}). Put {ENCODER_FILE} into a folder and set WAV2SMALL_MODELS to it."
+        ) from None
+    encoder: WhisperEncoder = model.encoder
+    return encoder
+
+
+class WhisperBody:
+    """Statistics of the hidden states of every layer, the input of the first layer included.
+
+    Args:
+        encoder: as ``find_encoder`` gives it
+        bf16: compute in bfloat16 where that is safe: twice as fast on processors that have it, and
+            labels move by about 0.002
+    """
+
+    def __init__(self, encoder: WhisperEncoder, bf16: bool = False) -> None:
+        self.encoder = encoder
+        self.bf16 = bf16
+        self.features = WhisperFeatureExtractor()
+
+    @property
+    def layers(self) -> int:
+        """How many sets of states there are: the convolutions' output, then one a layer."""
+        return len(self.encoder.layers) + 1
+
+    def statistics(self, signals: Sequence[np.ndarray], batch_size: int = 8) -> np.ndarray:
+        """Mean and standard deviation over time, batched by length; a clip's answer does not depend on its batch.
+
+        Args:
+            signals: mono float32 at 16 kHz, at most 30 s, each shape=(samples,)
+
+        Returns:
+            float32, shape=(signals, layers, 2 x width)
+        """
+        order = sorted(range(len(signals)), key=lambda index: len(signals[index]))
+        out = np.zeros((len(signals), self.layers, 2 * self.encoder.config.d_model), np.float32)
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
+            out[batch] = self._batch([signals[index] for index in batch])
+        return out
+
+    def _batch(self, signals: list[np.ndarray]) -> np.ndarray:
+        padded = [np.pad(signal, (0, max(0, MIN_LENGTH - len(signal)))) for signal in signals]
+        mels = [
+            self.features(signal, sampling_rate=SAMPLING_RATE, padding="do_not_pad", return_tensors="pt")
+            .input_features[0]
+            for signal in padded
+        ]
+        lengths = torch.tensor([mel.shape[1] for mel in mels])
+        batch = torch.zeros(len(mels), mels[0].shape[0], int(lengths.max()))
+        for row, mel in zip(batch, mels, strict=True):
+            row[:, : mel.shape[1]] = mel
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            states, kept = self._states(batch, lengths)
+            pooled = [_mean_and_spread(state.float(), kept) for state in states]
+        return torch.stack(pooled, 1).numpy()
+
+    def _states(self, mel: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(batch, mels, frames) -> a state (batch, tokens, width) a layer, and which tokens are real."""
+        encoder = self.encoder
+        real = torch.arange(mel.shape[2])[None] < lengths[:, None]
+        hidden = functional.gelu(encoder.conv1(mel)) * real[:, None]
+        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        real = torch.arange(hidden.shape[1])[None] < ((lengths + 1) // 2)[:, None]
+        mask = torch.zeros(real.shape, dtype=hidden.dtype).masked_fill(~real, float("-inf"))[:, None, None]
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        states = [hidden]
+        for layer in encoder.layers:
+            hidden = layer(hidden, mask)
+            states.append(hidden)
+        return states, real
+
+
+def _mean_and_spread(state: Tensor, real: Tensor) -> Tensor:
+    count = real.sum(1)[:, None]
+    mean = (state * real[..., None]).sum(1) / count
+    variance = ((state - mean[:, None]).square() * real[..., None]).sum(1) / count
+    return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], 1)
+
+
+class Head(nn.Module):
+    """Statistics of some layers -> A/D/V: a learned mean of the layers, one hidden layer, three outputs.
+
+    ``categories`` further outputs name the category while the head is fitted; they are not kept.
+    """
+
+    def __init__(self, layers: int, width: int, hidden: int, dropout: float = 0.0, categories: int = 0) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.zeros(layers))
+        self.hidden = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, 3)
+        self.category = nn.Linear(hidden, categories) if categories else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Standardised statistics, shape=(batch, layers, width), to A/D/V (batch, 3) and category logits."""
+        mixed = (statistics * self.mix.softmax(0)[:, None]).sum(1)
+        hidden = self.dropout(functional.gelu(self.hidden(self.dropout(mixed))))
+        emotion = 0.5 + 0.1 * self.out(hidden)
+        return emotion, None if self.category is None else self.category(hidden)

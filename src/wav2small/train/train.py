@@ -1,0 +1,272 @@
+"""Train a student on a teacher's labels, and on nothing else.
+
+The paper does not say how; every choice is ours. Loss: 1 - CCC of the batch, which is the figure that is reported,
+plus the squared error over the variance of the labels, which holds the mean and scale that a batch of 32 measures
+badly. AdamW, a short warm-up and a cosine to zero. Weights that are kept are a moving average of those that are
+trained, chosen by the CCC of the dev speakers. Batches hold clips of one length, so nothing is padded by much.
+Everything random follows from (seed, step): a run that was stopped and resumed equals one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT
+from wav2small.errors import ManifestError, WeightsError
+from wav2small.manifest import Segment
+from wav2small.metrics import concordance_cc
+from wav2small.outfile import whole_file
+from wav2small.train.fit import ccc_loss
+from wav2small.train.label import segment_signal
+from wav2small.train.students.wav2small import Wav2Small, to_arrays
+from wav2small.weights import write_safetensors
+
+Tell = Callable[[float, float], None]
+CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a student is trained; durations in seconds, ``tilt`` in dB."""
+
+    steps: int = 4000
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warm_up: int = 200
+    average: float = 0.998
+    dropout: float = 0.2
+    max_dur: float = 4.0
+    bucket_dur: float = 0.5
+    tilt: float = 4.0
+    squared_error: float = 0.5
+    evaluate_every: int = 250
+    seed: int = 1
+    bf16: bool = False
+    compiled: bool = False
+
+
+class Clips:
+    """Labelled clips in memory as int16, in buckets of like length.
+
+    Args:
+        segments: each with an emotion, the teacher's
+        config: the longest part of a clip that is used, and the width of a bucket
+        tell: called with (done, total)
+    """
+
+    def __init__(self, segments: Sequence[Segment], config: TrainConfig, tell: Tell) -> None:
+        self.config = config
+        self.labels = np.array([segment.emotion for segment in segments], np.float32)
+        self.signals: list[np.ndarray] = []
+        for done, segment in enumerate(segments, 1):
+            self.signals.append(np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16))
+            tell(done, len(segments))
+        widths = [min(config.max_dur, len(s) / SAMPLING_RATE) / config.bucket_dur for s in self.signals]
+        bucket = np.ceil(np.round(widths, 3)).astype(int)
+        self.buckets = {int(width): np.flatnonzero(bucket == width) for width in np.unique(bucket)}
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Batch number ``step``: signals (batch, samples) and labels (batch, 3)."""
+        rng = np.random.default_rng([self.config.seed, step])
+        widths = list(self.buckets)
+        sizes = np.array([len(self.buckets[width]) for width in widths])
+        width = widths[rng.choice(len(widths), p=sizes / sizes.sum())]
+        index = rng.choice(self.buckets[width], self.config.batch_size)
+        samples = round(width * self.config.bucket_dur * SAMPLING_RATE)
+        batch = np.stack([_placed(self.signals[i], samples, rng) for i in index])
+        return torch.from_numpy(batch), torch.from_numpy(self.labels[index])
+
+
+def _placed(signal: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut or zero-pad at a random place, as float32 in [-1, 1]."""
+    offset = int(rng.integers(abs(samples - len(signal)) + 1))
+    floats = signal.astype(np.float32) / 32768
+    if len(signal) >= samples:
+        return floats[offset : offset + samples]
+    return np.pad(floats, (offset, samples - len(signal) - offset))
+
+
+class Run:
+    """A training run in a folder: its student, optimiser, moving average and step, all kept in one checkpoint.
+
+    Raises:
+        WeightsError: if the folder holds a run with another configuration
+    """
+
+    def __init__(self, folder: Path, config: TrainConfig, variance: np.ndarray) -> None:
+        self.folder, self.config = folder, config
+        self.variance = torch.from_numpy(variance.astype(np.float32))
+        torch.manual_seed(config.seed)
+        self.net = Wav2Small(STUDENT, config.dropout)
+        self.averaged = copy.deepcopy(self.net).eval()
+        trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
+        self.step, self.best = 0, -1.0
+        self.forward = torch.compile(self.net.features_to_emotion) if config.compiled else self.net.features_to_emotion
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / CHECKPOINT).is_file():
+            self._resume()
+
+    def _resume(self) -> None:
+        state = torch.load(self.folder / CHECKPOINT, weights_only=True)
+        if state["config"] != asdict(self.config):
+            other = [f"{k} {v}" for k, v in asdict(self.config).items() if state["config"].get(k) != v]
+            raise WeightsError(
+                f"{self.folder}: holds a run with other settings than {', '.join(other)}. "
+                "Give the same ones to resume it, or another folder."
+            )
+        self.net.load_state_dict(state["net"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.best = state["step"], state["best"]
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "config": asdict(self.config),
+            "net": self.net.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "best": self.best,
+        }
+        with whole_file(self.folder / CHECKPOINT) as temporary:
+            torch.save(state, temporary)
+
+    def advance(self, clips: Clips) -> float:
+        """One step; returns its loss."""
+        config = self.config
+        torch.manual_seed(config.seed * 1_000_003 + self.step)
+        signal, label = clips.draw(self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * _schedule(self.step, config)
+        self.net.train()
+        with torch.no_grad():
+            log_mel = self.net.log_mel(signal)
+            log_mel += _tilt(len(signal), log_mel.shape[2], config.tilt)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            emotion = self.forward(log_mel)[0].float()
+        error = ((emotion - label).square().mean(0) / self.variance).mean()
+        loss = ccc_loss(label, emotion).mean() + config.squared_error * error
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        self._average()
+        return float(loss)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.config.average, self.step / (self.step + 10))
+        pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
+        for slow, fast in pairs:
+            if slow.is_floating_point():
+                slow.lerp_(fast, 1 - keep)
+            else:
+                slow.copy_(fast)
+
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """Answers of the averaged student for whole clips, shape=(clips, 3)."""
+        with torch.inference_mode():
+            answers = [self.averaged(torch.from_numpy(s.astype(np.float32) / 32768)[None])[0] for s in signals]
+        return torch.cat(answers).numpy()
+
+
+def _schedule(step: int, config: TrainConfig) -> float:
+    """Share of the learning rate: up linearly, then down by a cosine."""
+    if step < config.warm_up:
+        return (step + 1) / config.warm_up
+    progress = (step - config.warm_up) / max(1, config.steps - config.warm_up)
+    return float(0.5 * (1 + np.cos(np.pi * min(1.0, progress))))
+
+
+def _tilt(batch: int, n_mels: int, depth: float) -> Tensor:
+    """A smooth random equaliser of up to ``depth`` dB, one a clip, shape=(batch, 1, n_mels)."""
+    knots = (torch.rand(batch, 1, 5) * 2 - 1) * depth
+    return torch.nn.functional.interpolate(knots, n_mels, mode="linear", align_corners=True)
+
+
+def train(
+    train_segments: Sequence[Segment],
+    dev_segments: Sequence[Segment],
+    folder: Path,
+    config: TrainConfig,
+    metadata: dict[str, str],
+    tell: Tell,
+    report: Callable[[dict[str, float]], None],
+) -> Run:
+    """Train until ``config.steps``, from the checkpoint in ``folder`` if there is one.
+
+    Args:
+        train_segments: labelled by the teacher
+        dev_segments: likewise, of speakers that are not in ``train_segments``
+        folder: for the checkpoint, the best weights and the log
+        config: how
+        metadata: written into the weights
+        tell: called with (steps done, steps)
+        report: called with each line of the log
+
+    Raises:
+        ManifestError: if a segment has no label, or a speaker is in both
+        WeightsError: if ``folder`` holds another run
+    """
+    _check(train_segments, dev_segments)
+    clips = Clips(train_segments, config, lambda *_: None)
+    dev = Clips(dev_segments, config, lambda *_: None)
+    run = Run(folder, config, clips.labels.var(0))
+    try:
+        _loop(run, clips, dev, metadata, tell, report)
+    finally:
+        run.save()
+    return run
+
+
+def _loop(
+    run: Run, clips: Clips, dev: Clips, metadata: dict[str, str], tell: Tell, report: Callable[[dict[str, float]], None]
+) -> None:
+    start, losses = time.monotonic(), []
+    while run.step < run.config.steps:
+        losses.append(run.advance(clips))
+        tell(run.step, run.config.steps)
+        if run.step % run.config.evaluate_every and run.step != run.config.steps:
+            continue
+        line = {"step": run.step, "loss": float(np.mean(losses)), "seconds": round(time.monotonic() - start, 1)}
+        line |= _evaluate(run, dev, metadata)
+        with (run.folder / LOG).open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        report(line)
+        losses.clear()
+        run.save()
+
+
+def _evaluate(run: Run, dev: Clips, metadata: dict[str, str]) -> dict[str, float]:
+    """CCC of the dev speakers; the weights are written if their mean is the best so far."""
+    answers = run.predict(dev.signals)
+    scores = {name: concordance_cc(dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
+    mean = float(np.mean(list(scores.values())))
+    if mean > run.best:
+        run.best = mean
+        dev_scores = {name: round(score, 4) for name, score in scores.items()}
+        extra = {"recipe": json.dumps(asdict(run.config)), "step": str(run.step), "dev_ccc": json.dumps(dev_scores)}
+        write_safetensors(run.folder / BEST, to_arrays(run.averaged), {**metadata, **extra})
+    return scores
+
+
+def _check(train_segments: Sequence[Segment], dev_segments: Sequence[Segment]) -> None:
+    for segment in [*train_segments, *dev_segments]:
+        if segment.emotion is None:
+            raise ManifestError(f"{segment.file}: has no label. Label the manifest first: wav2small label.")
+    shared = {s.speaker for s in train_segments} & {s.speaker for s in dev_segments} - {""}
+    if shared:
+        raise ManifestError(f"speaker {sorted(shared)[0]} is in the training and in the dev segments. Split by speaker.")

@@ -1,0 +1,46 @@
+"""Write data/wav2small.golden.npz: what the shipped weights answer at three depths to a second of an EmoDB clip.
+
+    python tests/make_golden.py
+
+Run once for each new shipped weights. Every other form of the network is held against this file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wav2small import audio, reference
+from wav2small.config import SAMPLING_RATE
+from wav2small.frontend import log_mel, normalise
+from wav2small.outfile import whole_file
+from wav2small.weights import DATA, resolve, sha256
+
+CLIP = "08a05Fe.flac"
+"""EmoDB, CC0-1.0; in the folder examples."""
+START = SAMPLING_RATE // 2
+FILE = DATA / "wav2small.golden.npz"
+
+
+def golden() -> dict[str, np.ndarray]:
+    """Signal (as int16, which it is on disk), log-mel, embedding, emotion, and where they are from."""
+    path = resolve("wav2small", suffix=".safetensors")
+    arrays, _ = reference.load_student(path)
+    signal = audio.read(Path(__file__).parents[1] / "examples" / CLIP)[START : START + SAMPLING_RATE]
+    embedding, emotion = reference.forward(signal, arrays)
+    source = f"tests/make_golden.py, numpy {np.__version__}, EmoDB {CLIP} from sample {START}"
+    return {
+        "signal": np.rint(signal * 32768).astype(np.int16),
+        "log_mel": log_mel(normalise(signal)),
+        "embedding": embedding,
+        "emotion": emotion,
+        "source": np.array(source),
+        "weights_sha256": np.array(sha256(path)),
+    }
+
+
+if __name__ == "__main__":
+    with whole_file(FILE) as temporary:
+        np.savez_compressed(temporary, **golden())
+    print(f"{FILE}: {FILE.stat().st_size} bytes")

@@ -1,0 +1,185 @@
+"""The torch student: the paper's sizes, agreement with the NumPy reference, and what training must not touch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from random_student import noise, random_arrays
+from wav2small import reference
+from wav2small.config import STUDENT, Student
+from wav2small.errors import WeightsError
+from wav2small.frontend import log_mel, normalise
+from wav2small.parity import TOLERANCES, difference, relative, voice
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+
+from wav2small.train.students.wav2small import Wav2Small, from_arrays, to_arrays  # noqa: E402
+
+PAPER = {"dft": 4224, "mel": 858, "block 1": 143, "blocks 2 to 7": 6 * 1547, "pooling": 57460, "out": 510}
+
+
+def net(seed: int = 0) -> Wav2Small:
+    return from_arrays(dict(random_arrays(seed))).eval()
+
+
+def count(prefix: str) -> int:
+    return sum(value.numel() for name, value in Wav2Small().named_parameters() if name.startswith(prefix))
+
+
+def test_72477_parameters_of_which_67395_are_trained():
+    parameters = list(Wav2Small().parameters())
+    assert sum(value.numel() for value in parameters) == 72477 == reference.num_parameters()
+    assert sum(value.numel() for value in parameters if value.requires_grad) == 67395
+
+
+def test_each_layer_has_the_papers_number_of_parameters():
+    found = {
+        "dft": count("dft"),
+        "mel": count("mel"),
+        "block 1": count("conv1") + count("norm1"),
+        "blocks 2 to 7": sum(count(f"conv{index}") + count(f"norm{index}") for index in range(2, 8)),
+        "pooling": count("lin") + count("sof"),
+        "out": count("out"),
+    }
+    assert found == PAPER
+
+
+def test_names_and_shapes_are_those_of_the_reference():
+    assert {name: array.shape for name, array in to_arrays(Wav2Small()).items()} == reference.shapes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(samples=st.integers(64, 9000), batch=st.integers(1, 3), seed=st.integers(0, 3))
+def test_torch_agrees_with_the_reference_at_three_depths(samples, batch, seed):
+    signals = np.stack([noise(samples, seed=10 * seed + row, level=10.0 ** (row - 2)) for row in range(batch)])
+    with torch.no_grad():
+        decibel = net(seed).log_mel(torch.from_numpy(signals))
+        emotion, embedding = net(seed).features_to_emotion(decibel)
+    allowed = TOLERANCES["fp32"]
+    for row, signal in enumerate(signals):
+        expected_embedding, expected_emotion = reference.forward(signal, random_arrays(seed))
+        assert difference(decibel[row].numpy(), log_mel(normalise(signal))) < allowed.log_mel
+        assert relative(embedding[row].numpy(), expected_embedding) < allowed.embedding
+        assert relative(emotion[row].numpy(), expected_emotion) < allowed.emotion
+
+
+def test_the_whole_is_its_two_parts_and_leaves_the_signal_alone():
+    signal = torch.from_numpy(noise(8000))[None] + 0.2
+    original = signal.clone()
+    with torch.no_grad():
+        whole, parts = net()(signal), net().features_to_emotion(net().log_mel(signal))
+    assert torch.equal(signal, original)
+    assert torch.equal(whole[0], parts[0]) and torch.equal(whole[1], parts[1])
+    assert whole[0].shape == (1, 3) and whole[1].shape == (1, 169)
+
+
+def test_each_signal_is_answered_as_if_alone():
+    signals = torch.from_numpy(np.stack([noise(5000, seed=row, level=10.0**-row) for row in range(4)]))
+    with torch.no_grad():
+        together = net()(signals)[0]
+        alone = torch.cat([net()(signal[None])[0] for signal in signals])
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_level_and_offset_change_nothing():
+    signal = torch.from_numpy(voice(np.random.default_rng(1)))[None]
+    with torch.no_grad():
+        np.testing.assert_allclose(net()(8 * signal + 0.1)[0], net()(signal)[0], atol=5e-3)
+
+
+def test_a_token_hears_25_frames_which_is_832_samples():
+    features = log_mel(noise(64 + 32 * 199))
+    before = reference.tokens(features, random_arrays())
+    features[100] += 30
+    touched = np.flatnonzero(np.abs(reference.tokens(features, random_arrays()) - before).max(1) > 0)
+    assert all(abs(2 * token - 100) <= 12 for token in touched)
+    assert touched.min() == 44 and touched.max() == 56
+
+
+def test_a_token_is_channel_by_channel():
+    tokens = reference.tokens(log_mel(noise(3000)), random_arrays())
+    with torch.no_grad():
+        features = torch.from_numpy(log_mel(noise(3000)))[None]
+        np.testing.assert_allclose(net().tokens(features)[0], tokens, atol=1e-3)
+    assert tokens.shape[1] == 169 == STUDENT.embedding_size
+
+
+def test_training_moves_every_trained_parameter_and_no_frozen_one():
+    student = from_arrays(dict(random_arrays())).train()
+    before = {name: value.detach().clone() for name, value in student.named_parameters()}
+    optimiser = torch.optim.AdamW((value for value in student.parameters() if value.requires_grad), 1e-2)
+    emotion, _ = student(torch.from_numpy(np.stack([noise(4000), noise(4000, 1)])))
+    emotion.square().sum().backward()
+    optimiser.step()
+    still = {name for name, value in student.named_parameters() if torch.equal(value, before[name])}
+    assert still == {"dft_real", "dft_imag", "mel"}
+
+
+def test_dropout_is_for_training_only_and_never_of_the_embedding():
+    student, signal = Wav2Small(dropout=0.5), torch.from_numpy(noise(4000))[None]
+    assert to_arrays(student).keys() == reference.shapes().keys()
+    decibel = student.log_mel(signal)
+    first, second = student.features_to_emotion(decibel), student.features_to_emotion(decibel)
+    assert not torch.equal(first[0], second[0])
+    np.testing.assert_allclose(first[1].detach(), second[1].detach(), atol=1e-6)
+    student.eval()
+    assert torch.equal(student(signal)[0], student(signal)[0])
+
+
+def test_autocast_keeps_the_answer_and_float32_where_it_matters():
+    signal = torch.from_numpy(voice(np.random.default_rng(2)))[None]
+    with torch.no_grad():
+        exact = net()(signal)
+        with torch.autocast("cpu", torch.bfloat16):
+            decibel = net().log_mel(signal)
+            emotion, embedding = net().to(memory_format=torch.channels_last).features_to_emotion(decibel)
+    assert decibel.dtype == emotion.dtype == embedding.dtype == torch.float32
+    np.testing.assert_array_equal(decibel, net().log_mel(signal))
+    np.testing.assert_allclose(emotion, exact[0], atol=0.1)
+
+
+def test_arrays_survive_the_way_through_the_network():
+    arrays = to_arrays(net(3))
+    assert arrays.keys() == random_arrays(3).keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, random_arrays(3)[name])
+
+
+def test_arrays_are_copies():
+    student = net()
+    to_arrays(student)["out.bias"][:] = 9
+    assert not (to_arrays(student)["out.bias"] == 9).any()
+
+
+def test_missing_and_left_over_arrays_are_named():
+    arrays = dict(random_arrays())
+    arrays["lin.wait"] = arrays.pop("lin.weight")
+    with pytest.raises(WeightsError, match=r"missing: lin\.weight; left over: lin\.wait"):
+        from_arrays(arrays)
+
+
+def test_another_front_end_is_refused():
+    arrays = dict(random_arrays())
+    arrays["mel"] = arrays["mel"] * np.float32(1.01)
+    with pytest.raises(WeightsError, match="mel is off by"):
+        from_arrays(arrays)
+
+
+def test_an_unknown_normalisation_is_refused():
+    with pytest.raises(WeightsError, match="'running', known here: 'utterance'"):
+        Wav2Small(Student(normalisation="running"))
+
+
+def test_other_sizes_agree_too():
+    config = Student(channels=5, early=1, late=2)
+    torch.manual_seed(0)
+    student, signal = Wav2Small(config).eval(), noise(3000)
+    with torch.no_grad():
+        emotion, embedding = student(torch.from_numpy(signal)[None])
+    expected_embedding, expected_emotion = reference.forward(signal, to_arrays(student), config)
+    assert embedding.shape == (1, 65)
+    np.testing.assert_allclose(embedding[0], expected_embedding, atol=1e-3)
+    np.testing.assert_allclose(emotion[0], expected_emotion, atol=1e-3)
