@@ -1,6 +1,7 @@
 """Manifests: a table or a folder of audio -> segments with speaker, split, label and emotion; and the category norms.
 
-A manifest is a CSV or Parquet file with a column ``file``; known columns are ``start`` and ``end`` (seconds),
+A manifest is a CSV or Parquet file with a column ``file``; known columns are ``root`` (the folder that ``file``
+is in, relative to the table's own), ``start`` and ``end`` (seconds),
 ``speaker``, ``split``, ``label`` (a category) and ``arousal``, ``dominance``, ``valence`` (nominally 0 to 1).
 Every other column is kept as text.
 """
@@ -21,7 +22,7 @@ from wav2small.tables import read_table
 NORMS = Path(__file__).parent / "data" / "norms.csv"
 """The project's own norms: what a category's name says about arousal, dominance and valence, with sources."""
 
-KNOWN = ("file", "start", "end", "speaker", "split", "label", *OUTPUTS)
+KNOWN = ("file", "root", "start", "end", "speaker", "split", "label", *OUTPUTS)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> list[Se
 
     Args:
         source: a CSV, JSON or Parquet file, a folder with a ``manifest.csv``, or a folder of audio files
-        root: folder that ``file`` is relative to; default: the folder of the manifest
+        root: folder that ``file`` is relative to; default: the folder of the manifest, and its column ``root``
 
     Returns:
         one segment a row, in the order of the table; for a folder of audio one segment a file, sorted
@@ -81,7 +82,10 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> list[Se
     if "file" not in rows[0]:
         raise ManifestError(f"{path}: has no column file, only {', '.join(rows[0])}. Name the column of paths file.")
     folder = path.parent if root is None else Path(root)
-    segments = [_segment(row, folder, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
+    segments = [
+        _segment(row, folder / row.get("root", "") if root is None else folder, f"{path}, row {number}")
+        for number, row in enumerate(rows, 1)
+    ]
     _check_unique(segments, path)
     return segments
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wav2small.cli.options import where_option
 from wav2small.cli.progress import progress_bar
 from wav2small.config import OUTPUTS
 from wav2small.errors import ManifestError, MissingExtraError
@@ -35,20 +36,13 @@ class Predictor:
     answer: Callable[[Sequence[Segment], bool], Iterable[Answer]]
 
 
-def _where(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
-    for value in values:
-        if "=" not in value:
-            raise click.BadParameter(f"{value!r}. Give column=value, for example fold=0.")
-    return [(column, text) for column, _, text in (value.partition("=") for value in values)]
-
-
 @click.command()
 @click.argument("predictors", metavar="PREDICTOR...", nargs=-1, required=True)
 @click.option(
     "--on", "manifest", metavar="MANIFEST", required=True, help="CSV, Parquet, or a folder with manifest.csv."
 )
 @click.option("--root", metavar="FOLDER", help="Folder that the manifest's files are relative to, if not its own.")
-@click.option("--where", metavar="COLUMN=VALUE", multiple=True, callback=_where, help="Only these rows; repeatable.")
+@where_option
 @click.option("--truth", metavar="manifest|norms|FILE", help="Columns of the manifest, norms, or a table of labels.")
 @click.option("--norms", metavar="FILE", help="Norms of categories, if not the package's own.")
 @click.option("--speech-only", is_flag=True, help="Leave out clips in which no speech is heard.")

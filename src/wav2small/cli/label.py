@@ -6,15 +6,20 @@ from pathlib import Path
 
 import click
 
+from wav2small.cli.options import where_option
+
 
 @click.command("label")
 @click.argument("source", metavar="FOLDER|MANIFEST")
-@click.option("--teacher", "name", default="open", show_default=True, help="Who labels.")
+@click.option("--teacher", "name", default="open", show_default=True, help="Name of a teacher, or heads that `fit` wrote.")
 @click.option("-o", "output", required=True, type=click.Path(), help="CSV, JSON lines or Parquet, by its suffix.")
 @click.option("--root", type=click.Path(file_okay=False), help="Folder that the manifest's files are relative to.")
+@where_option
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16: twice as fast where there is hardware for it.")
 @click.pass_context
-def command(ctx: click.Context, source: str, name: str, output: str, root: str | None, bf16: bool) -> None:
+def command(
+    ctx: click.Context, source: str, name: str, output: str, root: str | None, where: list[tuple[str, str]], bf16: bool
+) -> None:
     """Label audio with a teacher's arousal, dominance and valence.
 
     SOURCE is a folder of audio, or a CSV or Parquet manifest with a column file. An unreadable file becomes a row
@@ -25,13 +30,13 @@ def command(ctx: click.Context, source: str, name: str, output: str, root: str |
       wav2small label recordings --teacher open -o labels.csv
     """
     from wav2small.cli.progress import progress_bar
-    from wav2small.manifest import read_manifest
+    from wav2small.manifest import read_manifest, select
     from wav2small.outfile import check_writable
     from wav2small.train.label import label
     from wav2small.train.teachers import load_teacher
 
     check_writable(output)
-    segments = read_manifest(source, root)
+    segments = select(read_manifest(source, root), where)
     teacher = load_teacher(name, bf16)
     with progress_bar("labels") as tell:
         rows = label(segments, teacher, Path(output), tell)

@@ -10,8 +10,6 @@ import click
 @click.command("train")
 @click.argument("labels", nargs=-1, required=True, metavar="LABELS...")
 @click.option("--dev", required=True, multiple=True, help="Labels of speakers kept apart, to choose weights by.")
-@click.option("--root", type=click.Path(file_okay=False), help="Folder that the files of LABELS are relative to.")
-@click.option("--dev-root", type=click.Path(file_okay=False), help="Likewise for --dev.")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--steps", default=4000, show_default=True, help="Batches of 32 clips.")
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
@@ -22,8 +20,7 @@ import click
 @click.option("--compile", "compiled", is_flag=True, help="Fuse the network with torch.compile; needs a C++ compiler.")
 @click.pass_context
 def command(
-    ctx: click.Context, labels: tuple[str, ...], dev: tuple[str, ...], root: str | None, dev_root: str | None,
-    output: str, steps: int, data: str, licence: str, threads: int, seed: int, bf16: bool, compiled: bool,
+    ctx: click.Context, labels: tuple[str, ...], dev: tuple[str, ...], output: str, steps: int, data: str, licence: str, threads: int, seed: int, bf16: bool, compiled: bool,
 ) -> None:
     """Train Wav2Small on a teacher's labels.
 
@@ -32,7 +29,7 @@ def command(
 
     \b
     Example:
-      wav2small train clips.csv --root build/clips --dev dev.csv -o runs/first
+      wav2small train clips.csv --dev dev.csv -o runs/first
     """
     import torch
 
@@ -43,8 +40,8 @@ def command(
 
     if threads:
         torch.set_num_threads(threads)
-    train_segments = [s for path in labels for s in read_manifest(path, root) if not s.column("error")]
-    dev_segments = [s for path in dev for s in read_manifest(path, dev_root) if not s.column("error")]
+    train_segments = [s for path in labels for s in read_manifest(path) if not s.column("error")]
+    dev_segments = [s for path in dev for s in read_manifest(path) if not s.column("error")]
     config = TrainConfig(steps=steps, seed=seed, bf16=bf16, compiled=compiled)
     teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in train_segments})
     metadata = {"teacher": ", ".join(teachers), "training_data": data, "licence": licence}

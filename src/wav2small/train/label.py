@@ -7,6 +7,7 @@ the table is written whole, in the order of the manifest, and the part is remove
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def label(
                 file.write(json.dumps([*_key(segment), answer]) + "\n")
             file.flush()
             tell(len(done), len(segments))
-    rows = [_row(segment, done[_key(segment)], teacher) for segment in segments]
+    rows = [_row(segment, done[_key(segment)], teacher, output.parent) for segment in segments]
     write_table(rows, output)
     part.unlink()
     return rows
@@ -128,9 +129,11 @@ def _read_part(part: Path, teacher: Teacher) -> dict[Key, dict[str, object]]:
     return {(file, start, end): answer for file, start, end, answer in lines[1:]}
 
 
-def _row(segment: Segment, answer: dict[str, object], teacher: Teacher) -> dict[str, object]:
+def _row(segment: Segment, answer: dict[str, object], teacher: Teacher, folder: Path) -> dict[str, object]:
+    root = str(segment.path).removesuffix(segment.file) or "."
     return {
         "file": segment.file,
+        "root": os.path.relpath(root, folder),
         "start": segment.start or None,
         "end": segment.end,
         "speaker": segment.speaker,

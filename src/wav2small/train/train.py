@@ -49,7 +49,7 @@ class TrainConfig:
     bucket_dur: float = 0.5
     tilt: float = 4.0
     squared_error: float = 0.5
-    evaluate_every: int = 250
+    evaluate_every: int = 500
     seed: int = 1
     bf16: bool = False
     compiled: bool = False
@@ -164,7 +164,7 @@ class Run:
         self.optimiser.step()
         self.step += 1
         self._average()
-        return float(loss)
+        return loss.item()
 
     @torch.no_grad()
     def _average(self) -> None:

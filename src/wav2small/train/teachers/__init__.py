@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +32,8 @@ def load_teacher(name: str, bf16: bool = False) -> Teacher:
     Raises:
         WeightsError: if there is none of that name, or its encoder is not to be had
     """
-    if name != "open":
-        raise WeightsError(f"there is no teacher {name!r}. Known: {', '.join(TEACHERS)}.")
-    from wav2small.train.teachers.open import OpenTeacher
+    if name not in TEACHERS and not Path(name).is_file():
+        raise WeightsError(f"there is no teacher {name!r}. Known: {', '.join(TEACHERS)}, or a file that fit wrote.")
+    from wav2small.train.teachers.open import HEAD_FILE, OpenTeacher
 
-    return OpenTeacher(bf16=bf16)
+    return OpenTeacher(HEAD_FILE if name in TEACHERS else Path(name), bf16)

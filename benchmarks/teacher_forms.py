@@ -1,0 +1,88 @@
+"""Forms of the teacher's head compared on speakers, and on a corpus and language, that they have not heard.
+
+    WAV2SMALL_MODELS=models python benchmarks/teacher_forms.py open/emodb open/emogator --cache build/statistics
+
+Uses the statistics that `wav2small fit --bf16` with the same cache made. The first corpus is the one with speech: the
+column "unheard corpus" is a head fitted on the second alone and scored on the first. Nothing here sees a test corpus.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from wav2small.config import OUTPUTS
+from wav2small.metrics import concordance_cc, pearson_cc
+from wav2small.train.fit import Corpus, FitConfig, fit, load_corpus
+from wav2small.train.teachers.whisper import WhisperBody, find_encoder
+
+FORMS = {
+    "layers 1-4 (ships)": {},
+    "layers 3-5": {"layers": (3, 4, 5)},
+    "all layers": {"layers": (0, 1, 2, 3, 4, 5, 6)},
+    "no category loss": {"category_weight": 0.0},
+    "no distorted copies": {"copies": 0},
+    "dropout .3": {"dropout": 0.3},
+    "hidden 256": {"hidden": 256},
+    "30 epochs": {"epochs": 30.0},
+}
+
+
+def ridge(corpora: list[Corpus], layers: list[int], penalty: float = 3000.0) -> np.ndarray:
+    """Answers for each fold's speakers by a ridge regression on the others, undistorted clips, as in the floor."""
+    answers = [np.zeros_like(corpus.truth) for corpus in corpora]
+    for fold in range(5):
+        kept = [corpus.folds != fold for corpus in corpora]
+        x = np.concatenate([flat(c, layers)[k] for c, k in zip(corpora, kept, strict=True)])
+        y = np.concatenate([c.truth[k] for c, k in zip(corpora, kept, strict=True)])
+        predict = solve(x, y, penalty)
+        for corpus, k, answer in zip(corpora, kept, answers, strict=True):
+            answer[~k] = predict(flat(corpus, layers)[~k])
+    return answers
+
+
+def flat(corpus: Corpus, layers: list[int]) -> np.ndarray:
+    return corpus.statistics[0][:, layers].reshape(len(corpus.truth), -1)
+
+
+def solve(x: np.ndarray, y: np.ndarray, penalty: float):
+    mean, spread = x.mean(0), x.std(0) + 1e-4
+    z = (x - mean) / spread
+    weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (y - y.mean(0)))
+    return lambda new: (new - mean) / spread @ weights + y.mean(0)
+
+
+def figures(truth: np.ndarray, answer: np.ndarray, statistic=concordance_cc) -> str:
+    return " / ".join(f"{statistic(truth[:, d], answer[:, d]):.3f}" for d in range(len(OUTPUTS)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifests", nargs=2)
+    parser.add_argument("--cache", type=Path, required=True)
+    arguments = parser.parse_args()
+    body = WhisperBody(find_encoder(), bf16=True)
+    config = FitConfig()
+    corpora = [load_corpus(m, body, config, arguments.cache, lambda *_: None) for m in arguments.manifests]
+    speech, bursts = corpora
+    print(f"| form | CCC A / D / V, {speech.name}, unheard speakers | the same, {bursts.name} | r, {speech.name}, unheard corpus |")
+    print("|---|---|---|---|")
+    for layers in ([3, 4, 5], [1, 2, 3, 4]):
+        answers = ridge(corpora, layers)
+        alone = solve(flat(bursts, layers), bursts.truth, 3000.0)(flat(speech, layers))
+        scores = [figures(c.truth, a) for c, a in zip(corpora, answers, strict=True)]
+        print(f"| ridge, layers {layers[0]}-{layers[-1]} | {scores[0]} | {scores[1]} | {figures(speech.truth, alone, pearson_cc)} |")
+    for name, changes in FORMS.items():
+        form = replace(config, **changes)
+        copies = [replace(c, statistics=c.statistics[: form.copies + 1]) for c in corpora]
+        _, scores = fit(copies, form, lambda *_: None)
+        alone, _ = fit(copies[1:], form, lambda *_: None)
+        cells = [" / ".join(f"{score[d]:.3f}" for d in OUTPUTS) for score in scores.values()]
+        print(f"| {name} | {cells[0]} | {cells[1]} | {figures(speech.truth, alone(speech.statistics[0]), pearson_cc)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
