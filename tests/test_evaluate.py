@@ -6,6 +6,8 @@ import builtins
 import importlib.util
 import json
 import os
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -440,7 +442,27 @@ def test_two_files_of_one_name_are_told_apart(corpus, predictions):
     result = run(predictions, other / "loudness.csv", "--on", corpus, "--draws", 5, "--csv", corpus.parent / "out.csv")
     assert result.exit_code == 0, result.output
     names = {row["predictor"] for row in read_table(corpus.parent / "out.csv")}
-    assert names == {str(predictions), str(other / "loudness.csv")}
+    assert names == {f"{predictions.parent.name}/loudness.csv", "other/loudness.csv"}
+
+
+def test_a_teacher_is_asked_for_by_name_or_by_its_file(corpus, monkeypatch):
+    asked = []
+    teachers = types.ModuleType("wav2small.train.teachers")
+    teachers.load_teacher = lambda name: asked.append(name) or Loudness()
+    monkeypatch.setitem(sys.modules, "wav2small.train.teachers", teachers)
+    head = corpus.parent / "head.safetensors"
+    head.write_bytes(bytes(9))
+    out = corpus.parent / "out.json"
+    result = run("teacher:open", f"teacher:{head}", "--on", corpus, "--draws", 5, "--json", out)
+    assert result.exit_code == 0, result.output
+    assert asked == ["open", str(head)]
+    about = json.loads(out.read_text())["predictors"]
+    assert [(one["name"], one["kind"], one["version"]) for one in about] == [
+        ("teacher:open", "teacher", "9"),
+        ("teacher:head.safetensors", "teacher", "9"),
+    ]
+    assert about[1]["sha256"] == sha256(head)
+    assert str(corpus.parent) not in out.read_text()
 
 
 def test_a_teacher_without_the_extra_is_one_sentence(corpus, monkeypatch):

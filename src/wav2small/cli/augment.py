@@ -10,14 +10,14 @@ import click
 @click.command("augment")
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder for FLAC files.")
-@click.option("--clips", default=1000, show_default=True, help="How many; 1,200 are an hour.")
+@click.option("--clips", default=1000, show_default=True, type=click.IntRange(1), help="How many; 1,200 are an hour.")
 @click.option("--without-fold", "fold", default="", help="Leave out the rows with this fold: the dev speakers.")
-@click.option("--seed", default=1, show_default=True)
-@click.option("--workers", default=2, show_default=True, help="Processes.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(manifests: tuple[str, ...], output: str, clips: int, fold: str, seed: int, workers: int) -> None:
     """Make new clips: cut, sped up, mixed, joined, distorted, at any level.
 
-    A manifest that is named twice is drawn from twice as often. A stopped run goes on where it was.
+    A manifest that is named twice is drawn from twice as often. The same command resumes a run that was stopped.
 
     \b
     Example:

@@ -138,13 +138,28 @@ def _truth(truth: str | None, segments: Sequence[Segment], norms: dict[str, Norm
 
 
 def _open(spec: str, specs: Sequence[str]) -> Predictor:
-    """The predictor of a word of the command line; files go by their names without folders where these differ."""
-    if Path(spec).is_file():
-        names = [Path(other).name for other in specs]
-        name = Path(spec).name if names.count(Path(spec).name) == 1 else spec
-        return _open_table(name, spec) if _is_table(spec) else _open_model(name, spec)
+    """The predictor of a word of the command line."""
     kind, _, teacher = spec.partition(":")
-    return _open_teacher(spec, teacher) if kind == "teacher" and teacher else _open_model(spec, spec)
+    if kind == "teacher" and teacher:
+        return _open_teacher(f"teacher:{_short(teacher, [other.partition(':')[2] for other in specs])}", teacher)
+    if Path(spec).is_file() and _is_table(spec):
+        return _open_table(_short(spec, specs), spec)
+    return _open_model(_short(spec, specs), spec)
+
+
+def _short(spec: str, specs: Sequence[str]) -> str:
+    """A file by its name, and by as many folders as tell it from the others: tables name no machine's folders."""
+    if not Path(spec).is_file():
+        return spec
+    others = {Path(other).absolute().parts for other in specs} - {Path(spec).absolute().parts}
+    parts = Path(spec).absolute().parts
+    alike = max((_common_end(parts, other) for other in others), default=0)
+    return "/".join(parts[-alike - 1 :])
+
+
+def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)) - 1)
 
 
 def _is_table(file: str) -> bool:
@@ -178,6 +193,8 @@ def _open_model(name: str, spec: str) -> Predictor:
 
 
 def _open_teacher(name: str, teacher_name: str) -> Predictor:
+    from wav2small.weights import DATA
+
     try:
         from wav2small.train.teachers import load_teacher
 
@@ -186,7 +203,8 @@ def _open_teacher(name: str, teacher_name: str) -> Predictor:
         raise MissingExtraError(
             f"{name} needs {error.name}, which is not here: pip install 'wav2small[train]'"
         ) from None
-    about = {"name": name, "kind": "teacher", "version": teacher.version, "sha256": None}
+    head = teacher_name if Path(teacher_name).is_file() else DATA / f"{teacher_name}.safetensors"
+    about = {"name": name, "kind": "teacher", "version": teacher.version, "sha256": _sha256(head)}
     return Predictor(name, about, _answers(teacher.label))
 
 

@@ -14,8 +14,8 @@ import click
 @click.option("--version", default="1", show_default=True, help="Version of the teacher, recorded with each label.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the heads.")
 @click.option("--cache", default="build/statistics", show_default=True, help="Folder for the encoder's statistics.")
-@click.option("--copies", default=2, show_default=True, help="Distorted copies of each clip.")
-@click.option("--seed", default=1, show_default=True)
+@click.option("--copies", default=2, type=click.IntRange(0), show_default=True, help="Distorted copies of each clip.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
 @click.option("--bf16", is_flag=True, help="Compute the encoder in bfloat16: twice as fast where there is hardware.")
 def command(
     manifests: tuple[str, ...], output: str, name: str, version: str, licence: str, cache: str, copies: int, seed: int,
@@ -24,8 +24,9 @@ def command(
     """Fit a teacher's heads on the Whisper-base encoder.
 
     A MANIFEST is a CSV or Parquet file, or a folder with manifest.csv. Its rows have arousal, dominance and
-    valence from 0 to 1, or a label that the norms know. The encoder comes from the folder WAV2SMALL_MODELS or
-    the hub. Statistics are kept in the cache, so a stopped run goes on where it was.
+    valence from 0 to 1, or a label that the norms know; speakers are kept apart by a column fold, else speaker.
+    The encoder comes from the folder WAV2SMALL_MODELS or the hub. Its statistics are kept in the cache, so that
+    the same command resumes a run that was stopped.
 
     \b
     Example:
@@ -34,6 +35,9 @@ def command(
     from wav2small.cli.progress import progress_bar
     from wav2small.config import OUTPUTS
     from wav2small.outfile import check_writable
+    from wav2small.train import check_extra
+
+    check_extra()
     from wav2small.train.fit import FitConfig, describe, fit, load_corpus
     from wav2small.train.teachers.whisper import WhisperBody, find_encoder
 

@@ -11,7 +11,7 @@ from wav2small.cli.options import where_option
 
 @click.command("label")
 @click.argument("source", metavar="FOLDER|MANIFEST")
-@click.option("--teacher", "name", default="open", show_default=True, help="Name of a teacher, or heads that `fit` wrote.")
+@click.option("--teacher", "name", default="open", show_default=True, help="Its name, or a file that fit wrote.")
 @click.option("-o", "output", required=True, type=click.Path(), help="CSV, JSON lines or Parquet, by its suffix.")
 @click.option("--root", type=click.Path(file_okay=False), help="Folder that the manifest's files are relative to.")
 @where_option
@@ -22,8 +22,8 @@ def command(
 ) -> None:
     """Label audio with a teacher's arousal, dominance and valence.
 
-    SOURCE is a folder of audio, or a CSV or Parquet manifest with a column file. An unreadable file becomes a row
-    with its error; the exit code is then 1. A stopped run goes on where it was when the same command is given.
+    FOLDER holds audio, or a manifest.csv; MANIFEST is a CSV or Parquet file with a column file. An unreadable file
+    becomes a row with its error; the exit code is then 1. The same command resumes a run that was stopped.
 
     \b
     Example:
@@ -31,11 +31,13 @@ def command(
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.manifest import read_manifest, select
-    from wav2small.outfile import check_writable
+    from wav2small.tables import check_parquet, check_writable, format_of
     from wav2small.train.label import label
     from wav2small.train.teachers import load_teacher
 
     check_writable(output)
+    if format_of(output) == "parquet":
+        check_parquet()
     segments = select(read_manifest(source, root), where)
     teacher = load_teacher(name, bf16)
     with progress_bar("labels") as tell:

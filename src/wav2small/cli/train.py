@@ -11,16 +11,17 @@ import click
 @click.argument("labels", nargs=-1, required=True, metavar="LABELS...")
 @click.option("--dev", required=True, multiple=True, help="Labels of speakers kept apart, to choose weights by.")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
-@click.option("--steps", default=4000, show_default=True, help="Batches of 32 clips.")
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches of 32 clips.")
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the weights, recorded in them.")
-@click.option("--threads", default=0, help="Threads of torch; 0 leaves it to torch.")
-@click.option("--seed", default=1, show_default=True)
+@click.option("--threads", default=0, type=click.IntRange(0), help="Threads of torch; 0 leaves it to torch.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
 @click.option("--bf16", is_flag=True, help="Convolutions in bfloat16.")
 @click.option("--compile", "compiled", is_flag=True, help="Fuse the network with torch.compile; needs a C++ compiler.")
 @click.pass_context
 def command(
-    ctx: click.Context, labels: tuple[str, ...], dev: tuple[str, ...], output: str, steps: int, data: str, licence: str, threads: int, seed: int, bf16: bool, compiled: bool,
+    ctx: click.Context, labels: tuple[str, ...], dev: tuple[str, ...], output: str, steps: int, data: str,
+    licence: str, threads: int, seed: int, bf16: bool, compiled: bool,
 ) -> None:
     """Train Wav2Small on a teacher's labels.
 
@@ -31,11 +32,14 @@ def command(
     Example:
       wav2small train clips.csv --dev dev.csv -o runs/first
     """
-    import torch
-
     from wav2small.cli.progress import progress_bar
     from wav2small.config import OUTPUTS
     from wav2small.manifest import read_manifest
+    from wav2small.train import check_extra
+
+    check_extra()
+    import torch
+
     from wav2small.train.train import BEST, TrainConfig, train
 
     if threads:
@@ -51,9 +55,9 @@ def command(
         click.echo(f"step {line['step']}: loss {line['loss']:.3f}, dev CCC {scores}, {line['seconds']:.0f} s", err=True)
 
     try:
-        with progress_bar("steps") as tell:
+        with progress_bar("train") as tell:
             train(train_segments, dev_segments, Path(output), config, metadata, tell, report)
     except KeyboardInterrupt:
-        click.echo(f"{output}: stopped, the checkpoint is saved; give the same command to go on", err=True)
+        click.echo(f"{output}: stopped; the same command goes on where this was", err=True)
         ctx.exit(130)
     click.echo(f"{output}/{BEST}")

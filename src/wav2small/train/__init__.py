@@ -1,0 +1,25 @@
+"""Teachers, labels and training: the only part of the package that needs the extra ``train``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.outfile import check_writable
+
+
+def check_extra() -> None:
+    """Raise ``MissingExtraError`` if the extra is not installed; a command asks before it imports from here."""
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"this needs {' and '.join(missing)}, not here yet: pip install 'wav2small[train]'")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, and raise ``Wav2SmallError`` now if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Wav2SmallError(f"{folder}: cannot be made a folder: {error.strerror}. Name another.") from None
+    check_writable(folder / "any")

@@ -17,8 +17,9 @@ from wav2small.config import SAMPLING_RATE
 
 
 def speed(signal: np.ndarray, factor: float) -> np.ndarray:
-    """Play ``factor`` times as fast: pitch, formants and tempo together."""
-    return soxr.resample(signal, SAMPLING_RATE * factor, SAMPLING_RATE, quality="MQ").astype(np.float32)
+    """Play ``factor`` times as fast: pitch, formants and tempo together; of one sample there is one left."""
+    played = soxr.resample(signal, SAMPLING_RATE * factor, SAMPLING_RATE, quality="MQ").astype(np.float32)
+    return played if len(played) else signal[:1].copy()
 
 
 def equalise(signal: np.ndarray, rng: np.random.Generator, depth: float = 9.0) -> np.ndarray:
@@ -65,11 +66,11 @@ def codec(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def coloured_noise(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise whose power falls as 1/f^a, a between 0 (white) and 2 (brown), unit variance."""
+    """Noise whose power falls as 1/f^a, a between 0 (white) and 2 (brown), of unit variance if it has two samples."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.maximum(np.arange(len(spectrum)), 1.0)
     noise = np.fft.irfft(spectrum * frequency ** (-rng.uniform(0, 2) / 2), samples)
-    return (noise / max(float(np.std(noise)), 1e-9)).astype(np.float32)
+    return (noise / (float(np.std(noise)) or 1.0)).astype(np.float32)
 
 
 def add(signal: np.ndarray, other: np.ndarray, snr: float) -> np.ndarray:

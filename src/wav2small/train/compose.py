@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import signal as signals
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small.audio import read
 from wav2small.config import SAMPLING_RATE
 from wav2small.errors import ManifestError
 from wav2small.manifest import Segment
 from wav2small.outfile import whole_file
+from wav2small.train import make_folder
 from wav2small.train.augment import add, distort, level, random_speed, surround, trim
+from wav2small.train.label import segment_signal
 
 Tell = Callable[[float, float], None]
 
@@ -46,13 +48,16 @@ def compose(corpora: Sequence[Sequence[Segment]], index: int, seed: int, config:
 
     Returns:
         signal at 16 kHz, float32, shape=(samples,), one of ``config.durations`` long
+
+    Raises:
+        AudioError: if a segment that is drawn cannot be read
     """
     rng = np.random.default_rng([seed, index])
     chance = np.sqrt([len(corpus) for corpus in corpora])
 
     def piece(longest: int) -> np.ndarray:
         corpus = corpora[rng.choice(len(corpora), p=chance / chance.sum())]
-        signal = random_speed(trim(read(corpus[rng.integers(len(corpus))].path)), rng)
+        signal = random_speed(trim(segment_signal(corpus[rng.integers(len(corpus))])), rng)
         start = rng.integers(max(1, len(signal) - longest + 1))
         return signal[start : start + longest]
 
@@ -78,9 +83,13 @@ def compose_all(
     """Write ``clips`` FLAC files and a manifest into ``folder``; files that are there already are kept.
 
     Raises:
-        ManifestError: if the folder was begun with another seed or other corpora
+        ManifestError: if a corpus has no segments, or the folder was begun with another seed or other corpora
+        AudioError: if a segment that is drawn cannot be read
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if not all(corpora):
+        number = [len(corpus) for corpus in corpora].index(0) + 1
+        raise ManifestError(f"manifest number {number} has no row to draw from. Leave it out.")
+    make_folder(folder)
     stamp = f"seed {seed}, corpora of {', '.join(str(len(corpus)) for corpus in corpora)} segments\n"
     marker = folder / "composed.txt"
     if marker.is_file() and marker.read_text() != stamp:
@@ -104,6 +113,7 @@ _work: tuple[Sequence[Sequence[Segment]], Path, int]
 
 
 def _begin(corpora: Sequence[Sequence[Segment]], folder: Path, seed: int) -> None:
+    signals.signal(signals.SIGINT, signals.SIG_IGN)  # Ctrl-C is the parent's, which ends us
     global _work
     _work = (corpora, folder, seed)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wav2small.audio import read
 from wav2small.config import OUTPUTS, SAMPLING_RATE
 from wav2small.errors import ManifestError
 from wav2small.manifest import Segment, load_norms, read_manifest
 from wav2small.metrics import concordance_cc
 from wav2small.outfile import whole_file
+from wav2small.train import make_folder
 from wav2small.train.augment import distort, random_speed, surround, trim
+from wav2small.train.label import segment_signal
 from wav2small.train.teachers.open import Heads
 from wav2small.train.teachers.whisper import Head, WhisperBody
 
@@ -68,14 +70,16 @@ def load_corpus(source: str, body: WhisperBody, config: FitConfig, cache: Path, 
     """Read the annotated segments of a manifest and compute their statistics, or take them from the cache.
 
     Raises:
-        ManifestError: if no segment has A/D/V or a category with a norm
+        ManifestError: if no segment has A/D/V or a category with a norm, or a fold or agreement is no number
+        AudioError: if a segment cannot be read
     """
     norms = load_norms()
     segments = [s for s in read_manifest(source) if s.emotion is not None or s.label in norms]
     if not segments:
         raise ManifestError(f"{source}: no row has arousal, dominance and valence, or a category that the norms know.")
     truth = [s.emotion if s.emotion is not None else norms[s.label].emotion for s in segments]
-    name = Path(source).parent.name if Path(source).is_file() else Path(source).name
+    path = Path(source).absolute()
+    name = path.parent.name if path.name == "manifest.csv" else path.stem if path.is_file() else path.name
     return Corpus(
         name=name,
         statistics=_statistics(segments, body, config, cache / name, tell),
@@ -87,9 +91,10 @@ def load_corpus(source: str, body: WhisperBody, config: FitConfig, cache: Path, 
 
 
 def _statistics(segments: list[Segment], body: WhisperBody, config: FitConfig, cache: Path, tell: Tell) -> np.ndarray:
-    key = json.dumps([[s.file for s in segments], config.silence_dur, config.seed, body.bf16]).encode()
+    files = [s.file if (s.start, s.end) == (0, None) else [s.file, s.start, s.end] for s in segments]
+    key = json.dumps([files, config.silence_dur, config.seed, body.bf16]).encode()
     digest, parts = hashlib.sha256(key).hexdigest()[:8], []
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     for copy in range(config.copies + 1):
         path = cache / f"copy{copy}-{digest}.npy"
         if not path.is_file():
@@ -104,7 +109,7 @@ def _one_copy(segments: list[Segment], body: WhisperBody, copy: int, config: Fit
     parts, size = [], 256
     for first in range(0, len(segments), size):
         signals = []
-        for index, segment in enumerate(segments[first : first + size], first):
+        for index in range(first, min(first + size, len(segments))):
             rng = np.random.default_rng([config.seed, copy, index])
             signals.append(_example(segments, index, copy > 0, rng, config))
         parts.append(body.statistics(signals).astype(np.float16))
@@ -115,26 +120,44 @@ def _one_copy(segments: list[Segment], body: WhisperBody, copy: int, config: Fit
 def _example(
     segments: list[Segment], index: int, distorted: bool, rng: np.random.Generator, config: FitConfig
 ) -> np.ndarray:
-    signal = trim(read(segments[index].path))
+    signal = trim(segment_signal(segments[index]))
     if distorted:
         signal = random_speed(signal, rng)
-        signal = distort(signal, rng, lambda: read(segments[rng.integers(len(segments))].path))
+        signal = distort(signal, rng, lambda: segment_signal(segments[rng.integers(len(segments))]))
     before, after = (rng.uniform(0, config.silence_dur, 2) * SAMPLING_RATE).astype(int)
     return surround(signal, before, after, rng)
 
 
 def _agreement(segment: Segment) -> float:
     """Share of listeners who recognised the emotion; 1 where it is not known."""
-    extra = dict(item.split("=") for item in segment.fields.get("extra", "").split(";") if "=" in item)
-    return float(extra.get("recognised_pct", 100)) / 100
+    found = re.search(r"(?:^|;)recognised_pct=([^;]*)", segment.fields.get("extra", ""))
+    if not found:
+        return 1.0
+    if not re.fullmatch(r"\d+(\.\d*)?", found[1]) or not 0 <= float(found[1]) <= 100:
+        raise ManifestError(f"{segment.file}: extra says recognised_pct={found[1]}. Needed: a number from 0 to 100.")
+    return float(found[1]) / 100
 
 
 def _folds(segments: list[Segment], folds: int) -> np.ndarray:
     """The manifest's own fold, else speakers dealt out in order; a speaker is never in two folds."""
     if all(segment.fields.get("fold") for segment in segments):
-        return np.array([int(segment.fields["fold"]) % folds for segment in segments])
+        return np.array(_own_folds(segments)) % folds
     speakers = {name: index for index, name in enumerate(sorted({s.speaker or s.file for s in segments}))}
     return np.array([speakers[s.speaker or s.file] % folds for s in segments])
+
+
+def _own_folds(segments: list[Segment]) -> list[int]:
+    seen: dict[str, str] = {}
+    for segment in segments:
+        fold = segment.fields["fold"]
+        if not fold.isdecimal():
+            raise ManifestError(f"{segment.file}: fold is {fold!r}. Needed: a number from 0, or no column fold.")
+        if segment.speaker and seen.setdefault(segment.speaker, fold) != fold:
+            raise ManifestError(
+                f"speaker {segment.speaker} is in fold {seen[segment.speaker]} and in fold {fold}. "
+                "Give each speaker one, or leave the column fold empty."
+            )
+    return [int(segment.fields["fold"]) for segment in segments]
 
 
 def fit(corpora: Sequence[Corpus], config: FitConfig, tell: Tell) -> tuple[Heads, dict[str, dict[str, float]]]:
@@ -142,7 +165,11 @@ def fit(corpora: Sequence[Corpus], config: FitConfig, tell: Tell) -> tuple[Heads
 
     Returns:
         the heads, and per corpus the CCC of each dimension of the answers for speakers a head has not heard
+
+    Raises:
+        ManifestError: if all speakers are in one fold, or two corpora have one name
     """
+    _check(corpora)
     layers = list(config.layers)
     clean = np.concatenate([corpus.statistics[:, :, layers].reshape(-1, len(layers), corpus.statistics.shape[3])
                             for corpus in corpora])
@@ -167,6 +194,14 @@ def fit(corpora: Sequence[Corpus], config: FitConfig, tell: Tell) -> tuple[Heads
         for corpus, answer in zip(corpora, answers, strict=True)
     }
     return Heads(layers, mean, spread, heads), scores
+
+
+def _check(corpora: Sequence[Corpus]) -> None:
+    if len({fold for corpus in corpora for fold in corpus.folds}) < 2:
+        raise ManifestError("all clips are of one speaker, or in one fold. Needed: two, to fit on one and score one.")
+    names = [corpus.name for corpus in corpora]
+    if len(set(names)) < len(names):
+        raise ManifestError(f"two of the manifests have one name: {', '.join(names)}. Rename a folder or a file.")
 
 
 class Batches:
@@ -227,6 +262,6 @@ def describe(config: FitConfig, sources: Sequence[str], scores: dict[str, dict[s
     return {
         "recipe": json.dumps(asdict(config)),
         "training_data": ", ".join(sources),
-        "teacher": "category norms",
+        "teacher": "people's annotations where there are any, else category norms",
         "ccc": json.dumps({"unheard speakers": scores}),
     }

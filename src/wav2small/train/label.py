@@ -64,13 +64,15 @@ def segment_signal(segment: Segment) -> np.ndarray:
     """The samples of a segment, mono float32 at 16 kHz.
 
     Raises:
-        AudioError: if the file cannot be read, or the segment lies behind its end
+        AudioError: if the file cannot be read, or the segment holds no sample of it
     """
     signal = read(segment.path)
     start = round(segment.start * SAMPLING_RATE)
     stop = None if segment.end is None else round(segment.end * SAMPLING_RATE)
-    if start >= len(signal):
-        raise AudioError(f"{segment.path}: is {len(signal) / SAMPLING_RATE:.2f} s long, segment from {segment.start} s")
+    if not len(signal[start:stop]):
+        end = "its end" if segment.end is None else f"{segment.end:g} s"
+        whole = len(signal) / SAMPLING_RATE
+        raise AudioError(f"{segment.path}: is {whole:g} s long, with no sample from {segment.start:g} s to {end}")
     return signal[start:stop]
 
 
@@ -120,26 +122,29 @@ def _read_part(part: Path, teacher: Teacher) -> dict[Key, dict[str, object]]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         part.write_bytes(whole)
-    lines = [json.loads(line) for line in whole.decode().splitlines()]
-    if lines and lines[0] != _stamp(teacher):
-        raise ManifestError(
-            f"{part}: was begun by teacher {lines[0]['teacher']} version {lines[0]['teacher_version']}, not by "
-            f"{teacher.name} version {teacher.version}. Finish it with that one, or remove the file."
-        )
-    return {(file, start, end): answer for file, start, end, answer in lines[1:]}
+    try:
+        lines = [json.loads(line) for line in whole.decode().splitlines()]
+        if lines and lines[0] != _stamp(teacher):
+            raise ManifestError(
+                f"{part}: was begun by teacher {lines[0]['teacher']} version {lines[0]['teacher_version']}, not by "
+                f"{teacher.name} version {teacher.version}. Finish it with that one, or remove the file."
+            )
+        return {(file, start, end): answer for file, start, end, answer in lines[1:]}
+    except (KeyError, TypeError, ValueError):
+        raise ManifestError(f"{part}: is damaged, so a stopped run cannot go on. Remove it to begin again.") from None
 
 
 def _row(segment: Segment, answer: dict[str, object], teacher: Teacher, folder: Path) -> dict[str, object]:
-    root = str(segment.path).removesuffix(segment.file) or "."
+    root = str(segment.path).removesuffix(str(Path(segment.file))) or "."
     return {
         "file": segment.file,
-        "root": os.path.relpath(root, folder),
+        "root": os.path.relpath(os.path.realpath(root), os.path.realpath(folder)),
         "start": segment.start or None,
         "end": segment.end,
         "speaker": segment.speaker,
         "split": segment.split,
         "label": segment.label,
-        **segment.fields,
+        **{name: value for name, value in segment.fields.items() if name != "root"},
         **{name: answer.get(name) for name in OUTPUTS},
         **_stamp(teacher),
         "error": answer.get("error"),

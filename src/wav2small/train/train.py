@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT
+from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENT
 from wav2small.errors import ManifestError, WeightsError
 from wav2small.manifest import Segment
 from wav2small.metrics import concordance_cc
 from wav2small.outfile import whole_file
+from wav2small.train import make_folder
 from wav2small.train.fit import ccc_loss
+from wav2small.train.interrupt import uninterrupted
 from wav2small.train.label import segment_signal
 from wav2small.train.students.wav2small import Wav2Small, to_arrays
 from wav2small.weights import write_safetensors
@@ -72,7 +75,7 @@ class Clips:
             self.signals.append(np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16))
             tell(done, len(segments))
         widths = [min(config.max_dur, len(s) / SAMPLING_RATE) / config.bucket_dur for s in self.signals]
-        bucket = np.ceil(np.round(widths, 3)).astype(int)
+        bucket = np.maximum(1, np.ceil(np.round(widths, 3))).astype(int)
         self.buckets = {int(width): np.flatnonzero(bucket == width) for width in np.unique(bucket)}
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
@@ -99,8 +102,15 @@ def _placed(signal: np.ndarray, samples: int, rng: np.random.Generator) -> np.nd
 class Run:
     """A training run in a folder: its student, optimiser, moving average and step, all kept in one checkpoint.
 
+    ``losses`` are those since the last evaluation, and ``due`` says that one is outstanding at this step.
+
+    Args:
+        folder: of the run; a checkpoint in it is resumed
+        config: how
+        variance: of the labels, shape=(3,)
+
     Raises:
-        WeightsError: if the folder holds a run with another configuration
+        WeightsError: if the folder holds a run with other settings or labels, or a damaged checkpoint
     """
 
     def __init__(self, folder: Path, config: TrainConfig, variance: np.ndarray) -> None:
@@ -111,34 +121,47 @@ class Run:
         self.averaged = copy.deepcopy(self.net).eval()
         trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
-        self.step, self.best = 0, -1.0
+        self.step, self.best, self.due = 0, -1.0, False
+        self.losses: list[float] = []
         self.forward = torch.compile(self.net.features_to_emotion) if config.compiled else self.net.features_to_emotion
-        folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).is_file():
             self._resume()
 
     def _resume(self) -> None:
-        state = torch.load(self.folder / CHECKPOINT, weights_only=True)
-        if state["config"] != asdict(self.config):
-            other = [f"{k} {v}" for k, v in asdict(self.config).items() if state["config"].get(k) != v]
+        path = self.folder / CHECKPOINT
+        try:
+            state = torch.load(path, weights_only=True)
+            self._check_same(state["config"], state["variance"])
+            self.net.load_state_dict(state["net"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self.best = state["step"], state["best"]
+            self.due, self.losses = state["due"], state["losses"]
+        except (EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError):
+            raise WeightsError(f"{path}: is no checkpoint, or damaged. Remove it to begin again.") from None
+
+    def _check_same(self, found: dict[str, object], variance: Tensor) -> None:
+        asked = asdict(self.config)
+        other = [f"{key} {found.get(key)}, asked for {asked[key]}" for key in asked if found.get(key) != asked[key]]
+        if not torch.equal(variance, self.variance):
+            other.append("other labels")
+        if other:
             raise WeightsError(
-                f"{self.folder}: holds a run with other settings than {', '.join(other)}. "
-                "Give the same ones to resume it, or another folder."
+                f"{self.folder}: holds a run with {'; '.join(other)}. Give the same to resume it, or another folder."
             )
-        self.net.load_state_dict(state["net"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.best = state["step"], state["best"]
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         state = {
             "config": asdict(self.config),
+            "variance": self.variance,
             "net": self.net.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "best": self.best,
+            "due": self.due,
+            "losses": self.losses,
         }
         with whole_file(self.folder / CHECKPOINT) as temporary:
             torch.save(state, temporary)
@@ -164,7 +187,9 @@ class Run:
         self.optimiser.step()
         self.step += 1
         self._average()
-        return loss.item()
+        self.losses.append(loss.item())
+        self.due = self.step % config.evaluate_every == 0 or self.step == config.steps
+        return self.losses[-1]
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -177,10 +202,24 @@ class Run:
                 slow.copy_(fast)
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Answers of the averaged student for whole clips, shape=(clips, 3)."""
+        """Answers of the averaged student for whole clips in int16, shape=(clips, 3)."""
+        padded = (np.pad(signal, (0, max(0, FRONTEND.n_fft - len(signal)))) for signal in signals)
         with torch.inference_mode():
-            answers = [self.averaged(torch.from_numpy(s.astype(np.float32) / 32768)[None])[0] for s in signals]
+            answers = [self.averaged(torch.from_numpy(s.astype(np.float32) / 32768)[None])[0] for s in padded]
         return torch.cat(answers).numpy()
+
+    def record(self, line: dict[str, float], metadata: dict[str, str]) -> None:
+        """End an evaluation: write the weights if the mean CCC is the best so far, the log, and the checkpoint."""
+        scores = {name: round(line[name], 4) for name in OUTPUTS}
+        mean = float(np.mean([line[name] for name in OUTPUTS]))
+        if mean > self.best:
+            self.best = mean
+            extra = {"recipe": json.dumps(asdict(self.config)), "step": str(self.step), "dev_ccc": json.dumps(scores)}
+            write_safetensors(self.folder / BEST, to_arrays(self.averaged), {**metadata, **extra})
+        with (self.folder / LOG).open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        self.due, self.losses = False, []
+        self.save()
 
 
 def _schedule(step: int, config: TrainConfig) -> float:
@@ -218,55 +257,53 @@ def train(
         report: called with each line of the log
 
     Raises:
-        ManifestError: if a segment has no label, or a speaker is in both
+        ManifestError: if there are no segments, one has no label, all have the same, or a speaker is in both
+        AudioError: if a segment cannot be read
         WeightsError: if ``folder`` holds another run
     """
     _check(train_segments, dev_segments)
-    clips = Clips(train_segments, config, lambda *_: None)
-    dev = Clips(dev_segments, config, lambda *_: None)
+    make_folder(folder)
+    clips, dev = Clips(train_segments, config, tell), Clips(dev_segments, config, tell)
     run = Run(folder, config, clips.labels.var(0))
     try:
         _loop(run, clips, dev, metadata, tell, report)
-    finally:
+    except KeyboardInterrupt:
         run.save()
+        raise
     return run
 
 
 def _loop(
     run: Run, clips: Clips, dev: Clips, metadata: dict[str, str], tell: Tell, report: Callable[[dict[str, float]], None]
 ) -> None:
-    start, losses = time.monotonic(), []
-    while run.step < run.config.steps:
-        losses.append(run.advance(clips))
-        tell(run.step, run.config.steps)
-        if run.step % run.config.evaluate_every and run.step != run.config.steps:
+    start = time.monotonic()
+    while run.due or run.step < run.config.steps:
+        if not run.due:
+            with uninterrupted():
+                run.advance(clips)
+            tell(run.step, run.config.steps)
             continue
-        line = {"step": run.step, "loss": float(np.mean(losses)), "seconds": round(time.monotonic() - start, 1)}
-        line |= _evaluate(run, dev, metadata)
-        with (run.folder / LOG).open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        answers = run.predict(dev.signals)
+        line = {"step": run.step, "loss": float(np.mean(run.losses)), "seconds": round(time.monotonic() - start, 1)}
+        line |= {name: concordance_cc(dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
+        with uninterrupted():
+            run.record(line, metadata)
         report(line)
-        losses.clear()
-        run.save()
-
-
-def _evaluate(run: Run, dev: Clips, metadata: dict[str, str]) -> dict[str, float]:
-    """CCC of the dev speakers; the weights are written if their mean is the best so far."""
-    answers = run.predict(dev.signals)
-    scores = {name: concordance_cc(dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
-    mean = float(np.mean(list(scores.values())))
-    if mean > run.best:
-        run.best = mean
-        dev_scores = {name: round(score, 4) for name, score in scores.items()}
-        extra = {"recipe": json.dumps(asdict(run.config)), "step": str(run.step), "dev_ccc": json.dumps(dev_scores)}
-        write_safetensors(run.folder / BEST, to_arrays(run.averaged), {**metadata, **extra})
-    return scores
 
 
 def _check(train_segments: Sequence[Segment], dev_segments: Sequence[Segment]) -> None:
-    for segment in [*train_segments, *dev_segments]:
-        if segment.emotion is None:
-            raise ManifestError(f"{segment.file}: has no label. Label the manifest first: wav2small label.")
+    for part, segments in (("training", train_segments), ("dev", dev_segments)):
+        if not segments:
+            raise ManifestError(f"there are no {part} segments: no row has a label. Label a manifest: wav2small label.")
+        for segment in segments:
+            if segment.emotion is None:
+                raise ManifestError(f"{segment.file}: has no label. Label the manifest first: wav2small label.")
+    for name in OUTPUTS:
+        values = {getattr(segment.emotion, name) for segment in train_segments}
+        if len(values) < 2:
+            raise ManifestError(f"all training segments have the {name} {values.pop():g}. Add others.")
     shared = {s.speaker for s in train_segments} & {s.speaker for s in dev_segments} - {""}
     if shared:
-        raise ManifestError(f"speaker {sorted(shared)[0]} is in the training and in the dev segments. Split by speaker.")
+        raise ManifestError(
+            f"speaker {min(shared)} is in the training and in the dev segments. Give each speaker one of them."
+        )

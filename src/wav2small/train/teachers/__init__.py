@@ -10,6 +10,7 @@ import numpy as np
 
 from wav2small.config import Emotion
 from wav2small.errors import WeightsError
+from wav2small.train import check_extra
 
 TEACHERS = ("open",)
 
@@ -31,7 +32,9 @@ def load_teacher(name: str, bf16: bool = False) -> Teacher:
 
     Raises:
         WeightsError: if there is none of that name, or its encoder is not to be had
+        MissingExtraError: if the extra ``train`` is not installed
     """
+    check_extra()
     if name not in TEACHERS and not Path(name).is_file():
         raise WeightsError(f"there is no teacher {name!r}. Known: {', '.join(TEACHERS)}, or a file that fit wrote.")
     from wav2small.train.teachers.open import HEAD_FILE, OpenTeacher

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from wav2small.config import SAMPLING_RATE, Emotion
 from wav2small.errors import WeightsError
-from wav2small.train.teachers.whisper import MAX_DUR, Head, WhisperBody, find_encoder
+from wav2small.train.teachers.whisper import MAX_DUR, Head, WhisperBody, find_encoder, load_strictly
 from wav2small.weights import read_safetensors, write_safetensors
 
 HEAD_FILE = Path(__file__).parents[2] / "data" / "open.safetensors"
@@ -57,23 +59,20 @@ class Heads:
         """Read what ``save`` wrote, and its metadata.
 
         Raises:
-            WeightsError: if an array is missing or left over
+            WeightsError: if an array is missing, left over or misshapen, or the metadata do not say what it is
         """
         arrays, metadata = read_safetensors(path)
-        floats = {name: np.array(array, np.float32) for name, array in arrays.items()}
-        try:
-            layers = [int(layer) for layer in metadata["layers"].split(",")]
-            mean, spread = floats.pop("mean"), floats.pop("spread")
-            heads = []
-            for index in range(len({name.split(".")[0] for name in floats})):
-                part = {n.split(".", 1)[1]: torch.from_numpy(a) for n, a in floats.items() if n.startswith(f"{index}.")}
-                hidden, width = part["hidden.weight"].shape
-                head = Head(len(layers), width, hidden)
-                head.load_state_dict(part)
-                heads.append(head)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"{path}: is no head of a teacher: {' '.join(str(error).split())}") from None
-        return cls(layers, mean, spread, heads), metadata
+        shape = getattr(arrays.get("0.hidden.weight"), "shape", ())
+        absent = [key for key in ("name", "version", "licence") if not metadata.get(key)]
+        if absent or len(shape) != 2 or not re.fullmatch(r"\d+(,\d+)*", metadata.get("layers", "")):
+            lacking = ", ".join(absent) or "layers with 0.hidden.weight"
+            raise WeightsError(f"{path}: holds no heads of a teacher, for want of {lacking}. Make it: wav2small fit.")
+        layers = [int(layer) for layer in metadata["layers"].split(",")]
+        heads = nn.ModuleList(Head(len(layers), shape[1], shape[0]) for name in arrays if name.endswith(".mix"))
+        for name in ("mean", "spread"):
+            heads.register_buffer(name, torch.zeros(len(layers), shape[1]))
+        load_strictly(heads, arrays, str(path))
+        return cls(layers, heads.mean.numpy(), heads.spread.numpy(), list(heads)), metadata
 
 
 class OpenTeacher:
@@ -102,8 +101,8 @@ class OpenTeacher:
         """
         pieces = [_pieces(signal) for signal in signals]
         answers = self.heads(self.body.statistics([piece for clip in pieces for piece in clip]))
-        ends = np.cumsum([len(clip) for clip in pieces])
-        means = [part.mean(0) for part in np.split(answers, ends[:-1])]
+        ends = np.cumsum([len(clip) for clip in pieces], dtype=int)
+        means = [part.mean(0) for part in np.split(answers, ends)[: len(signals)]]
         return [Emotion(*np.clip(mean, 0, 1).tolist()) for mean in means]
 
 

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from wav2small.config import SAMPLING_RATE
 from wav2small.errors import WeightsError
+from wav2small.weights import check_arrays, read_safetensors
 
 ENCODER_FILE = "whisper-base-encoder.safetensors"
 HUB_NAME = "openai/whisper-base"
+HUB_FILE = "model.safetensors"
+"""The whole model as the hub has it; the names in it begin with ``encoder.``, or ``model.encoder.``."""
 FINGERPRINT = "f3106a6c48cd87ac450d9060cc1718094aa0df2d88edb62a759a1ffc758d60c1"
 """``fingerprint`` of the encoder that our heads were fitted on."""
 
@@ -36,18 +41,21 @@ MIN_LENGTH = 1600
 def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEncoder:
     """The encoder, from the folder that WAV2SMALL_MODELS names, else from the hub or a folder in the hub's format.
 
+    Args:
+        name: on the hub, or a folder with a ``model.safetensors``
+        expected: ``fingerprint`` that it must have
+
     Raises:
         WeightsError: if it is in neither place, or is not the one expected
     """
     folder = os.environ.get("WAV2SMALL_MODELS", "")
     path = Path(folder) / ENCODER_FILE
-    if folder and path.is_file():
-        encoder = _read_encoder(path)
-    else:
-        encoder = _fetch_encoder(name, folder)
+    if not folder or not path.is_file():
+        path = _fetch_encoder(name, folder)
+    encoder = _read_encoder(path)
     if fingerprint(encoder.state_dict()) != expected:
         raise WeightsError(
-            f"{path if folder and path.is_file() else name}: is not the Whisper encoder that the head was fitted on. "
+            f"{path}: is not the Whisper encoder that the head was fitted on. "
             f"Needed: the encoder of {HUB_NAME} as published; remove the file to fetch it again."
         )
     return encoder.eval()
@@ -62,29 +70,47 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def load_strictly(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Give a module its weights, in float32.
+
+    Raises:
+        WeightsError: naming every array that is missing, left over, misshapen or not finite
+    """
+    floats = {name: np.array(array, np.float32) for name, array in arrays.items()}
+    check_arrays(floats, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}, source)
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in floats.items()})
+
+
 def _read_encoder(path: Path) -> WhisperEncoder:
-    from wav2small.weights import read_safetensors
-
+    """From a file that holds the encoder, or the whole model."""
     arrays, _ = read_safetensors(path)
+    inner = {name: match[1] for name in arrays if (match := re.match(r"(?:model\.)?encoder\.(.+)", name))}
     encoder = WhisperEncoder(CONFIG)
-    try:
-        encoder.load_state_dict({name: torch.from_numpy(np.array(array)).float() for name, array in arrays.items()})
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: does not hold the encoder of {HUB_NAME}: {' '.join(str(error).split())}") from None
+    load_strictly(encoder, {inner[name]: arrays[name] for name in inner} or arrays, str(path))
     return encoder
 
 
-def _fetch_encoder(name: str, folder: str) -> WhisperEncoder:
+def _fetch_encoder(name: str, folder: str) -> Path:
     try:
-        model = WhisperModel.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+        return _hub_file(name)
+    except Exception as error:  # the classes of what a network does wrong change with the version of the library
         where = f"{ENCODER_FILE} is not in {folder}" if folder else "WAV2SMALL_MODELS names no folder of models"
+        reason = next(iter(str(error).splitlines()), type(error).__name__).strip(" .")
         raise WeightsError(
-            f"the teacher needs the encoder of {name}: {where}, and it cannot be fetched "
-            f"({str(error).splitlines()[0]}). Put {ENCODER_FILE} into a folder and set WAV2SMALL_MODELS to it."
+            f"the teacher needs the encoder of {name}: {where}, and it cannot be fetched ({reason}). "
+            f"Put {ENCODER_FILE} into a folder and set WAV2SMALL_MODELS to it."
         ) from None
-    encoder: WhisperEncoder = model.encoder
-    return encoder
+
+
+def _hub_file(name: str) -> Path:
+    """The file in a folder, the hub's cache or the hub, which is asked once: a download tries again for minutes."""
+    if Path(name).is_dir():
+        return Path(name) / HUB_FILE
+    try:
+        return Path(hf_hub_download(name, HUB_FILE, local_files_only=True))
+    except OSError:
+        get_hf_file_metadata(hf_hub_url(name, HUB_FILE), timeout=10)
+        return Path(hf_hub_download(name, HUB_FILE))
 
 
 class WhisperBody:
@@ -149,7 +175,8 @@ class WhisperBody:
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         states = [hidden]
         for layer in encoder.layers:
-            hidden = layer(hidden, mask)
+            answer = layer(hidden, mask)
+            hidden = answer[0] if isinstance(answer, tuple) else answer  # transformers 5.0: also the attention
             states.append(hidden)
         return states, real
 
