@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +20,14 @@ from wav2small.metrics import concordance_cc, pearson_cc
 from wav2small.train.fit import Corpus, FitConfig, fit, load_corpus
 from wav2small.train.teachers.whisper import WhisperBody, find_encoder
 
-FORMS = {
-    "layers 1-4 (ships)": {},
+FORMS: dict[str, dict[str, Any]] = {
+    "ships: hidden 88, dropout .4, 30 passes": {},
+    "hidden 88, dropout .3, 20 passes": {"dropout": 0.3, "epochs": 20.0},
+    "hidden 256, dropout .3, 20 passes": {"hidden": 256, "dropout": 0.3, "epochs": 20.0},
+    "hidden 64, dropout .5, 12 passes": {"hidden": 64, "dropout": 0.5, "epochs": 12.0},
     "layers 3-5": {"layers": (3, 4, 5)},
-    "all layers": {"layers": (0, 1, 2, 3, 4, 5, 6)},
     "no category loss": {"category_weight": 0.0},
     "no distorted copies": {"copies": 0},
-    "dropout .3": {"dropout": 0.3},
-    "hidden 256": {"hidden": 256},
-    "30 epochs": {"epochs": 30.0},
 }
 
 
@@ -59,6 +59,10 @@ def figures(truth: np.ndarray, answer: np.ndarray, statistic=concordance_cc) -> 
     return " / ".join(f"{statistic(truth[:, d], answer[:, d]):.3f}" for d in range(len(OUTPUTS)))
 
 
+def row(*cells: str) -> None:
+    print("|", " | ".join(cells), "|", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifests", nargs=2)
@@ -68,20 +72,20 @@ def main() -> None:
     config = FitConfig()
     corpora = [load_corpus(m, body, config, arguments.cache, lambda *_: None) for m in arguments.manifests]
     speech, bursts = corpora
-    print(f"| form | CCC A / D / V, {speech.name}, unheard speakers | the same, {bursts.name} | r, {speech.name}, unheard corpus |")
-    print("|---|---|---|---|")
-    for layers in ([3, 4, 5], [1, 2, 3, 4]):
+    row("form", f"CCC, unheard speakers, {speech.name}", f"the same, {bursts.name}", f"r, {speech.name} unheard")
+    row("---", "---", "---", "---")
+    for layers in ([3, 4, 5], [2, 3, 4]):
         answers = ridge(corpora, layers)
         alone = solve(flat(bursts, layers), bursts.truth, 3000.0)(flat(speech, layers))
         scores = [figures(c.truth, a) for c, a in zip(corpora, answers, strict=True)]
-        print(f"| ridge, layers {layers[0]}-{layers[-1]} | {scores[0]} | {scores[1]} | {figures(speech.truth, alone, pearson_cc)} |")
+        row(f"ridge, layers {layers[0]}-{layers[-1]}", *scores, figures(speech.truth, alone, pearson_cc))
     for name, changes in FORMS.items():
         form = replace(config, **changes)
         copies = [replace(c, statistics=c.statistics[: form.copies + 1]) for c in corpora]
         _, scores = fit(copies, form, lambda *_: None)
         alone, _ = fit(copies[1:], form, lambda *_: None)
         cells = [" / ".join(f"{score[d]:.3f}" for d in OUTPUTS) for score in scores.values()]
-        print(f"| {name} | {cells[0]} | {cells[1]} | {figures(speech.truth, alone(speech.statistics[0]), pearson_cc)} |", flush=True)
+        row(name, *cells, figures(speech.truth, alone(speech.statistics[0]), pearson_cc))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
 set -euo pipefail
 data=$1 run=$2
 open=$data/open
-clips=${CLIPS:-20000} steps=${STEPS:-8000}
+clips=${CLIPS:-20000} steps=${STEPS:-2500}
 dev_fold=0
 mkdir -p "$run"
 
@@ -39,7 +39,7 @@ wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2sma
 
 # 6. The evaluation, on speech that neither teacher nor student has heard.
 ravdess=$data/noncommercial/ravdess
-[ -f "$run/teacher-ravdess.csv" ] || wav2small label "$ravdess" --teacher "$run/open.safetensors" -o "$run/teacher-ravdess.csv"
+[ -f "$run/teacher-ravdess.csv" ] || wav2small label "$ravdess" --teacher "$run/open.safetensors" --bf16 -o "$run/teacher-ravdess.csv"
 wav2small evaluate "$run/teacher-ravdess.csv" "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \
     --on "$ravdess" --json "$run/ravdess-norms.json"
 wav2small evaluate "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \

@@ -40,13 +40,13 @@ class FitConfig:
     """How heads are fitted; chosen by speaker-disjoint folds of the open corpora (docs/log.md)."""
 
     layers: tuple[int, ...] = (1, 2, 3, 4)
-    hidden: int = 64
-    dropout: float = 0.5
+    hidden: int = 88
+    dropout: float = 0.4
     folds: int = 5
     heads_a_fold: int = 1
     copies: int = 2
     silence_dur: float = 1.2
-    epochs: float = 12.0
+    epochs: float = 30.0
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

@@ -52,7 +52,7 @@ class TrainConfig:
     bucket_dur: float = 0.5
     tilt: float = 4.0
     squared_error: float = 0.5
-    evaluate_every: int = 500
+    evaluate_every: int = 400
     seed: int = 1
     bf16: bool = False
     compiled: bool = False
@@ -123,7 +123,8 @@ class Run:
         self.optimiser = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
         self.step, self.best, self.due = 0, -1.0, False
         self.losses: list[float] = []
-        self.forward = torch.compile(self.net.features_to_emotion) if config.compiled else self.net.features_to_emotion
+        forward = self.net.features_to_emotion
+        self.forward = torch.compile(forward, dynamic=False) if config.compiled else forward
         if (folder / CHECKPOINT).is_file():
             self._resume()
 

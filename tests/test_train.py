@@ -1,0 +1,433 @@
+"""Training: the seed repeats, resume equals uninterrupted whenever it was stopped, and an easy task is learnt."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+from wav2small import reference
+from wav2small.cli import main
+from wav2small.config import OUTPUTS, Emotion
+from wav2small.errors import AudioError, ManifestError, WeightsError
+from wav2small.manifest import Segment
+from wav2small.metrics import concordance_cc
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("transformers", reason="needs the extra train")
+
+from wav2small.train import train as training  # noqa: E402
+from wav2small.train.interrupt import uninterrupted  # noqa: E402
+from wav2small.train.train import BEST, CHECKPOINT, LOG, Clips, Run, TrainConfig, train  # noqa: E402
+
+RATE = 16000
+TINY = TrainConfig(steps=6, batch_size=6, warm_up=2, max_dur=0.25, bucket_dur=0.125, evaluate_every=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make(folder: Path, count: int, seed: int) -> list[Segment]:
+    """Two tones in noise: A is the height of the lower, V of the upper, D the mean of both."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    segments = []
+    for number in range(count):
+        low, high = rng.random(2)
+        time = np.arange(int(rng.integers(1500, 4500))) / RATE
+        tones = np.sin(2 * np.pi * (300 + 1500 * low) * time) + np.sin(2 * np.pi * (3000 + 3000 * high) * time)
+        path = folder / f"{number}.wav"
+        soundfile.write(path, 0.1 * tones + 0.01 * rng.standard_normal(len(time)), RATE)
+        segments.append(Segment(path.name, path, speaker=f"{folder.name}{number}",
+                                emotion=Emotion(low, (low + high) / 2, high)))
+    return segments
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> tuple[list[Segment], list[Segment]]:
+    """Clips to train on, and dev clips of other speakers."""
+    folder = tmp_path_factory.mktemp("data")
+    return make(folder / "train", 40, 1), make(folder / "dev", 16, 2)
+
+
+def silently(*_: object) -> None:
+    pass
+
+
+def run(data, folder: Path, config: TrainConfig = TINY, tell=silently, report=silently) -> Run:
+    return train(*data, folder, config, {"teacher": "nobody"}, tell, report)
+
+
+def checkpoint(folder: Path) -> dict[str, object]:
+    return torch.load(folder / CHECKPOINT, weights_only=True)
+
+
+def same(one: object, other: object) -> bool:
+    """Bit for bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def log(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory) -> Path:
+    """The folder of a run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    torch.set_num_threads(1)
+    run(data, folder)
+    return folder
+
+
+def assert_equals(folder: Path, whole: Path) -> None:
+    assert same(checkpoint(folder), checkpoint(whole))
+    assert (folder / BEST).read_bytes() == (whole / BEST).read_bytes()
+    assert log(folder) == log(whole)
+
+
+def test_the_seed_repeats_and_another_differs(data, whole, tmp_path):
+    torch.manual_seed(12345)
+    np.random.seed(6)
+    run(data, tmp_path / "again")
+    assert_equals(tmp_path / "again", whole)
+    run(data, tmp_path / "other", replace(TINY, seed=2, steps=2))
+    assert not same(checkpoint(tmp_path / "other")["net"], checkpoint(whole)["net"])
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+def test_ctrl_c_after_a_step_loses_nothing(data, whole, tmp_path, step):
+    def stop(done: float, total: float) -> None:
+        if (done, total) == (step, 6):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path, tell=stop)
+    assert checkpoint(tmp_path)["step"] == step
+    run(data, tmp_path)
+    assert_equals(tmp_path, whole)
+
+
+def test_ctrl_c_within_a_step_waits_for_its_end(data, whole, tmp_path, monkeypatch):
+    real, calls = training.ccc_loss, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "ccc_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path)
+    assert checkpoint(tmp_path)["step"] == 3
+    run(data, tmp_path)
+    assert_equals(tmp_path, whole)
+
+
+@pytest.mark.parametrize("when", ["answers", "weights", "report"])
+def test_ctrl_c_within_an_evaluation_neither_skips_nor_doubles_it(data, whole, tmp_path, monkeypatch, when):
+    calls = []
+
+    def once(real, kill):
+        def call(*arguments):
+            calls.append(1)
+            if len(calls) == 2 and kill:
+                os.kill(os.getpid(), signal.SIGINT)
+            if len(calls) == 2 and not kill:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        return call
+
+    if when == "answers":
+        monkeypatch.setattr(Run, "predict", once(Run.predict, False))
+    if when == "weights":
+        monkeypatch.setattr(training, "to_arrays", once(training.to_arrays, True))
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path, report=once(silently, False) if when == "report" else silently)
+    monkeypatch.undo()
+    run(data, tmp_path)
+    assert_equals(tmp_path, whole)
+
+
+def test_a_crash_goes_back_to_the_last_checkpoint_and_ends_the_same(data, whole, tmp_path, monkeypatch):
+    real = training.ccc_loss
+    left = iter([real] * 4)
+    monkeypatch.setattr(training, "ccc_loss", lambda *arguments: next(left)(*arguments))
+    with pytest.raises(StopIteration):
+        run(data, tmp_path)
+    assert checkpoint(tmp_path)["step"] == 4
+    monkeypatch.undo()
+    run(data, tmp_path)
+    assert_equals(tmp_path, whole)
+
+
+def test_a_run_that_is_done_stays_as_it_is(data, whole, tmp_path):
+    run(data, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run(data, tmp_path, tell=lambda done, total: total != 6 or pytest.fail("a step was taken"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_log_has_a_line_an_evaluation(whole):
+    lines = log(whole)
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert all(line.keys() == {"step", "loss", *OUTPUTS} for line in lines)
+
+
+@pytest.fixture(scope="module")
+def learnt(data, tmp_path_factory) -> tuple[Path, Run]:
+    folder = tmp_path_factory.mktemp("learnt")
+    torch.set_num_threads(1)
+    config = replace(TINY, steps=36, evaluate_every=6, batch_size=12, warm_up=4, average=0.8, tilt=1, learning_rate=6e-3)
+    return folder, run(data, folder, config)
+
+
+def test_an_easy_task_is_learnt(learnt):
+    lines = log(learnt[0])
+    assert lines[-1]["loss"] < 0.6 * lines[0]["loss"]
+    assert np.mean([lines[-1][name] for name in OUTPUTS]) > 0.5
+
+
+def test_the_weights_kept_are_the_best_and_are_a_student(learnt, data):
+    """The reference, which shares no code with torch, gets the CCC that the log and the weights claim."""
+    lines = log(learnt[0])
+    arrays, metadata = reference.load_student(learnt[0] / BEST)
+    best = max(lines, key=lambda line: np.mean([line[name] for name in OUTPUTS]))
+    assert int(metadata["step"]) == best["step"] and metadata["teacher"] == "nobody"
+    signals = [soundfile.read(segment.path, dtype="float32")[0] for segment in data[1]]
+    answers = np.array([reference.forward(signal, arrays)[1] for signal in signals])
+    for d, name in enumerate(OUTPUTS):
+        found = concordance_cc([segment.emotion[d] for segment in data[1]], answers[:, d])
+        assert found == pytest.approx(best[name], abs=2e-3)
+        assert json.loads(metadata["dev_ccc"])[name] == pytest.approx(best[name], abs=6e-5)
+    assert json.loads(metadata["recipe"])["steps"] == 36
+
+
+def test_the_average_is_behind_the_student_it_follows(learnt):
+    net, averaged = learnt[1].net.state_dict(), learnt[1].averaged.state_dict()
+    assert torch.equal(net["mel"], averaged["mel"]) and not torch.equal(net["out.weight"], averaged["out.weight"])
+    assert int(averaged["norm1.num_batches_tracked"]) == 36
+    assert float((net["out.weight"] - averaged["out.weight"]).abs().max()) < 0.2
+
+
+def test_a_batch_holds_clips_at_some_place_with_their_labels(data):
+    clips = Clips(data[0], TINY, silently)
+    widths = set()
+    for step in range(20):
+        batch, labels = clips.draw(step)
+        assert batch.shape[0] == TINY.batch_size and batch.dtype == labels.dtype == torch.float32
+        assert batch.shape[1] in (2000, 4000)
+        widths.add(batch.shape[1])
+        again, _ = clips.draw(step)
+        assert torch.equal(batch, again)
+        for row, label in zip(batch.numpy(), labels.numpy(), strict=True):
+            number = int(np.argmin(np.abs(clips.labels - label).sum(1)))
+            source = clips.signals[number].astype(np.float32) / 32768
+            inside, outside = (source, row) if len(source) < len(row) else (row, source)
+            places = np.lib.stride_tricks.sliding_window_view(outside, len(inside))
+            assert (places == inside).all(1).any(), "the clip, or a part of it"
+            assert len(source) >= len(row) or np.count_nonzero(row) <= len(source)
+    assert widths == {2000, 4000}
+    assert not torch.equal(clips.draw(0)[0][:1, :100], clips.draw(1)[0][:1, :100])
+
+
+def test_clips_of_a_sample_and_silence_are_no_harm(data, tmp_path):
+    soundfile.write(tmp_path / "one.wav", [0.5], RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(3000), RATE)
+    odd = [Segment(n, tmp_path / n, emotion=Emotion(0.5, 0.5, 0.5)) for n in ("one.wav", "silent.wav")]
+    config = replace(TINY, steps=3, batch_size=30)
+    made = run(([*data[0][:4], *odd], [*data[1][:4], *odd]), tmp_path / "run", config)
+    assert all(torch.isfinite(tensor).all() for tensor in made.net.parameters())
+
+
+def test_a_segment_is_heard_from_its_start_to_its_end(data):
+    part = replace(data[0][0], start=0.02, end=0.05)
+    whole_, cut = (Clips([segment], TINY, silently).signals[0] for segment in (data[0][0], part))
+    np.testing.assert_array_equal(cut, whole_[320:800])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda train, dev: ([], dev), "there are no training segments"),
+        (lambda train, dev: (train, []), "there are no dev segments"),
+        (lambda train, dev: ([*train, replace(train[0], file="odd.wav", emotion=None)], dev), "odd.wav: has no label"),
+        (lambda train, dev: (train, [replace(dev[0], emotion=None)]), "0.wav: has no label"),
+        (lambda train, dev: ([*train, replace(train[0], speaker=dev[3].speaker)], dev),
+         "speaker dev3 is in the training and in the dev segments"),
+        (lambda train, dev: ([replace(s, emotion=s.emotion._replace(valence=0.5)) for s in train], dev),
+         "all training segments have the valence 0.5"),
+    ],
+)
+def test_segments_that_cannot_be_trained_on_are_said(data, tmp_path, change, sentence):
+    with pytest.raises(ManifestError) as caught:
+        run(change(*data), tmp_path / "run")
+    assert sentence in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_clip_that_cannot_be_read_is_named(data, tmp_path):
+    gone = replace(data[0][0], path=tmp_path / "gone.wav")
+    with pytest.raises(AudioError, match=r"gone\.wav: there is no such file"):
+        run(([*data[0], gone], data[1]), tmp_path / "run")
+
+
+def test_a_folder_of_another_run_is_refused_with_what_differs(data, whole, tmp_path):
+    run(data, tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(WeightsError) as caught:
+        run(data, tmp_path, replace(TINY, learning_rate=0.5, seed=3))
+    assert str(caught.value) == (
+        f"{tmp_path}: holds a run with learning_rate 0.003, asked for 0.5; seed 1, asked for 3. "
+        "Give the same to resume it, or another folder."
+    )
+    with pytest.raises(WeightsError, match="holds a run with other labels"):
+        run((data[0][1:], data[1]), tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "other"])
+def test_a_damaged_checkpoint_is_said(data, whole, tmp_path, damage):
+    content = (whole / CHECKPOINT).read_bytes()
+    torch.save({"config": 3}, tmp_path / "other.pt")
+    contents = {"empty": b"", "text": b"no checkpoint", "truncated": content[: len(content) // 2]}
+    contents["other"] = (tmp_path / "other.pt").read_bytes()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CHECKPOINT).write_bytes(contents[damage])
+    with pytest.raises(WeightsError) as caught:
+        run(data, tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path}/run/{CHECKPOINT}: is no checkpoint, or damaged. Remove it to begin again."
+    )
+
+
+def test_a_checkpoint_runs_no_code(data, whole, tmp_path):
+    """A pickle that would make a file is refused, and makes none."""
+
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    (tmp_path / "run").mkdir()
+    torch.save({"config": Trap()}, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises(WeightsError, match="is no checkpoint"):
+        run(data, tmp_path / "run")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_uninterrupted_puts_off_ctrl_c_and_gives_the_handler_back():
+    before, done = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(1)
+    assert done == [1] and signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(ValueError, match="mine"), uninterrupted():
+        raise ValueError("mine")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_uninterrupted_respects_that_ctrl_c_is_ignored_and_works_in_a_thread():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    done = []
+
+    def work() -> None:
+        with uninterrupted():
+            done.append(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [1]
+
+
+def table(path: Path, segments: list[Segment]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "speaker", *OUTPUTS, "teacher", "teacher_version", "error"])
+        writer.writerows([str(s.path), s.speaker, *s.emotion, "open", "1", ""] for s in segments)
+        writer.writerow([str(path.parent / "gone.wav"), "x", "", "", "", "open", "1", "there is no such file"])
+    return path
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+def test_the_command_trains_on_the_rows_that_have_labels(data, tmp_path):
+    labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])
+    result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 2, "--data", "tones", "--threads", 1)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/run/{BEST}\n"), result.output
+    assert result.stderr.startswith("step 2: loss ") and "dev CCC arousal " in result.stderr
+    _, metadata = reference.load_student(tmp_path / "run" / BEST)
+    about = {key: metadata[key] for key in ("teacher", "training_data", "licence")}
+    assert about == {"teacher": "open 1", "training_data": "tones", "licence": "Apache-2.0"}
+    result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 3)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"wav2small: {tmp_path}/run: holds a run with steps 2, asked for 3.")
+
+
+def test_ctrl_c_is_130_and_the_same_command_goes_on(data, tmp_path, monkeypatch):
+    def stop(done: float, total: float) -> None:
+        if (done, total) == (1, 2):
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def bar(title: str):
+        yield stop
+
+    labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])
+    arguments = (labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 2)
+    monkeypatch.setattr("wav2small.cli.progress.progress_bar", bar)
+    result = command(*arguments)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == f"{tmp_path}/run: stopped; the same command goes on where this was\n"
+    assert checkpoint(tmp_path / "run")["step"] == 1
+    monkeypatch.undo()
+    result = command(*arguments)
+    assert result.exit_code == 0 and "step 2: loss" in result.stderr
+
+
+def test_what_cannot_be_done_is_one_sentence(data, tmp_path):
+    labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])
+    result = command(labels, "--dev", labels, "-o", tmp_path / "run")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("wav2small: speaker train0 is in the training and in the dev segments.")
+    result = command(labels, "--dev", dev, "-o", labels / "run")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "cannot be made a folder" in result.stderr
+    empty = table(tmp_path / "errors.csv", [])
+    result = command(empty, "--dev", dev, "-o", tmp_path / "run")
+    assert result.stderr.startswith("wav2small: there are no training segments: no row has a label.")
+
+
+def test_help_has_an_example_and_numbers_have_bounds():
+    assert "Example:\n    wav2small train clips.csv --dev dev.csv -o runs/first" in command("--help").output
+    for option, value in (("--steps", 0), ("--threads", -1), ("--seed", -1)):
+        assert command("x.csv", "--dev", "y.csv", "-o", "run", option, value).exit_code == 2
