@@ -5,7 +5,8 @@
 #
 # DATA holds the folders open/emodb, open/emogator, ... of the table in docs/data.md, each with a manifest.csv, and
 # noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 4 GB. Two hours on two cores; every
-# step goes on where it was stopped. Needs `pip install wav2small[train]`.
+# step goes on where it was stopped. Needs `pip install wav2small[dev]`: the baseline is openSMILE, whose licence is not
+# commercial.
 set -euo pipefail
 data=$1 run=$2
 open=$data/open
@@ -40,7 +41,8 @@ wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2sma
 # 6. The evaluation, on speech that neither teacher nor student has heard.
 ravdess=$data/noncommercial/ravdess
 [ -f "$run/teacher-ravdess.csv" ] || wav2small label "$ravdess" --teacher "$run/open.safetensors" --bf16 -o "$run/teacher-ravdess.csv"
-wav2small evaluate "$run/teacher-ravdess.csv" "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \
+[ -f "$run/opensmile.csv" ] || python "$(dirname "$0")/../benchmarks/opensmile_baseline.py" "$data" -o "$run/opensmile.csv"
+wav2small evaluate "$run/opensmile.csv" "$run/teacher-ravdess.csv" "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \
     --on "$ravdess" --json "$run/ravdess-norms.json"
 wav2small evaluate "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \
     --on "$ravdess" --truth "$run/teacher-ravdess.csv" --json "$run/ravdess-teacher.json"

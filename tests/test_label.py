@@ -132,12 +132,27 @@ def test_a_stopped_run_loses_no_row_and_doubles_none(segments, tmp_path, batches
     assert cut > 1 or done >= batches * BATCH_SIZE - 2, "and what was done is a batch at a time"
 
 
-def test_a_run_that_stops_again_and_again_ends_all_the_same(segments, tmp_path):
+@pytest.mark.parametrize("cut", [0, 9])
+def test_a_run_that_stops_again_and_again_ends_all_the_same(segments, tmp_path, cut):
     expected = label(segments, Double(), tmp_path / "whole.csv", silently)
+    part = tmp_path / "labels.csv.part"
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             label(segments, Double(batches=1), tmp_path / "labels.csv", silently)
+        part.write_bytes(part.read_bytes()[: part.stat().st_size - cut])
     assert label(segments, Double(), tmp_path / "labels.csv", silently) == expected
+
+
+def test_a_batch_is_on_the_disk_before_the_next_is_begun(segments, tmp_path):
+    found = []
+
+    class Watched(Double):
+        def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
+            found.append((tmp_path / "labels.csv.part").read_text().count('"arousal"'))
+            return super().label(signals)
+
+    label(segments, Watched(), tmp_path / "labels.csv", silently)
+    assert found == [0, 15, 31, 47]
 
 
 @pytest.mark.parametrize("change", [{"name": "other"}, {"version": "4"}, {"licence": "MIT"}])

@@ -200,8 +200,8 @@ def test_the_log_has_a_line_an_evaluation(whole):
 def learnt(data, tmp_path_factory) -> tuple[Path, Run]:
     folder = tmp_path_factory.mktemp("learnt")
     torch.set_num_threads(1)
-    config = replace(TINY, steps=36, evaluate_every=6, batch_size=12, warm_up=4, average=0.8, tilt=1, learning_rate=6e-3)
-    return folder, run(data, folder, config)
+    config = replace(TINY, steps=36, evaluate_every=6, batch_size=12, warm_up=4, average=0.8, tilt=1.0)
+    return folder, run(data, folder, replace(config, learning_rate=6e-3))
 
 
 def test_an_easy_task_is_learnt(learnt):

@@ -144,7 +144,7 @@ def _row(segment: Segment, answer: dict[str, object], teacher: Teacher, folder: 
         "speaker": segment.speaker,
         "split": segment.split,
         "label": segment.label,
-        **{name: value for name, value in segment.fields.items() if name != "root"},
+        **segment.fields,
         **{name: answer.get(name) for name in OUTPUTS},
         **_stamp(teacher),
         "error": answer.get("error"),
