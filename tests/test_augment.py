@@ -70,7 +70,8 @@ def decibel(ratio: float) -> float:
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(
-    "signal", [noise(RATE), np.zeros(RATE, np.float32), noise(1), np.zeros(1, np.float32), noise(7)],
+    "signal",
+    [noise(RATE), np.zeros(RATE, np.float32), noise(1), np.zeros(1, np.float32), noise(7)],
     ids=["noise", "silence", "one sample", "one zero", "seven samples"],
 )
 def test_the_answer_is_finite_float32_and_follows_from_the_seed(name, signal):
@@ -216,6 +217,7 @@ def test_what_is_too_loud_is_clipped_at_full_scale():
 
 def test_a_chain_is_sometimes_nothing_and_mostly_something():
     signal = noise(4000)
-    changed = [not np.array_equal(distort(signal, np.random.default_rng(seed), lambda: signal), signal)
-               for seed in range(60)]
+    changed = [
+        not np.array_equal(distort(signal, np.random.default_rng(seed), lambda: signal), signal) for seed in range(60)
+    ]
     assert 0.7 < np.mean(changed) < 1

@@ -177,8 +177,10 @@ def test_the_command_makes_a_set_without_the_fold(manifest, corpora, tmp_path):
     ("arguments", "sentence"),
     [
         (["MANIFEST", "missing.csv", "-o", "FOLDER"], "missing.csv: cannot be opened: No such file or directory"),
-        (["FOLD", "MANIFEST", "-o", "FOLDER", "--without-fold", "1"],
-         "manifest number 1 has no row to draw from. Leave it out."),
+        (
+            ["FOLD", "MANIFEST", "-o", "FOLDER", "--without-fold", "1"],
+            "manifest number 1 has no row to draw from. Leave it out.",
+        ),
         (["MANIFEST", "-o", "MANIFEST/new"], "MANIFEST/new: cannot be made a folder: Not a directory. Name another."),
     ],
 )

@@ -315,7 +315,10 @@ def test_the_command_writes_heads_that_say_what_they_are(encoder, tmp_path):
     heads, metadata = Heads.load(output)
     assert len(heads.heads) == 3 and heads.layers == [1, 2]
     assert {key: metadata[key] for key in ("name", "version", "licence", "training_data")} == {
-        "name": "mine", "version": "3", "licence": "Apache-2.0", "training_data": "first, second",
+        "name": "mine",
+        "version": "3",
+        "licence": "Apache-2.0",
+        "training_data": "first, second",
     }
     assert json.loads(metadata["recipe"])["copies"] == 1
     assert json.loads(metadata["ccc"])["unheard speakers"].keys() == {"first", "second"}

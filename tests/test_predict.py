@@ -197,8 +197,21 @@ def test_failures_are_rows_in_their_place_and_the_rest_are_done(tmp_path):
     failures = bad_folder(tmp_path)
     rows = list(predict_files([tmp_path, tmp_path / "gone.wav", tmp_path / "*.mp3"], model=Ear()))
     names = [os.path.basename(row.file) for row in rows]
-    assert names == ["a.wav", "b nan.wav", "c.wav", "d empty.wav", "e.wav", "f text.wav", "g.wav", "h cut.wav", "i.wav",
-                     "j one.wav", "k.wav", "gone.wav", "*.mp3"]
+    assert names == [
+        "a.wav",
+        "b nan.wav",
+        "c.wav",
+        "d empty.wav",
+        "e.wav",
+        "f text.wav",
+        "g.wav",
+        "h cut.wav",
+        "i.wav",
+        "j one.wav",
+        "k.wav",
+        "gone.wav",
+        "*.mp3",
+    ]
     errors = dict(zip(names, [row.error for row in rows], strict=True))
     for name, words in (failures | {"gone.wav": "no such file", "*.mp3": "no file matches"}).items():
         assert words in errors[name] and not errors[name].startswith(str(tmp_path))

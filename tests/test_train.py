@@ -53,8 +53,9 @@ def make(folder: Path, count: int, seed: int) -> list[Segment]:
         tones = np.sin(2 * np.pi * (300 + 1500 * low) * time) + np.sin(2 * np.pi * (3000 + 3000 * high) * time)
         path = folder / f"{number}.wav"
         soundfile.write(path, 0.1 * tones + 0.01 * rng.standard_normal(len(time)), RATE)
-        segments.append(Segment(path.name, path, speaker=f"{folder.name}{number}",
-                                emotion=Emotion(low, (low + high) / 2, high)))
+        segments.append(
+            Segment(path.name, path, speaker=f"{folder.name}{number}", emotion=Emotion(low, (low + high) / 2, high))
+        )
     return segments
 
 
@@ -275,10 +276,14 @@ def test_a_segment_is_heard_from_its_start_to_its_end(data):
         (lambda train, dev: (train, []), "there are no dev segments"),
         (lambda train, dev: ([*train, replace(train[0], file="odd.wav", emotion=None)], dev), "odd.wav: has no label"),
         (lambda train, dev: (train, [replace(dev[0], emotion=None)]), "0.wav: has no label"),
-        (lambda train, dev: ([*train, replace(train[0], speaker=dev[3].speaker)], dev),
-         "speaker dev3 is in the training and in the dev segments"),
-        (lambda train, dev: ([replace(s, emotion=s.emotion._replace(valence=0.5)) for s in train], dev),
-         "all training segments have the valence 0.5"),
+        (
+            lambda train, dev: ([*train, replace(train[0], speaker=dev[3].speaker)], dev),
+            "speaker dev3 is in the training and in the dev segments",
+        ),
+        (
+            lambda train, dev: ([replace(s, emotion=s.emotion._replace(valence=0.5)) for s in train], dev),
+            "all training segments have the valence 0.5",
+        ),
     ],
 )
 def test_segments_that_cannot_be_trained_on_are_said(data, tmp_path, change, sentence):

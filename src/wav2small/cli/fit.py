@@ -18,7 +18,14 @@ import click
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
 @click.option("--bf16", is_flag=True, help="Compute the encoder in bfloat16: twice as fast where there is hardware.")
 def command(
-    manifests: tuple[str, ...], output: str, name: str, version: str, licence: str, cache: str, copies: int, seed: int,
+    manifests: tuple[str, ...],
+    output: str,
+    name: str,
+    version: str,
+    licence: str,
+    cache: str,
+    copies: int,
+    seed: int,
     bf16: bool,
 ) -> None:
     """Fit a teacher's heads on the Whisper-base encoder.

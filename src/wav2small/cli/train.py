@@ -20,8 +20,17 @@ import click
 @click.option("--compile", "compiled", is_flag=True, help="Fuse the network with torch.compile; needs a C++ compiler.")
 @click.pass_context
 def command(
-    ctx: click.Context, labels: tuple[str, ...], dev: tuple[str, ...], output: str, steps: int, data: str,
-    licence: str, threads: int, seed: int, bf16: bool, compiled: bool,
+    ctx: click.Context,
+    labels: tuple[str, ...],
+    dev: tuple[str, ...],
+    output: str,
+    steps: int,
+    data: str,
+    licence: str,
+    threads: int,
+    seed: int,
+    bf16: bool,
+    compiled: bool,
 ) -> None:
     """Train Wav2Small on a teacher's labels.
 

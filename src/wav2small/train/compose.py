@@ -125,4 +125,3 @@ def _write(index: int) -> int:
     with whole_file(path) as temporary:
         soundfile.write(temporary, compose(corpora, index, seed), SAMPLING_RATE, subtype="PCM_16")
     return index
-

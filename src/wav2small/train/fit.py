@@ -171,8 +171,9 @@ def fit(corpora: Sequence[Corpus], config: FitConfig, tell: Tell) -> tuple[Heads
     """
     _check(corpora)
     layers = list(config.layers)
-    clean = np.concatenate([corpus.statistics[:, :, layers].reshape(-1, len(layers), corpus.statistics.shape[3])
-                            for corpus in corpora])
+    clean = np.concatenate(
+        [corpus.statistics[:, :, layers].reshape(-1, len(layers), corpus.statistics.shape[3]) for corpus in corpora]
+    )
     mean, spread = clean.mean(0), clean.std(0) + 1e-4
     categories = sorted({label for corpus in corpora for label in corpus.labels})
     answers = [np.zeros((config.heads_a_fold, len(corpus.truth), 3), np.float32) for corpus in corpora]
@@ -188,9 +189,7 @@ def fit(corpora: Sequence[Corpus], config: FitConfig, tell: Tell) -> tuple[Heads
                 one = Heads(layers, mean, spread, [head])
                 answer[number, held_out] = one(corpus.statistics[0, held_out])
     scores = {
-        corpus.name: {
-            name: concordance_cc(corpus.truth[:, d], answer.mean(0)[:, d]) for d, name in enumerate(OUTPUTS)
-        }
+        corpus.name: {name: concordance_cc(corpus.truth[:, d], answer.mean(0)[:, d]) for d, name in enumerate(OUTPUTS)}
         for corpus, answer in zip(corpora, answers, strict=True)
     }
     return Heads(layers, mean, spread, heads), scores
@@ -208,8 +207,14 @@ class Batches:
     """Random batches of the clips outside a fold; each corpus drawn by the square root of its size."""
 
     def __init__(
-        self, corpora: Sequence[Corpus], fold: int, categories: list[str], mean: np.ndarray, spread: np.ndarray,
-        config: FitConfig, number: int,
+        self,
+        corpora: Sequence[Corpus],
+        fold: int,
+        categories: list[str],
+        mean: np.ndarray,
+        spread: np.ndarray,
+        config: FitConfig,
+        number: int,
     ) -> None:
         self.rng = np.random.default_rng([config.seed, fold, number])
         self.config = config

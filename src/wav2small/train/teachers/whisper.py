@@ -151,8 +151,9 @@ class WhisperBody:
     def _batch(self, signals: list[np.ndarray]) -> np.ndarray:
         padded = [np.pad(signal, (0, max(0, MIN_LENGTH - len(signal)))) for signal in signals]
         mels = [
-            self.features(signal, sampling_rate=SAMPLING_RATE, padding="do_not_pad", return_tensors="pt")
-            .input_features[0]
+            self.features(
+                signal, sampling_rate=SAMPLING_RATE, padding="do_not_pad", return_tensors="pt"
+            ).input_features[0]
             for signal in padded
         ]
         lengths = torch.tensor([mel.shape[1] for mel in mels])
