@@ -18,7 +18,8 @@ from wav2small.train.compose import Compose, compose
 from wav2small.train.teachers import load_teacher
 from wav2small.train.train import LOG, TrainConfig, train
 
-DRAWN = [
+DRAWN = ["emodb"] * 3 + ["emogator"] + ["sdap"] * 2
+DRAWN += ["librispeech", "picovoice", "speechocean", "mycroft", "arabic_commands"]
     "emodb",
     "emodb",
     "emodb",
