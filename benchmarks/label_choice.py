@@ -20,18 +20,6 @@ from wav2small.train.train import LOG, TrainConfig, train
 
 DRAWN = ["emodb"] * 3 + ["emogator"] + ["sdap"] * 2
 DRAWN += ["librispeech", "picovoice", "speechocean", "mycroft", "arabic_commands"]
-    "emodb",
-    "emodb",
-    "emodb",
-    "emogator",
-    "sdap",
-    "sdap",
-    "librispeech",
-    "picovoice",
-    "speechocean",
-    "mycroft",
-    "arabic_commands",
-]
 """As in recipes/open.sh."""
 
 
