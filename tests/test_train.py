@@ -116,6 +116,14 @@ def test_the_seed_repeats_and_another_differs(data, whole, tmp_path):
     assert not same(checkpoint(tmp_path / "other")["net"], checkpoint(whole)["net"])
 
 
+def test_what_is_drawn_differs_from_step_to_step(data, tmp_path, monkeypatch):
+    drawn, real = [], training._tilt
+    monkeypatch.setattr(training, "_tilt", lambda *arguments: drawn.append(real(*arguments)) or drawn[-1])
+    run(data, tmp_path)
+    assert len({tilt.numpy().tobytes() for tilt in drawn}) == 6
+    assert all(float(tilt.abs().max()) <= TINY.tilt for tilt in drawn)
+
+
 @pytest.mark.parametrize("step", range(1, 7))
 def test_ctrl_c_after_a_step_loses_nothing(data, whole, tmp_path, step):
     def stop(done: float, total: float) -> None:
@@ -148,14 +156,15 @@ def test_ctrl_c_within_a_step_waits_for_its_end(data, whole, tmp_path, monkeypat
 
 @pytest.mark.parametrize("when", ["answers", "weights", "report"])
 def test_ctrl_c_within_an_evaluation_neither_skips_nor_doubles_it(data, whole, tmp_path, monkeypatch, when):
+    """It is the last one: the weights are written for the last time."""
     calls = []
 
     def once(real, kill):
         def call(*arguments):
             calls.append(1)
-            if len(calls) == 2 and kill:
+            if len(calls) == 3 and kill:
                 os.kill(os.getpid(), signal.SIGINT)
-            if len(calls) == 2 and not kill:
+            if len(calls) == 3 and not kill:
                 raise KeyboardInterrupt
             return real(*arguments)
 
@@ -226,16 +235,35 @@ def test_the_weights_kept_are_the_best_and_are_a_student(learnt, data):
     assert json.loads(metadata["recipe"])["steps"] == 36
 
 
-def test_the_average_is_behind_the_student_it_follows(learnt):
-    net, averaged = learnt[1].net.state_dict(), learnt[1].averaged.state_dict()
-    assert torch.equal(net["mel"], averaged["mel"]) and not torch.equal(net["out.weight"], averaged["out.weight"])
-    assert int(averaged["norm1.num_batches_tracked"]) == 36
-    assert float((net["out.weight"] - averaged["out.weight"]).abs().max()) < 0.2
+def test_the_average_follows_the_student_slower_and_slower(data, tmp_path):
+    clips = Clips(data[0], TINY, silently)
+    made = Run(tmp_path, replace(TINY, average=0.2), clips.labels.var(0))
+    for keep in (1 / 11, 2 / 12, 0.2):
+        before = made.averaged.lin.weight.clone()
+        made.advance(clips)
+        expected = keep * before + (1 - keep) * made.net.lin.weight
+        np.testing.assert_allclose(made.averaged.lin.weight, expected.detach(), atol=1e-7)
+        assert not torch.equal(made.averaged.lin.weight, made.net.lin.weight)
+    assert torch.equal(made.averaged.mel, made.net.mel)
+    assert int(made.averaged.norm1.num_batches_tracked) == 3
+
+
+def test_only_what_is_better_replaces_the_weights_also_after_a_resume(data, tmp_path):
+    clips = Clips(data[0], TINY, silently)
+
+    def record(arousal: float) -> str:
+        """In a run that is resumed each time; what was the step of the weights that were kept?"""
+        made = Run(tmp_path, TINY, clips.labels.var(0))
+        made.advance(clips)
+        made.record({"step": made.step, "arousal": arousal, "dominance": 0.2, "valence": 0.1}, {})
+        return reference.load_student(tmp_path / BEST)[1]["step"]
+
+    assert [record(arousal) for arousal in (-0.9, 0.3, 0.1, 0.3, 0.5)] == ["1", "2", "2", "2", "5"]
 
 
 def test_a_batch_holds_clips_at_some_place_with_their_labels(data):
     clips = Clips(data[0], TINY, silently)
-    widths = set()
+    widths, places_found = set(), {True: set(), False: set()}
     for step in range(20):
         batch, labels = clips.draw(step)
         assert batch.shape[0] == TINY.batch_size and batch.dtype == labels.dtype == torch.float32
@@ -248,9 +276,12 @@ def test_a_batch_holds_clips_at_some_place_with_their_labels(data):
             source = clips.signals[number].astype(np.float32) / 32768
             inside, outside = (source, row) if len(source) < len(row) else (row, source)
             places = np.lib.stride_tricks.sliding_window_view(outside, len(inside))
-            assert (places == inside).all(1).any(), "the clip, or a part of it"
+            found = np.flatnonzero((places == inside).all(1))
+            assert len(found), "the clip, or a part of it"
+            places_found[len(source) < len(row)].add(int(found[0]))
             assert len(source) >= len(row) or np.count_nonzero(row) <= len(source)
     assert widths == {2000, 4000}
+    assert min(map(len, places_found.values())) > 5, "cut and padded at random places"
     assert not torch.equal(clips.draw(0)[0][:1, :100], clips.draw(1)[0][:1, :100])
 
 
@@ -258,7 +289,7 @@ def test_clips_of_a_sample_and_silence_are_no_harm(data, tmp_path):
     soundfile.write(tmp_path / "one.wav", [0.5], RATE)
     soundfile.write(tmp_path / "silent.wav", np.zeros(3000), RATE)
     odd = [Segment(n, tmp_path / n, emotion=Emotion(0.5, 0.5, 0.5)) for n in ("one.wav", "silent.wav")]
-    config = replace(TINY, steps=3, batch_size=30)
+    config = replace(TINY, steps=3, batch_size=30, max_dur=0.5, bucket_dur=0.25)
     made = run(([*data[0][:4], *odd], [*data[1][:4], *odd]), tmp_path / "run", config)
     assert all(torch.isfinite(tensor).all() for tensor in made.net.parameters())
 
