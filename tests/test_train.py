@@ -242,7 +242,7 @@ def test_the_average_follows_the_student_slower_and_slower(data, tmp_path):
         before = made.averaged.lin.weight.clone()
         made.advance(clips)
         expected = keep * before + (1 - keep) * made.net.lin.weight
-        np.testing.assert_allclose(made.averaged.lin.weight, expected.detach(), atol=1e-7)
+        np.testing.assert_allclose(made.averaged.lin.weight.detach(), expected.detach(), atol=1e-7)
         assert not torch.equal(made.averaged.lin.weight, made.net.lin.weight)
     assert torch.equal(made.averaged.mel, made.net.mel)
     assert int(made.averaged.norm1.num_batches_tracked) == 3
