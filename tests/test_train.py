@@ -290,6 +290,7 @@ def test_clips_of_a_sample_and_silence_are_no_harm(data, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(3000), RATE)
     odd = [Segment(n, tmp_path / n, emotion=Emotion(0.5, 0.5, 0.5)) for n in ("one.wav", "silent.wav")]
     config = replace(TINY, steps=3, batch_size=30, max_dur=0.5, bucket_dur=0.25)
+    assert Clips(odd, config, silently).buckets.keys() == {1}, "one sample is padded to the shortest batch"
     made = run(([*data[0][:4], *odd], [*data[1][:4], *odd]), tmp_path / "run", config)
     assert all(torch.isfinite(tensor).all() for tensor in made.net.parameters())
 
