@@ -4,13 +4,13 @@
 #   WAV2SMALL_MODELS=models recipes/open.sh DATA RUN
 #
 # DATA holds the folders open/emodb, open/emogator, ... of the table in docs/data.md, each with a manifest.csv, and
-# noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 4 GB. Two hours on two cores; every
+# noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 6 GB. Three hours on two cores; every
 # step goes on where it was stopped. Needs `pip install wav2small[dev]`: the baseline is openSMILE, whose licence is not
 # commercial.
 set -euo pipefail
 data=$1 run=$2
 open=$data/open
-clips=${CLIPS:-20000} steps=${STEPS:-2500}
+clips=${CLIPS:-40000} steps=${STEPS:-5000}
 dev_fold=0
 mkdir -p "$run"
 
@@ -23,8 +23,8 @@ mkdir -p "$run"
 wav2small augment "$open"/{emodb,emodb,emodb,emogator,sdap,sdap,librispeech,picovoice,speechocean,mycroft,arabic_commands} \
     -o "$run/clips" --clips "$clips" --without-fold $dev_fold --seed 1
 
-# 3. The teacher labels them as they stand; and the dev speakers' clips as they were recorded.
-[ -f "$run/clips.csv" ] || wav2small label "$run/clips" --teacher "$run/open.safetensors" --bf16 -o "$run/clips.csv"
+# 3. The teacher labels them as they stand, with its embedding; and the dev speakers' clips as they were recorded.
+[ -f "$run/clips.csv" ] || wav2small label "$run/clips" --teacher "$run/open.safetensors" --bf16 --embed -o "$run/clips.csv"
 dev=(emodb emogator sdap librispeech speechocean arabic_commands)
 for corpus in "${dev[@]}"; do
     [ -f "$run/dev-$corpus.csv" ] || wav2small label "$open/$corpus" --where fold=$dev_fold \

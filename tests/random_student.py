@@ -7,9 +7,10 @@ from functools import lru_cache
 import numpy as np
 
 from wav2small import reference
-from wav2small.config import STUDENT
-from wav2small.frontend import dft_kernel, log_mel, mel_filterbank, normalise
+from wav2small.config import STUDENT, Micro, Student
+from wav2small.frontend import dft_kernel, mel_filterbank
 from wav2small.parity import voice
+from wav2small.reference import layers
 
 METADATA = {
     "name": "random",
@@ -21,31 +22,51 @@ METADATA = {
 }
 
 
-@lru_cache(maxsize=8)
-def random_arrays(seed: int = 0) -> dict[str, np.ndarray]:
+@lru_cache(maxsize=16)
+def random_arrays(seed: int = 0, config: Student | Micro = STUDENT) -> dict[str, np.ndarray]:
     """Read only: every test gets the same arrays."""
     rng = np.random.default_rng(seed)
-    kernel = dft_kernel()
-    arrays = {"dft_real": kernel[0][:, None], "dft_imag": kernel[1][:, None], "mel": mel_filterbank().T}
-    for name, shape in reference.shapes().items():
-        if name.endswith(".weight"):
-            arrays[name] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) * 1.4
+    gain = 0.5 if isinstance(config, Micro) else 1.4  # its residual blocks add up
+    arrays = {}
+    for name, shape in reference.shapes(config).items():
+        if name.endswith(".running_mean"):
+            arrays[name] = np.zeros(shape, np.float32)
+        elif name.endswith(".running_var") or (len(shape) == 1 and name.endswith(".weight")):
+            arrays[name] = rng.uniform(0.5, 1.5, shape)
+        elif name.endswith(".weight"):
+            arrays[name] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) * gain
         elif name.endswith(".bias"):
             arrays[name] = rng.uniform(-0.5, 0.5, shape)
-    for index in range(1, STUDENT.early + STUDENT.late + 1):
-        arrays[f"norm{index}.weight"] = rng.uniform(0.5, 1.5, STUDENT.channels)
-    hidden = log_mel(normalise(voice(rng)))[:, :, None]
-    for index in range(1, STUDENT.early + STUDENT.late + 1):
-        hidden = reference.conv3x3(hidden, arrays[f"conv{index}.weight"])
-        arrays[f"norm{index}.running_mean"] = hidden.mean((0, 1))
-        arrays[f"norm{index}.running_var"] = hidden.var((0, 1)) * rng.uniform(0.8, 1.2, STUDENT.channels)
-        hidden = np.maximum(reference.batch_norm(hidden, f"norm{index}", arrays, STUDENT.batch_norm_eps), 0)
-        if index == STUDENT.early:
-            hidden = reference.max_pool3x3(hidden)
+    if isinstance(config, Student):
+        kernel = dft_kernel(config.frontend)
+        arrays |= {"dft_real": kernel[0][:, None], "dft_imag": kernel[1][:, None]}
+        arrays["mel"] = mel_filterbank(config.frontend).T
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    set_norms(arrays, reference.features(voice(rng), config), config, rng)
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
+
+
+def set_norms(arrays: dict, log_mel: np.ndarray, config: Student | Micro, rng: np.random.Generator) -> None:
+    """Run the network once, and give each batch norm the statistics of what reaches it."""
+    right = layers.batch_norm
+
+    def watched(hidden: np.ndarray, name: str, arrays: dict, eps: float) -> np.ndarray:
+        axes = tuple(range(hidden.ndim - 1))
+        arrays[f"{name}.running_mean"] = hidden.mean(axes).astype(np.float32)
+        factor = rng.uniform(0.8, 1.2, hidden.shape[-1])
+        arrays[f"{name}.running_var"] = (hidden.var(axes) * factor + 1e-3).astype(np.float32)
+        return right(hidden, name, arrays, eps)
+
+    modules = (reference, reference.micro)
+    for module in modules:
+        module.batch_norm = watched
+    try:
+        reference.features_to_emotion(log_mel, arrays, config)
+    finally:
+        for module in modules:
+            module.batch_norm = right
 
 
 def noise(samples: int, seed: int = 0, level: float = 0.1) -> np.ndarray:

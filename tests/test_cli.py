@@ -278,9 +278,13 @@ def test_models_lists_what_ships():
     shown = run("models")
     assert shown.exit_code == 0
     rows = json.loads(run("models", "--format", "json").stdout)
-    assert rows == wav2small.models()
-    assert "wav2small" in {row["name"] for row in rows}
-    for row in rows:
+    ships = wav2small.models()
+    assert [{key: row[key] for key in ship} for row, ship in zip(rows, ships, strict=False)] == ships
+    assert "wav2small" in {row["name"] for row in ships}
+    students = {row["name"]: row["train"] for row in rows[len(ships) :]}
+    assert students["wav2small-17k"] in shown.stdout
+    assert students["wav2small-17k"] == "wav2small train --student wav2small-17k"
+    for row in ships:
         assert {"name", "version", "parameters", "bytes", "licence", "teacher", "ccc"} <= row.keys()
         assert row["name"] in shown.stdout and str(row["bytes"]) in shown.stdout
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from random_student import METADATA, noise, random_arrays
 from wav2small import audio, export, parity, reference, weights
 from wav2small.cli import main
-from wav2small.config import STUDENT
+from wav2small.config import STUDENT, STUDENTS
 from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.frontend import log_mel, normalise
+from wav2small.model import load
 from wav2small.parity import TOLERANCES, difference, relative, run_depths, with_log_mel
 from wav2small.weights import write_safetensors
 
@@ -87,6 +88,20 @@ def test_int8_is_exactly_the_graph_of_the_rounded_weights(runners, samples, seed
     found = runners["int8", seed].run(["emotion", "embedding"], {"signal": noise(samples)[None]})
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", STUDENTS.values(), ids=STUDENTS)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_every_student_of_the_family_is_exported_and_agrees(tmp_path, config, precision):
+    arrays = random_arrays(1, config)
+    write_safetensors(tmp_path / "best.safetensors", arrays, METADATA | {"student": config.name})
+    artefacts = {artefact.precision: artefact for artefact in export.export(tmp_path / "best.safetensors", tmp_path)}
+    model = load(artefacts[precision].path)
+    assert model.metadata["student"] == config.name and model.metadata["normalisation"] == config.normalisation
+    for signal in (noise(400), noise(9000, 2), parity.voice(np.random.default_rng(5), 5.0)):
+        embedding, emotion = reference.forward(signal, arrays, config)
+        assert relative(model.embed(signal), embedding) < TOLERANCES[precision].embedding
+        assert relative(np.array(model(signal)), np.clip(emotion, 0, 1)) < TOLERANCES[precision].emotion
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -170,6 +185,8 @@ def test_metadata_is_inside_and_arguments_come_before_what_is_stored(best, tmp_p
             "sampling_rate": "16000",
             "outputs": "arousal,dominance,valence",
             "normalisation": "utterance",
+            "min_length": "64",
+            "student": "wav2small",
             "parameters": "72477",
         }
 
@@ -274,7 +291,7 @@ def test_ship_writes_arrays_both_graphs_and_an_index_that_resolves(best, tmp_pat
         assert weights.resolve(row["name"], row["precision"], path.suffix, folder) == path
         assert row["bytes"] == path.stat().st_size and row["licence"] == "CC0-1.0"
         assert row["ccc"] == {"emodb": {"arousal": 0.5}} and row["teacher"] == "nobody"
-    arrays, metadata = reference.load_student(folder / "small.safetensors")
+    arrays, metadata, _ = reference.load_student(folder / "small.safetensors")
     assert metadata["version"] == "1.0" and metadata["outputs"] == "arousal,dominance,valence"
     np.testing.assert_array_equal(arrays["lin.weight"], random_arrays()["lin.weight"])
 
@@ -330,8 +347,8 @@ shipped = pytest.mark.skipif("wav2small" not in weights.shipped_names(), reason=
 @shipped
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_what_ships_is_what_export_makes_of_the_arrays_that_ship(precision):
-    arrays, metadata = reference.load_student(weights.resolve("wav2small", suffix=".safetensors"))
-    model = export.graphs(arrays)[precision]
+    arrays, metadata, config = reference.load_student(weights.resolve("wav2small", suffix=".safetensors"))
+    model = export.graphs(arrays, config)[precision]
     export.describe(model, metadata | {"precision": precision})
     ships = onnx.load(weights.resolve("wav2small", precision))
     assert {value.name: value for value in ships.graph.initializer}.keys() == {

@@ -15,7 +15,7 @@ import wav2small
 PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "metrics"},
-    {"audio", "decoder", "frontend", "manifest", "outfile", "tables", "weights"},
+    {"audio", "decoder", "frontend", "manifest", "outfile", "plugins", "tables", "weights"},
     {"reference"},
     {"model"},
     {"evaluate", "export", "graph", "parity", "prediction", "train"},

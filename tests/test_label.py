@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from wav2small.cli import main
 from wav2small.config import OUTPUTS, Emotion
 from wav2small.errors import ManifestError
 from wav2small.manifest import Segment, read_manifest
 from wav2small.tables import read_table
-from wav2small.train.label import BATCH_SIZE, label
+from wav2small.train.label import BATCH_SIZE, from_text, label, to_text
 
 RATE = 16000
 
@@ -42,10 +45,17 @@ class Double:
         self.heard.append(list(signals))
         return [emotion(signal) for signal in signals]
 
+    def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
+        return self.label(signals), np.array([embedding(signal) for signal in signals])
+
 
 def emotion(signal: np.ndarray) -> Emotion:
     level, dur = float(np.sqrt(np.mean(signal**2))), len(signal) / RATE
     return Emotion(round(min(1.0, level), 4), round(dur % 1, 4), round(float(abs(signal[0])) % 1, 4))
+
+
+def embedding(signal: np.ndarray) -> np.ndarray:
+    return np.array([len(signal) / RATE, -1.5, float(signal[0])])
 
 
 def write(path: Path, signal: np.ndarray, rate: int = RATE, **options: str) -> Path:
@@ -160,9 +170,44 @@ def test_the_part_of_another_teacher_is_refused_and_kept(segments, tmp_path, cha
     with pytest.raises(KeyboardInterrupt):
         label(segments, Double(batches=2), tmp_path / "labels.csv", silently)
     before = (tmp_path / "labels.csv.part").read_bytes()
-    with pytest.raises(ManifestError, match=r"labels\.csv\.part: was begun by teacher double version 3, not by"):
+    with pytest.raises(
+        ManifestError, match=r"labels\.csv\.part: was begun by teacher double version 3 \(CC0-1\.0\) without"
+    ):
         label(segments, Double(**change), tmp_path / "labels.csv", silently)
     assert (tmp_path / "labels.csv.part").read_bytes() == before
+
+
+def test_embeddings_are_a_column_that_the_manifest_keeps(segments, tmp_path):
+    rows = label(segments, Double(), tmp_path / "labels.csv", silently, embed=True)
+    plain = label(segments, Double(), tmp_path / "plain.csv", silently)
+    assert [{k: v for k, v in row.items() if k != "embedding"} for row in rows] == plain
+    for found, row, source in zip(read_manifest(tmp_path / "labels.csv"), rows, segments, strict=True):
+        if row["error"]:
+            assert "embedding" not in row and found.column("embedding") == ""
+        else:
+            expected = embedding(soundfile.read(source.path, dtype="float32")[0])
+            np.testing.assert_allclose(from_text(found.column("embedding")), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_stopped_run_with_embeddings_goes_on_only_with_embeddings(segments, tmp_path):
+    expected = label(segments, Double(), tmp_path / "whole.csv", silently, embed=True)
+    with pytest.raises(KeyboardInterrupt):
+        label(segments, Double(batches=2), tmp_path / "labels.csv", silently, embed=True)
+    with pytest.raises(ManifestError, match=r"was begun by .* with embeddings, not by .* without embeddings"):
+        label(segments, Double(), tmp_path / "labels.csv", silently)
+    assert label(segments, Double(), tmp_path / "labels.csv", silently, embed=True) == expected
+    assert (tmp_path / "labels.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@given(hnp.arrays(np.float16, st.integers(0, 50), elements=st.floats(-100, 100, width=16)))
+def test_an_embedding_survives_as_text(values):
+    np.testing.assert_array_equal(from_text(to_text(values.astype(np.float32))), values)
+
+
+@pytest.mark.parametrize("text", ["AAA", "AA==", "no base64!", "AAAA"])
+def test_text_that_is_no_embedding_is_said(text):
+    with pytest.raises(ManifestError, match="which is not base64 of float16"):
+        from_text(text)
 
 
 @pytest.mark.parametrize("line", ["no json", "[]", "[1, 2]", '["a.wav", 0.0]', "3", '{"a": 1}'])
@@ -242,9 +287,9 @@ def test_the_table_is_a_manifest_of_the_same_audio_wherever_it_lies(segments, tm
     (tmp_path / "far" / "away").mkdir(parents=True)
     output = tmp_path / "far" / "away" / f"labels.{suffix}"
     rows = label(segments, Double(), output, silently)
-    for found, row, given in zip(read_manifest(output), rows, segments, strict=True):
-        assert found.path.resolve() == given.path.resolve()
-        assert (found.file, found.speaker) == (given.file, given.speaker)
+    for found, row, source in zip(read_manifest(output), rows, segments, strict=True):
+        assert found.path.resolve() == source.path.resolve()
+        assert (found.file, found.speaker) == (source.file, source.speaker)
         assert found.emotion == (None if row["error"] else Emotion(*(row[name] for name in OUTPUTS)))
         assert found.column("teacher_licence") == "CC0-1.0"
         assert found.column("error") == (row["error"] or "")
@@ -300,6 +345,11 @@ def test_the_exit_code_says_that_a_file_failed(teacher, segments, audio, tmp_pat
     assert run(tmp_path, "--root", audio, "--where", "fold=1", "-o", tmp_path / "some.jsonl").exit_code == 0
     kept = [json.loads(line)["file"] for line in (tmp_path / "some.jsonl").read_text().splitlines()]
     assert kept == [s.file for s in segments if s.file[0] == "1"]
+
+
+def test_the_command_adds_embeddings(teacher, audio, tmp_path):
+    assert run(audio, "--embed", "-o", tmp_path / "labels.parquet").exit_code == 0
+    assert all(len(from_text(row["embedding"])) == 3 for row in read_table(tmp_path / "labels.parquet"))
 
 
 def test_ctrl_c_is_130_and_the_same_command_goes_on(teacher, audio, tmp_path):

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from random_student import noise, random_arrays
 from wav2small import reference
-from wav2small.config import STUDENT, Student
-from wav2small.errors import WeightsError
+from wav2small.config import STUDENT, STUDENTS, Micro, Student
+from wav2small.errors import PluginError, WeightsError
 from wav2small.frontend import log_mel, normalise
 from wav2small.parity import TOLERANCES, difference, relative, voice
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
-from wav2small.train.students.wav2small import Wav2Small, from_arrays, to_arrays  # noqa: E402
+from wav2small.train.students import build, micro, to_arrays  # noqa: E402
+from wav2small.train.students.wav2small import Wav2Small, from_arrays  # noqa: E402
 
 PAPER = {"dft": 4224, "mel": 858, "block 1": 143, "blocks 2 to 7": 6 * 1547, "pooling": 57460, "out": 510}
 
@@ -168,9 +169,65 @@ def test_another_front_end_is_refused():
         from_arrays(arrays)
 
 
-def test_an_unknown_normalisation_is_refused():
-    with pytest.raises(WeightsError, match="'running', known here: 'utterance'"):
-        Wav2Small(Student(normalisation="running"))
+@pytest.mark.parametrize("config", STUDENTS.values(), ids=STUDENTS)
+@settings(max_examples=10, deadline=None)
+@given(samples=st.integers(400, 9000), seed=st.integers(0, 3))
+def test_every_student_of_the_family_agrees_with_the_reference(config, samples, seed):
+    arrays, signal = random_arrays(seed, config), noise(samples, seed)
+    make = micro.from_arrays if isinstance(config, Micro) else from_arrays
+    student = make(dict(arrays), config).eval()
+    with torch.no_grad():
+        decibel = student.log_mel(torch.from_numpy(signal)[None])
+        emotion, embedding = student.features_to_emotion(decibel)
+    expected_embedding, expected_emotion = reference.forward(signal, arrays, config)
+    assert embedding.shape == (1, student.embedding_size) == (1, len(expected_embedding))
+    assert difference(decibel[0].numpy(), reference.features(signal, config)) < TOLERANCES["fp32"].log_mel
+    assert relative(embedding[0].numpy(), expected_embedding) < TOLERANCES["fp32"].embedding
+    assert relative(emotion[0].numpy(), expected_emotion) < TOLERANCES["fp32"].emotion
+
+
+def test_the_17k_variant_has_15888_parameters():
+    net = build("wav2small-17k")
+    assert (
+        sum(value.numel() for value in net.parameters()) == 15888 == reference.num_parameters(STUDENTS["wav2small-17k"])
+    )
+
+
+def test_its_embedding_is_the_pooled_map_and_its_gram_matrix():
+    config = STUDENTS["wav2small-17k"]
+    embedding, _ = reference.forward(noise(4000), random_arrays(0, config), config)
+    pooled = embedding[:169].reshape(13, 13)
+    np.testing.assert_allclose(embedding[169:].reshape(13, 13), pooled @ pooled.T, rtol=1e-5)
+
+
+def test_a_running_level_needs_nothing_of_what_comes():
+    config, signal = STUDENTS["wav2small-running"], voice(np.random.default_rng(3))
+    whole, part = reference.features(signal, config), reference.features(signal[:20000], config)
+    np.testing.assert_array_equal(whole[: len(part)], part)
+    utterance = reference.features(signal[:20000])
+    assert difference(reference.features(signal)[: len(part)], utterance) > 0.1, "and the utterance's does"
+
+
+def test_a_running_level_forgets_after_three_seconds():
+    config, quiet = STUDENTS["wav2small-running"], noise(5 * 16000, level=0.01)
+    loud_before = np.concatenate([noise(16000, 1, level=0.5), quiet])
+    after = reference.features(loud_before, config)[-500:]
+    np.testing.assert_allclose(after, reference.features(quiet, config)[-500:], atol=1e-3)
+    assert STUDENTS["wav2small-running"].level_frames == 1500
+
+
+@pytest.mark.parametrize("gain", [0.1, 10.0])
+def test_gain_is_gone_after_a_running_level(gain):
+    config, signal = STUDENTS["wav2small-running"], noise(16000)
+    change = reference.features((gain * signal).astype(np.float32), config) - reference.features(signal, config)
+    assert np.abs(change).max() < 0.05
+
+
+def test_every_name_builds_and_an_unknown_one_is_said_with_the_closest():
+    for name in STUDENTS:
+        assert build(name).config is STUDENTS[name]
+    with pytest.raises(PluginError, match=r"there is no student 'wav2smal'\. Did you mean 'wav2small'\? Known: .*17k"):
+        build("wav2smal")
 
 
 def test_other_sizes_agree_too():

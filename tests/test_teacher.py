@@ -339,6 +339,21 @@ def test_a_teacher_says_who_it_is_and_answers_from_0_to_1(teacher):
     assert teacher.label([]) == []
 
 
+def test_the_emotion_is_read_from_the_embedding(teacher):
+    clips = [voice(40.0), voice(0.5, 1)]
+    emotions, embeddings = teacher.label_and_embed(clips)
+    assert emotions == teacher.label(clips)
+    size, n = teacher.heads.heads[0].out.in_features, len(teacher.heads.heads)
+    assert embeddings.shape == (2, size * n)
+    parts = np.split(embeddings, n, axis=1)
+    with torch.no_grad():
+        answers = [
+            0.5 + 0.1 * head.out(torch.from_numpy(p)) for head, p in zip(teacher.heads.heads, parts, strict=True)
+        ]
+    np.testing.assert_allclose(np.clip(np.mean([a.numpy() for a in answers], 0), 0, 1), emotions, atol=1e-5)
+    assert [len(found) for found in teacher.label_and_embed([])] == [0, 0]
+
+
 def test_what_is_out_of_bounds_is_clipped(teacher):
     teacher.heads = heads(scale=1000.0)
     answers = np.array(teacher.label([voice(0.3, seed) for seed in range(6)]))

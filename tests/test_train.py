@@ -28,6 +28,7 @@ pytest.importorskip("transformers", reason="needs the extra train")
 
 from wav2small.train import train as training  # noqa: E402
 from wav2small.train.interrupt import uninterrupted  # noqa: E402
+from wav2small.train.label import to_text  # noqa: E402
 from wav2small.train.train import BEST, CHECKPOINT, LOG, Clips, Run, TrainConfig, train  # noqa: E402
 
 RATE = 16000
@@ -72,6 +73,16 @@ def silently(*_: object) -> None:
 
 def run(data, folder: Path, config: TrainConfig = TINY, tell=silently, report=silently) -> Run:
     return train(*data, folder, config, {"teacher": "nobody"}, tell, report)
+
+
+def stop_after(step: int):
+    """Ctrl-C when a step of six is done."""
+
+    def tell(done: float, total: float) -> None:
+        if (done, total) == (step, 6):
+            raise KeyboardInterrupt
+
+    return tell
 
 
 def checkpoint(folder: Path) -> dict[str, object]:
@@ -126,12 +137,8 @@ def test_what_is_drawn_differs_from_step_to_step(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("step", range(1, 7))
 def test_ctrl_c_after_a_step_loses_nothing(data, whole, tmp_path, step):
-    def stop(done: float, total: float) -> None:
-        if (done, total) == (step, 6):
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path, tell=stop)
+        run(data, tmp_path, tell=stop_after(step))
     assert checkpoint(tmp_path)["step"] == step
     run(data, tmp_path)
     assert_equals(tmp_path, whole)
@@ -223,7 +230,7 @@ def test_an_easy_task_is_learnt(learnt):
 def test_the_weights_kept_are_the_best_and_are_a_student(learnt, data):
     """The reference, which shares no code with torch, gets the CCC that the log and the weights claim."""
     lines = log(learnt[0])
-    arrays, metadata = reference.load_student(learnt[0] / BEST)
+    arrays, metadata, _ = reference.load_student(learnt[0] / BEST)
     best = max(lines, key=lambda line: np.mean([line[name] for name in OUTPUTS]))
     assert int(metadata["step"]) == best["step"] and metadata["teacher"] == "nobody"
     signals = [soundfile.read(segment.path, dtype="float32")[0] for segment in data[1]]
@@ -235,9 +242,55 @@ def test_the_weights_kept_are_the_best_and_are_a_student(learnt, data):
     assert json.loads(metadata["recipe"])["steps"] == 36
 
 
+def embedded(segments: list[Segment], size: int = 2) -> list[Segment]:
+    """With the heights of both tones, and zeros, as the teacher's embedding."""
+    return [
+        replace(s, fields={"embedding": to_text(np.array([s.emotion.arousal, s.emotion.valence, *[0] * (size - 2)]))})
+        for s in segments
+    ]
+
+
+def test_embeddings_are_learnt_beside_the_labels(data, tmp_path):
+    """Labels of the first tone only: the second is known from nothing but the embedding."""
+    config = replace(TINY, steps=30, batch_size=16, warm_up=5, evaluate_every=30, embedding=4.0)
+    dull = [replace(s, emotion=Emotion(s.emotion.arousal, s.emotion.arousal, s.emotion.arousal)) for s in data[0]]
+    run((embedded(dull), data[1]), tmp_path / "plain", replace(config, embedding=0.0))
+    given = [replace(s, fields=e.fields) for s, e in zip(dull, embedded(data[0]), strict=True)]
+    clips = Clips(given, config, silently)
+    made = run((given, data[1]), tmp_path / "with", config)
+    errors = []
+    with torch.no_grad():
+        for step in range(5):
+            signal, _, wanted = clips.draw(1000 + step)
+            own = made.net.eval().features_to_emotion(made.net.log_mel(signal))[1]
+            guessed = own @ made.guess["weight"].T + made.guess["bias"]
+            errors.append((guessed - wanted).square().mean(0) / torch.from_numpy(clips.embeddings.var(0)))
+    assert torch.stack(errors).mean(0)[1] < 0.8
+    assert not same(checkpoint(tmp_path / "with")["net"], checkpoint(tmp_path / "plain")["net"])
+
+
+def test_a_run_with_embeddings_resumes(data, tmp_path):
+    given = (embedded(data[0]), data[1])
+    run(given, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(given, tmp_path / "run", tell=stop_after(3))
+    run(given, tmp_path / "run")
+    assert_equals(tmp_path / "run", tmp_path / "whole")
+
+
+def test_embeddings_count_only_if_every_clip_has_one(data, whole, tmp_path):
+    run(([*embedded(data[0])[:-1], data[0][-1]], data[1]), tmp_path)
+    assert_equals(tmp_path, whole)
+
+
+def test_embeddings_of_two_sizes_are_refused(data, tmp_path):
+    with pytest.raises(ManifestError, match="embeddings have sizes 2 and 3"):
+        run(([*embedded(data[0][:20]), *embedded(data[0][20:], 3)], data[1]), tmp_path)
+
+
 def test_the_average_follows_the_student_slower_and_slower(data, tmp_path):
     clips = Clips(data[0], TINY, silently)
-    made = Run(tmp_path, replace(TINY, average=0.2), clips.labels.var(0))
+    made = Run(tmp_path, replace(TINY, average=0.2), clips)
     for keep in (1 / 11, 2 / 12, 0.2):
         before = made.averaged.lin.weight.clone()
         made.advance(clips)
@@ -253,7 +306,7 @@ def test_only_what_is_better_replaces_the_weights_also_after_a_resume(data, tmp_
 
     def record(arousal: float) -> str:
         """In a run that is resumed each time; what was the step of the weights that were kept?"""
-        made = Run(tmp_path, TINY, clips.labels.var(0))
+        made = Run(tmp_path, TINY, clips)
         made.advance(clips)
         made.record({"step": made.step, "arousal": arousal, "dominance": 0.2, "valence": 0.1}, {})
         return reference.load_student(tmp_path / BEST)[1]["step"]
@@ -265,11 +318,11 @@ def test_a_batch_holds_clips_at_some_place_with_their_labels(data):
     clips = Clips(data[0], TINY, silently)
     widths, places_found = set(), {True: set(), False: set()}
     for step in range(20):
-        batch, labels = clips.draw(step)
+        batch, labels, _ = clips.draw(step)
         assert batch.shape[0] == TINY.batch_size and batch.dtype == labels.dtype == torch.float32
         assert batch.shape[1] in (2000, 4000)
         widths.add(batch.shape[1])
-        again, _ = clips.draw(step)
+        again, _, _ = clips.draw(step)
         assert torch.equal(batch, again)
         for row, label in zip(batch.numpy(), labels.numpy(), strict=True):
             number = int(np.argmin(np.abs(clips.labels - label).sum(1)))
@@ -422,7 +475,7 @@ def test_the_command_trains_on_the_rows_that_have_labels(data, tmp_path):
     result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 2, "--data", "tones", "--threads", 1)
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/run/{BEST}\n"), result.output
     assert result.stderr.startswith("step 2: loss ") and "dev CCC arousal " in result.stderr
-    _, metadata = reference.load_student(tmp_path / "run" / BEST)
+    _, metadata, _ = reference.load_student(tmp_path / "run" / BEST)
     about = {key: metadata[key] for key in ("teacher", "training_data", "licence")}
     assert about == {"teacher": "open 1", "training_data": "tones", "licence": "Apache-2.0"}
     result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 3)

@@ -176,7 +176,7 @@ def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
 
 def test_load_student_takes_exactly_a_students_arrays(tmp_path):
     write_safetensors(tmp_path / "a", random_arrays(), METADATA)
-    arrays, metadata = reference.load_student(tmp_path / "a")
+    arrays, metadata, _ = reference.load_student(tmp_path / "a")
     assert_same(arrays, dict(random_arrays()))
     assert metadata == METADATA
 
@@ -197,6 +197,18 @@ def test_other_arrays_are_refused_by_name(tmp_path, change, said):
     change(arrays)
     write_safetensors(tmp_path / "a", arrays, METADATA)
     with pytest.raises(WeightsError, match=said):
+        reference.load_student(tmp_path / "a")
+
+
+def test_the_weights_of_an_unknown_student_are_refused(tmp_path):
+    write_safetensors(tmp_path / "a", random_arrays(), METADATA | {"student": "wav2smal"})
+    with pytest.raises(WeightsError, match=r"student 'wav2smal', which has no reference\. Did you mean 'wav2small'\?"):
+        reference.load_student(tmp_path / "a")
+
+
+def test_the_weights_of_another_student_are_refused(tmp_path):
+    write_safetensors(tmp_path / "a", random_arrays(), METADATA | {"student": "wav2small-17k"})
+    with pytest.raises(WeightsError, match=r"lin.weight is float32 \(169, 169\), this network has float32 \(13, 13\)"):
         reference.load_student(tmp_path / "a")
 
 

@@ -25,11 +25,13 @@ OUTPUTS = Emotion._fields
 class Frontend:
     """The paper's log-mel front end: 33 DFT bins every 32 samples, 26 Slaney mel bands in dB.
 
-    Source: arXiv:2408.13920; ``fmin`` and ``fmax`` in Hz, ``amin`` and ``variance_floor`` in power.
+    A window of ``win_length`` samples is padded with zeros to ``n_fft``. ``fmin`` and ``fmax`` are in Hz, ``amin`` and
+    ``variance_floor`` in power. Source: arXiv:2408.13920.
     """
 
     sampling_rate: int = SAMPLING_RATE
     n_fft: int = 64
+    win_length: int = 64
     hop_length: int = 32
     n_mels: int = 26
     fmin: float = 0.0
@@ -44,29 +46,85 @@ class Frontend:
 
     def num_frames(self, samples: int) -> int:
         """Frames of a signal: whole windows only, no padding."""
-        return max(0, (samples - self.n_fft) // self.hop_length + 1)
+        return max(0, (samples - self.win_length) // self.hop_length + 1)
 
 
 @dataclass(frozen=True)
 class Student:
     """Wav2Small: seven 3x3 convolutions with ``channels`` channels, one max-pool after ``early`` of them.
 
-    ``normalisation`` names what is done to the signal first; ``utterance`` is the paper's.
+    ``normalisation`` names what is done about the level: ``utterance``, the paper's, needs the whole signal;
+    ``running`` divides by the mean power of the last ``level_dur`` seconds. ``pooling`` over time is of whole
+    ``tokens``, or of channels alone, with a ``gram`` matrix of the channels beside the pooled map.
     """
 
     name: str = "wav2small"
     frontend: Frontend = Frontend()
     normalisation: str = "utterance"
+    level_dur: float = 3.0
+    pooling: str = "tokens"
     channels: int = 13
     early: int = 3
     late: int = 4
     batch_norm_eps: float = 1e-5
 
     @property
-    def embedding_size(self) -> int:
-        """Length of a token, and of the pooled embedding: channels x mels after the max-pool."""
+    def token_size(self) -> int:
+        """Length of a token: channels x mels after the max-pool."""
         return self.channels * ((self.frontend.n_mels + 1) // 2)
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of what the outputs are read from: the pooled token, and the Gram matrix if there is one."""
+        return self.token_size + (self.channels**2 if self.pooling == "gram" else 0)
+
+    @property
+    def level_frames(self) -> int:
+        """Frames whose mean power is the running level."""
+        return round(self.level_dur * self.frontend.sampling_rate / self.frontend.hop_length)
+
+
+@dataclass(frozen=True)
+class Micro:
+    """The student for the smallest devices: causal, frame by frame, depthwise-separable convolutions over 10 ms.
+
+    ``stride`` is that of the first convolution; then there is a residual block for each of ``dilations``.
+    """
+
+    name: str = "micro"
+    frontend: Frontend = Frontend(
+        n_fft=512, win_length=400, hop_length=160, n_mels=40, fmin=60.0, fmax=7800.0, variance_floor=2e-5
+    )
+    normalisation: str = "running"
+    level_dur: float = 3.0
+    channels: int = 64
+    kernel: int = 5
+    stride: int = 2
+    dilations: tuple[int, ...] = (1, 1, 2, 2, 4)
+    pooled: int = 128
+    batch_norm_eps: float = 1e-5
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of what the outputs are read from."""
+        return self.pooled
+
+    @property
+    def level_frames(self) -> int:
+        """Frames whose mean power is the running level."""
+        return round(self.level_dur * self.frontend.sampling_rate / self.frontend.hop_length)
 
 
 FRONTEND = Frontend()
 STUDENT = Student()
+MICRO = Micro()
+STUDENTS: dict[str, Student | Micro] = {
+    student.name: student
+    for student in (
+        STUDENT,
+        Student("wav2small-running", normalisation="running"),
+        Student("wav2small-17k", pooling="gram"),
+        MICRO,
+    )
+}
+"""The students that have a reference in NumPy, by name."""

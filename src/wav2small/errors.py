@@ -17,5 +17,9 @@ class ManifestError(Wav2SmallError):
     """A table of segments, labels or norms that cannot be used as it is."""
 
 
+class PluginError(Wav2SmallError):
+    """A student, or another plug-in, that is unknown or cannot be imported."""
+
+
 class MissingExtraError(Wav2SmallError):
     """A feature whose optional packages are not installed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wav2small import reference
-from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, Student
+from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, Micro, Student
 from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.model import session
 from wav2small.outfile import whole_file
@@ -41,7 +41,6 @@ def export(
     name: str | None = None,
     version: str | None = None,
     extra: Mapping[str, str] | None = None,
-    config: Student = STUDENT,
 ) -> list[Artefact]:
     """Write ``NAME.onnx`` and ``NAME-int8.onnx``: both, or none.
 
@@ -51,14 +50,13 @@ def export(
         name: else that of the metadata, else the name of the file without its suffix
         version: else that of the metadata
         extra: more metadata, or other than in the file; ``ccc`` is JSON
-        config: of the student
 
     Raises:
         WeightsError: if the weights are not a student's, an artefact differs from reference.py by more than
             ``parity.TOLERANCES``, or the int8 file is larger than ``MAX_INT8_BYTES``
         MissingExtraError: if the package onnx is not installed
     """
-    arrays, stored = reference.load_student(weights, config)
+    arrays, stored, config = reference.load_student(weights)
     given = stored | dict(extra or {})
     metadata = completed(given, name or given.get("name") or Path(weights).stem, version, config)
     contents, errors = {}, {}
@@ -91,14 +89,14 @@ def ship(
     Raises:
         WeightsError: as :func:`export`, or if the metadata does not say whose weights they are
     """
-    arrays, stored = reference.load_student(weights)
+    arrays, stored, config = reference.load_student(weights)
     metadata = stored | dict(extra or {})
     metadata |= {key: value for key, value in (("name", name), ("version", version)) if value}
     missing = [key for key in SHIPPED if not metadata.get(key)]
     if missing:
         raise WeightsError(f"{weights}: what ships must say its {', '.join(missing)}; add --metadata KEY=VALUE")
     artefacts = export(weights, folder, extra=metadata)
-    metadata = completed(metadata, metadata["name"], None, STUDENT)
+    metadata = completed(metadata, metadata["name"], None, config)
     write_safetensors(folder / f"{metadata['name']}.safetensors", arrays, metadata | {"precision": "fp32"})
     write_index(folder)
     return artefacts
@@ -111,7 +109,7 @@ def make_folder(folder: Path) -> None:
         raise WeightsError(f"{folder}: cannot be made ({error.strerror}); give another folder") from None
 
 
-def completed(metadata: Mapping[str, str], name: str, version: str | None, config: Student) -> dict[str, str]:
+def completed(metadata: Mapping[str, str], name: str, version: str | None, config: Student | Micro) -> dict[str, str]:
     """Metadata with what every artefact must say."""
     given = dict(metadata) | {"name": name} | ({"version": version} if version else {})
     try:
@@ -123,14 +121,16 @@ def completed(metadata: Mapping[str, str], name: str, version: str | None, confi
     for key in SHIPPED:
         given.setdefault(key, "")
     return given | {
+        "student": config.name,
         "sampling_rate": str(SAMPLING_RATE),
         "outputs": ",".join(OUTPUTS),
         "normalisation": config.normalisation,
+        "min_length": str(config.frontend.win_length),
         "parameters": str(reference.num_parameters(config)),
     }
 
 
-def graphs(arrays: Arrays, config: Student = STUDENT) -> dict[str, Any]:
+def graphs(arrays: Arrays, config: Student | Micro = STUDENT) -> dict[str, Any]:
     """The ONNX model of each precision, without metadata."""
     try:
         from wav2small import graph

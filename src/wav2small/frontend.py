@@ -36,10 +36,10 @@ def dft_kernel(config: Frontend = FRONTEND) -> np.ndarray:
     """Real and imaginary rows of the DFT, each multiplied by a periodic Hann window.
 
     Returns:
-        shape=(2, n_bins, n_fft)
+        shape=(2, n_bins, win_length)
     """
-    time = np.arange(config.n_fft)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / config.n_fft)
+    time = np.arange(config.win_length)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / config.win_length)
     phase = 2 * np.pi * np.outer(np.arange(config.n_bins), time) / config.n_fft
     return np.stack([np.cos(phase), -np.sin(phase)]) * hann
 
@@ -56,6 +56,13 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
     return np.asarray(np.minimum(mel, start) * LINEAR_HZ_PER_MEL * np.exp(LOG_STEP * np.maximum(mel - start, 0)))
 
 
+def mel_edges(config: Frontend = FRONTEND) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each band begins, is highest and ends, in Hz, each shape=(n_mels,)."""
+    ends = hz_to_mel(np.array([config.fmin, config.fmax]))
+    edges = mel_to_hz(np.linspace(ends[0], ends[1], config.n_mels + 2))
+    return edges[:-2], edges[1:-1], edges[2:]
+
+
 def mel_filterbank(config: Frontend = FRONTEND) -> np.ndarray:
     """Triangles between equally spaced mels, each of unit area in Hz.
 
@@ -65,9 +72,7 @@ def mel_filterbank(config: Frontend = FRONTEND) -> np.ndarray:
         shape=(n_bins, n_mels)
     """
     bins = np.linspace(0, config.sampling_rate / 2, config.n_bins)[:, None]
-    ends = hz_to_mel(np.array([config.fmin, config.fmax]))
-    edges = mel_to_hz(np.linspace(ends[0], ends[1], config.n_mels + 2))
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    low, centre, high = mel_edges(config)
     triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
     return np.asarray(np.maximum(triangles, 0) * 2 / (high - low))
 
@@ -85,10 +90,45 @@ def log_mel(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
     Raises:
         AudioError: if there is not one whole window of samples
     """
-    if len(signal) < config.n_fft:
-        raise AudioError(f"need at least {config.n_fft} samples, got {len(signal)}: give a longer signal.")
-    frames = np.lib.stride_tricks.sliding_window_view(signal, config.n_fft)[:: config.hop_length]
+    return decibel(mel_power(signal, config), config)
+
+
+def running_log_mel(signal: np.ndarray, level_frames: int, config: Frontend = FRONTEND) -> np.ndarray:
+    """Log-mel of each frame over the level that was heard until then; nothing later is needed.
+
+    The level is the power of all bands, averaged over the last ``level_frames`` frames, or those there are.
+
+    Args:
+        signal: as in :func:`log_mel`
+        level_frames: how long the level remembers
+        config: ``variance_floor`` is added to the level
+
+    Returns:
+        as :func:`log_mel`
+    """
+    power = mel_power(signal, config)
+    level = running_mean(power.sum(1), level_frames)
+    return decibel(power / (level + config.variance_floor)[:, None], config)
+
+
+def running_mean(values: np.ndarray, length: int) -> np.ndarray:
+    """Mean of the last ``length`` values, or of those there are, shape=(values,)."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    counts = np.minimum(np.arange(1, len(values) + 1), length)
+    ends = np.arange(1, len(values) + 1)
+    return np.asarray((sums[ends] - sums[ends - counts]) / counts)
+
+
+def mel_power(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
+    """Power in each mel band, in float64, shape=(frames, n_mels)."""
+    if len(signal) < config.win_length:
+        raise AudioError(f"need at least {config.win_length} samples, got {len(signal)}: give a longer signal.")
+    frames = np.lib.stride_tricks.sliding_window_view(signal, config.win_length)[:: config.hop_length]
     real, imag = dft_kernel(config)
     power = np.square(frames @ real.T) + np.square(frames @ imag.T)
-    mel = power @ mel_filterbank(config)
-    return np.asarray(10 * np.log10(np.maximum(mel, config.amin)), np.float32)
+    return np.asarray(power @ mel_filterbank(config))
+
+
+def decibel(power: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
+    """Power, ``config.amin`` at least, in dB, as float32."""
+    return np.asarray(10 * np.log10(np.maximum(power, config.amin)), np.float32)

@@ -15,14 +15,17 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from wav2small.config import OUTPUTS, STUDENT, Student
-from wav2small.frontend import dft_kernel, mel_filterbank
+from wav2small.config import OUTPUTS, STUDENT, Frontend, Micro, Student
+from wav2small.frontend import dft_kernel, mel_edges, mel_filterbank
+from wav2small.reference.layers import NORM
 
 OPSET = 17
 IR_VERSION = 8
 """Both are read by onnxruntime 1.17, the oldest we allow."""
+LARGEST_STORED = 64
+"""Points of the largest DFT that is stored as numbers and not as a formula."""
 INT8 = ("lin.weight", "sof.weight")
-"""What :func:`quantise` brings to eight bits: 57,122 of the trained weights."""
+"""What :func:`quantise` brings to eight bits: 57,122 of the 72K network's trained weights."""
 
 
 class Graph:
@@ -44,7 +47,7 @@ class Graph:
         return output
 
 
-def build(arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> onnx.ModelProto:
+def build(arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT) -> onnx.ModelProto:
     """The float32 graph.
 
     Args:
@@ -56,10 +59,19 @@ def build(arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> onnx.M
         (batch, embedding_size); the value ``log_mel`` (batch, n_mels, frames) is inside
     """
     graph = Graph()
-    normalise(graph, config)
+    if config.normalisation == "utterance":
+        normalise(graph, config)
     log_mel(graph, config)
-    hidden = convolutions(graph, arrays, config)
-    pool(graph, hidden, arrays, config)
+    if isinstance(config, Micro):
+        pool_tokens(graph, micro_convolutions(graph, arrays, config), arrays)
+    elif config.pooling == "gram":
+        pool_gram(graph, convolutions(graph, arrays, config), arrays)
+    else:
+        shape = graph.constant("token_shape", np.array([0, config.token_size, -1]))
+        graph.node("Reshape", [convolutions(graph, arrays, config), shape], "tokens")
+        pool_tokens(graph, "tokens", arrays)
+    out = [graph.constant(f"out.{part}", arrays[f"out.{part}"]) for part in ("weight", "bias")]
+    graph.node("Gemm", ["embedding", *out], "emotion", transB=1)
     shapes: dict[str, list[str | int | None]] = {
         "signal": ["batch", "samples"],
         "emotion": ["batch", len(OUTPUTS)],
@@ -73,7 +85,7 @@ def build(arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> onnx.M
     return model
 
 
-def normalise(graph: Graph, config: Student) -> None:
+def normalise(graph: Graph, config: Student | Micro) -> None:
     """Layer 0: zero mean, unit variance over the utterance."""
     graph.node("ReduceMean", ["signal"], "mean", axes=[1], keepdims=1)
     graph.node("Sub", ["signal", "mean"], "centred")
@@ -85,26 +97,83 @@ def normalise(graph: Graph, config: Student) -> None:
     graph.node("Div", ["centred", "deviation"], "normalised")
 
 
-def log_mel(graph: Graph, config: Student) -> None:
-    """Layers 1 and 2: one convolution for both parts of the DFT; the mel matrix adds their squares as it weighs."""
+def log_mel(graph: Graph, config: Student | Micro) -> None:
+    """Layers 1 and 2: one convolution for both parts of the DFT; the mel matrix adds their squares as it weighs.
+
+    Bins that no mel band hears are left out.
+    """
     frontend = config.frontend
-    kernel = dft_kernel(frontend).reshape(2 * frontend.n_bins, 1, frontend.n_fft).astype(np.float32)
-    filters = mel_filterbank(frontend).T.astype(np.float32)
-    graph.node("Unsqueeze", ["normalised", graph.constant("axis_1", np.array([1]))], "channel")
-    dft = ["channel", graph.constant("dft", kernel)]
-    graph.node("Conv", dft, "spectrum", strides=[frontend.hop_length], kernel_shape=[frontend.n_fft])
+    heard = np.flatnonzero(mel_filterbank(frontend).any(1))
+    running = config.normalisation == "running"
+    graph.node("Unsqueeze", ["signal" if running else "normalised", graph.constant("axis_1", np.array([1]))], "channel")
+    dft = dft_weight(graph, heard, frontend)
+    graph.node("Conv", ["channel", dft], "spectrum", strides=[frontend.hop_length], kernel_shape=[frontend.win_length])
     graph.node("Mul", ["spectrum", "spectrum"], "power")
-    graph.node("MatMul", [graph.constant("mel", np.concatenate([filters, filters], axis=1)), "power"], "mel_power")
-    graph.node("Max", ["mel_power", graph.number("amin", frontend.amin)], "mel_floored")
+    power = graph.node("MatMul", [mel_weight(graph, heard, frontend), "power"], "mel_power")
+    if running:
+        power = over_running_level(graph, power, config)
+    graph.node("Max", [power, graph.number("amin", frontend.amin)], "mel_floored")
     graph.node("Log", ["mel_floored"], "mel_log")
     graph.node("Mul", ["mel_log", graph.number("decibel", 10 / np.log(10))], "log_mel")
+
+
+def dft_weight(graph: Graph, heard: np.ndarray, frontend: Frontend) -> str:
+    """Both parts of the DFT as the kernel of a convolution.
+
+    The paper's is small; a larger one is written as a formula, which a runtime computes once, when it loads the file.
+    Its phase is a whole number of steps, so float32 is exact enough.
+    """
+    if frontend.n_fft <= LARGEST_STORED:
+        kernel = dft_kernel(frontend)[:, heard].reshape(-1, 1, frontend.win_length)
+        return graph.constant("dft", kernel.astype(np.float32))
+    graph.constant("dft_bins", heard[:, None])
+    graph.constant("dft_time", np.arange(frontend.win_length)[None])
+    graph.node("Mul", ["dft_bins", "dft_time"], "dft_product")
+    graph.node("Mod", ["dft_product", graph.constant("n_fft", np.array(frontend.n_fft))], "dft_step")
+    graph.node("Cast", ["dft_step"], "dft_float", to=onnx.TensorProto.FLOAT)
+    graph.node("Mul", ["dft_float", graph.number("dft_angle", 2 * np.pi / frontend.n_fft)], "dft_phase")
+    graph.node("Cos", ["dft_phase"], "dft_cos")
+    graph.node("Sin", ["dft_phase"], "dft_sin")
+    graph.node("Concat", ["dft_cos", "dft_sin"], "dft_rows", axis=0)
+    hann = dft_kernel(frontend)[0, 0].astype(np.float32)
+    graph.node("Mul", ["dft_rows", graph.constant("hann", hann)], "dft_windowed")
+    return graph.node("Unsqueeze", ["dft_windowed", "axis_1"], "dft")
+
+
+def mel_weight(graph: Graph, heard: np.ndarray, frontend: Frontend) -> str:
+    """The mel matrix twice, for the squares of both parts of the DFT; a large one as a formula."""
+    if frontend.n_fft <= LARGEST_STORED:
+        filters = mel_filterbank(frontend).T[:, heard].astype(np.float32)
+        return graph.constant("mel", np.concatenate([filters, filters], axis=1))
+    low, centre, high = (edge[:, None] for edge in mel_edges(frontend))
+    height = 2 / (high - low)
+    hertz = np.concatenate([heard, heard])[None] * frontend.sampling_rate / frontend.n_fft
+    graph.constant("mel_hertz", hertz.astype(np.float32))
+    sides = {"up": (height / (centre - low), -low), "down": (-height / (high - centre), -high)}
+    for side, (slope, start) in sides.items():
+        graph.node("Add", ["mel_hertz", graph.constant(f"mel_{side}_start", start.astype(np.float32))], f"mel_{side}")
+        slopes = graph.constant(f"mel_{side}_slope", slope.astype(np.float32))
+        graph.node("Mul", [f"mel_{side}", slopes], f"mel_{side}_side")
+    graph.node("Min", ["mel_up_side", "mel_down_side"], "mel_triangle")
+    return graph.node("Relu", ["mel_triangle"], "mel")
+
+
+def over_running_level(graph: Graph, power: str, config: Student | Micro) -> str:
+    """Each frame over the mean power of the last frames: an average pool that looks back, and does not count zeros."""
+    graph.node("ReduceSum", [power, "axis_1"], "frame_power", keepdims=1)
+    window: dict[str, Any] = {"kernel_shape": [config.level_frames], "pads": [config.level_frames - 1, 0]}
+    graph.node("AveragePool", ["frame_power"], "level", **window)
+    floor = graph.number("variance_floor", config.frontend.variance_floor)
+    graph.node("Add", ["level", floor], "level_floored")
+    return graph.node("Div", [power, "level_floored"], "mel_normalised")
 
 
 def convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: Student) -> str:
     """Layers 3 to 10; kernels are transposed, as time is the last axis."""
     hidden = graph.node("Unsqueeze", ["log_mel", "axis_1"], "image")
     for index in range(1, config.early + config.late + 1):
-        kernel, bias = folded(arrays, index, config.batch_norm_eps)
+        kernel, bias = folded(arrays, f"conv{index}", f"norm{index}", config.batch_norm_eps)
+        kernel = kernel.swapaxes(2, 3)
         inputs = [hidden, graph.constant(f"conv{index}.weight", kernel), graph.constant(f"conv{index}.bias", bias)]
         convolved = graph.node("Conv", inputs, f"conv{index}", pads=[1, 1, 1, 1], kernel_shape=[3, 3])
         hidden = graph.node("Relu", [convolved], f"relu{index}")
@@ -114,27 +183,64 @@ def convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: Student
     return hidden
 
 
-def folded(arrays: Mapping[str, np.ndarray], index: int, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Convolution and batch norm as one: kernel (outputs, inputs, mels, time) and bias (outputs)."""
-    norm = {part: arrays[f"norm{index}.{part}"].astype(np.float64) for part in ("weight", "bias")}
-    mean, variance = (arrays[f"norm{index}.running_{part}"].astype(np.float64) for part in ("mean", "var"))
-    scale = norm["weight"] / np.sqrt(variance + eps)
-    kernel = arrays[f"conv{index}.weight"].swapaxes(2, 3) * scale[:, None, None, None]
-    return kernel.astype(np.float32), (norm["bias"] - mean * scale).astype(np.float32)
+def micro_convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: Micro) -> str:
+    """The convolutions of ``micro``: each looks back only, and zeros are before the start."""
+    scale, shift = scale_and_shift(arrays, "norm0", config.batch_norm_eps)
+    graph.node("Mul", ["log_mel", graph.constant("norm0.scale", scale[:, None])], "mel_scaled")
+    hidden = graph.node("Add", ["mel_scaled", graph.constant("norm0.shift", shift[:, None])], "mel_shifted")
+
+    def convolution(source: str, name: str, norm: str, **attributes: Any) -> str:
+        kernel, bias = folded(arrays, name, norm, config.batch_norm_eps)
+        inputs = [source, graph.constant(f"{name}.weight", kernel), graph.constant(f"{name}.bias", bias)]
+        graph.node("Conv", inputs, name, kernel_shape=[kernel.shape[2]], **attributes)
+        return graph.node("Relu", [name], f"{name}.relu")
+
+    hidden = convolution(hidden, "conv", "norm", pads=[config.kernel - 1, 0], strides=[config.stride])
+    for index, dilation in enumerate(config.dilations, 1):
+        window: dict[str, Any] = {"pads": [(config.kernel - 1) * dilation, 0], "dilations": [dilation]}
+        inner = convolution(hidden, f"depth{index}", f"depthnorm{index}", group=config.channels, **window)
+        inner = convolution(inner, f"point{index}", f"pointnorm{index}")
+        hidden = graph.node("Add", [hidden, inner], f"block{index}")
+    return hidden
 
 
-def pool(graph: Graph, hidden: str, arrays: Mapping[str, np.ndarray], config: Student) -> None:
-    """Layers 11 to 13: one token a column, averaged with a softmax over time as the weight."""
-    shape = graph.constant("token_shape", np.array([0, config.embedding_size, -1]))
-    graph.node("Reshape", [hidden, shape], "tokens")
+def folded(arrays: Mapping[str, np.ndarray], name: str, norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """A convolution and the batch norm after it as one: kernel and bias."""
+    scale, shift = scale_and_shift(arrays, norm, eps)
+    kernel = arrays[f"{name}.weight"]
+    return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), shift
+
+
+def scale_and_shift(arrays: Mapping[str, np.ndarray], norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """A batch norm as one factor and one summand a channel, in float32."""
+    weight, bias, mean, variance = (arrays[f"{norm}.{part}"].astype(np.float64) for part in NORM)
+    scale = weight / np.sqrt(variance + eps)
+    return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
+
+
+def pool_tokens(graph: Graph, tokens: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """One token a column, (batch, size, time), averaged with a softmax over time as the weight."""
     for name, output in (("lin", "value"), ("sof", "score")):
-        graph.node("MatMul", [graph.constant(f"{name}.weight", arrays[f"{name}.weight"]), "tokens"], output)
+        graph.node("MatMul", [graph.constant(f"{name}.weight", arrays[f"{name}.weight"]), tokens], output)
     graph.node("Softmax", ["score"], "share", axis=2)
     graph.node("Mul", ["value", "share"], "shared")
     graph.node("ReduceSum", ["shared", graph.constant("axis_2", np.array([2]))], "pooled", keepdims=0)
     graph.node("Add", ["pooled", graph.constant("lin.bias", arrays["lin.bias"])], "embedding")
-    out = [graph.constant(f"out.{part}", arrays[f"out.{part}"]) for part in ("weight", "bias")]
-    graph.node("Gemm", ["embedding", *out], "emotion", transB=1)
+
+
+def pool_gram(graph: Graph, hidden: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """The same for 1x1 convolutions over (batch, channels, mels, time), and the products of the channels."""
+    for name, output in (("lin", "value"), ("sof", "score")):
+        kernel = graph.constant(f"{name}.weight", arrays[f"{name}.weight"][:, :, None, None])
+        graph.node("Conv", [hidden, kernel], output, kernel_shape=[1, 1])
+    graph.node("Softmax", ["score"], "share", axis=3)
+    graph.node("Mul", ["value", "share"], "shared")
+    graph.node("ReduceSum", ["shared", graph.constant("axis_3", np.array([3]))], "pooled", keepdims=0)
+    graph.node("Add", ["pooled", graph.constant("lin.bias", arrays["lin.bias"][:, None])], "map")
+    graph.node("Transpose", ["map"], "map_transposed", perm=[0, 2, 1])
+    graph.node("MatMul", ["map", "map_transposed"], "gram")
+    flat = [graph.node("Flatten", [name], f"{name}_flat") for name in ("map", "gram")]
+    graph.node("Concat", flat, "embedding", axis=1)
 
 
 def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -150,7 +256,7 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     del small.graph.initializer[:], small.graph.node[:]
     for constant in constants:
         name, array = constant.name, numpy_helper.to_array(constant)
-        if name in INT8:
+        if name in INT8 and array.ndim == 2:
             integers, scale = rounded(array)
             stored = [
                 numpy_helper.from_array(integers, f"{name}.int8"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from wav2small import reference
 from wav2small.audio import prepare
-from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENT, Emotion
+from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.errors import AudioError, WeightsError
 from wav2small.weights import read_index, resolve, shipped_names
 
@@ -35,6 +35,7 @@ class Model:
     def __init__(self, backend: Backend, metadata: Mapping[str, str]) -> None:
         self._backend = backend
         self.metadata = dict(metadata)
+        self._min_length = int(metadata.get("min_length", FRONTEND.win_length))
 
     def __call__(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> Emotion:
         """Arousal, dominance and valence of one signal, each clipped to 0..1.
@@ -55,24 +56,28 @@ class Model:
         return [Emotion(*map(float, row)) for row in np.clip(emotion, 0, 1)]
 
     def embed(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> np.ndarray:
-        """What the three outputs are read from, float32, shape=(169,)."""
-        return np.asarray(self._answers([signal], sampling_rate)[1][0])
+        """What the three outputs are read from, float32, shape=(size,): 169 values for ``wav2small``."""
+        return self._answers([signal], sampling_rate)[1][0]
 
-    def _answers(self, signals: Sequence[np.ndarray], sampling_rate: float) -> tuple[np.ndarray, np.ndarray]:
+    def _answers(self, signals: Sequence[np.ndarray], sampling_rate: float) -> tuple[np.ndarray, list[np.ndarray]]:
         prepared = [checked(prepare(signal, sampling_rate)) for signal in signals]
         emotion = np.zeros((len(prepared), len(OUTPUTS)), np.float32)
-        embedding = np.zeros((len(prepared), STUDENT.embedding_size), np.float32)
+        embedding: list[np.ndarray] = [np.zeros(0)] * len(prepared)
         for group in groups([len(signal) for signal in prepared]):
-            emotion[group], embedding[group] = self._backend(np.stack([prepared[index] for index in group]))
+            stacked = np.stack([prepared[index] for index in group])
+            short = max(0, self._min_length - stacked.shape[1])
+            emotion[group], answers = self._backend(np.pad(stacked, ((0, 0), (0, short))))
+            for index, answer in zip(group, answers, strict=True):
+                embedding[index] = answer
         return emotion, embedding
 
 
 def checked(signal: np.ndarray) -> np.ndarray:
-    """The signal, if there is one whole window of it."""
-    if len(signal) < FRONTEND.n_fft:
+    """The signal, if there is enough of it for any answer; a network with longer windows gets it padded with zeros."""
+    if len(signal) < FRONTEND.win_length:
         raise AudioError(
-            f"the signal has {len(signal)} samples at {SAMPLING_RATE} Hz, at least {FRONTEND.n_fft} are needed "
-            f"({1000 * FRONTEND.n_fft / SAMPLING_RATE:g} ms); give a longer one"
+            f"the signal has {len(signal)} samples at {SAMPLING_RATE} Hz, at least {FRONTEND.win_length} are needed "
+            f"({1000 * FRONTEND.win_length / SAMPLING_RATE:g} ms); give a longer one"
         )
     return signal
 
@@ -133,10 +138,10 @@ def numpy_model(path: Path) -> Model:
     """A model that runs reference.py."""
     if not is_safetensors(path):
         raise WeightsError(f"{path}: holds no safetensors, which the backend 'numpy' reads; load it with 'onnx'")
-    arrays, metadata = reference.load_student(path)
+    arrays, metadata, config = reference.load_student(path)
 
     def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answers = [reference.forward(signal, arrays) for signal in signals]
+        answers = [reference.forward(signal, arrays, config) for signal in signals]
         return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
 
     return Model(run, metadata)

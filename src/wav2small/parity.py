@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from wav2small import reference
-from wav2small.config import SAMPLING_RATE, STUDENT, Student
+from wav2small.config import FRONTEND, SAMPLING_RATE, STUDENT, Micro, Student
 from wav2small.errors import WeightsError
-from wav2small.frontend import log_mel, normalise
 from wav2small.model import session
 
 
@@ -28,7 +27,7 @@ TOLERANCES = {"fp32": Depths(0.02, 1e-3, 1e-3), "int8": Depths(0.02, 0.03, 0.04)
 """How far an artefact may be from reference.py; float32 rounding, and weights of eight and sixteen bits."""
 
 
-def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config: Student = STUDENT) -> Depths:
+def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config: Student | Micro = STUDENT) -> Depths:
     """The largest difference of an ONNX model from reference.py at each depth, over :func:`probes`.
 
     Raises:
@@ -36,8 +35,8 @@ def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config
     """
     runner = session(with_log_mel(model).SerializeToString(), f"{precision} ONNX")
     largest = dict.fromkeys(asdict(TOLERANCES[precision]), 0.0)
-    for label, signal in probes():
-        expected_log_mel = log_mel(normalise(signal, config.frontend), config.frontend)
+    for label, signal in probes(config.frontend.win_length):
+        expected_log_mel = reference.features(signal, config)
         embedding, emotion = reference.features_to_emotion(expected_log_mel, arrays, config)
         found = dict(zip(("log_mel", "embedding", "emotion"), run_depths(runner, signal), strict=True))
         errors = {
@@ -81,10 +80,10 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return difference(found, expected) / max(1.0, float(np.max(np.abs(expected))))
 
 
-def probes() -> Iterator[tuple[str, np.ndarray]]:
+def probes(window: int = FRONTEND.win_length) -> Iterator[tuple[str, np.ndarray]]:
     """Signals that an artefact is tried on, each with its name; the same every time."""
     rng = np.random.default_rng(0)
-    yield "one window of noise", rng.standard_normal(64).astype(np.float32) / 10
+    yield "one window of noise", rng.standard_normal(window).astype(np.float32) / 10
     yield "noise", rng.standard_normal(12345).astype(np.float32) / 10
     voiced = voice(rng)
     yield "a voice", voiced

@@ -206,9 +206,9 @@ def _part_durs(duration: float | None) -> tuple[float, float]:
 
 def _emotion(file: str, signal: np.ndarray, predictor: Predictor) -> Emotion | None:
     """None where there is no speech."""
-    if len(signal) < FRONTEND.n_fft:
+    if len(signal) < FRONTEND.win_length:
         raise AudioError(
-            f"{f'{file}: ' if file else ''}too short for an answer: {len(signal)} of at least {FRONTEND.n_fft} "
+            f"{f'{file}: ' if file else ''}too short for an answer: {len(signal)} of at least {FRONTEND.win_length} "
             f"samples at {SAMPLING_RATE} Hz"
         )
     return Emotion(*np.clip(predictor(signal), 0, 1).tolist()) if audio.is_speech(signal) else None

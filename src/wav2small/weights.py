@@ -141,7 +141,9 @@ def resolve(name: str, precision: str = "fp32", suffix: str = ".onnx", folder: P
     rows = read_index(folder)
     named = [row for row in rows if row["name"] == name]
     if not named:
-        raise WeightsError(f"{name!r}: no such weights.{closest(name, (row['name'] for row in rows))}")
+        raise WeightsError(
+            f"{name!r}: no such weights.{closest(name, (row['name'] for row in rows))}; or give the path of a file."
+        )
     fitting = [row for row in named if row["precision"] == precision and row["file"].endswith(suffix)]
     if not fitting:
         ships = ", ".join(f"{row['precision']} {Path(row['file']).suffix}" for row in named)
@@ -160,7 +162,7 @@ def closest(name: str, names: Iterable[str]) -> str:
     """The rest of a sentence: the nearest name, and all of them."""
     known = sorted(set(names))
     near = difflib.get_close_matches(name, known, 1)
-    return (f" Did you mean {near[0]!r}?" if near else "") + f" Known: {', '.join(known)}; or give the path of a file."
+    return (f" Did you mean {near[0]!r}?" if near else "") + f" Known: {', '.join(known)}"
 
 
 def read_bytes(path: Path) -> bytes:

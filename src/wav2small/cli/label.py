@@ -16,9 +16,17 @@ from wav2small.cli.options import where_option
 @click.option("--root", type=click.Path(file_okay=False), help="Folder that the manifest's files are relative to.")
 @where_option
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16: twice as fast where there is hardware for it.")
+@click.option("--embed", is_flag=True, help="Add the teacher's embedding, a second target for students: 1 KB a row.")
 @click.pass_context
 def command(
-    ctx: click.Context, source: str, name: str, output: str, root: str | None, where: list[tuple[str, str]], bf16: bool
+    ctx: click.Context,
+    source: str,
+    name: str,
+    output: str,
+    root: str | None,
+    where: list[tuple[str, str]],
+    bf16: bool,
+    embed: bool,
 ) -> None:
     """Label audio with a teacher's arousal, dominance and valence.
 
@@ -41,7 +49,7 @@ def command(
     segments = select(read_manifest(source, root), where)
     teacher = load_teacher(name, bf16)
     with progress_bar("labels") as tell:
-        rows = label(segments, teacher, Path(output), tell)
+        rows = label(segments, teacher, Path(output), tell, embed)
     failed = sum(1 for row in rows if row["error"])
     click.echo(f"{output}: {len(rows) - failed} labels by {teacher.name} {teacher.version}, {failed} errors", err=True)
     ctx.exit(1 if failed else 0)

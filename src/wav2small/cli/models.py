@@ -1,4 +1,4 @@
-"""wav2small models: the weights that ship."""
+"""wav2small models: the weights that ship, and the students that can be trained."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ COLUMNS = ("name", "version", "precision", "file", "parameters", "bytes", "licen
 @click.command()
 @click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
 def command(format: str) -> None:
-    """List the weights that ship: name, version, parameters, bytes, licence, teacher and CCC.
+    """List the weights that ship: name, version, parameters, bytes, licence, teacher and CCC; then every student.
 
-    JSON has also what they were trained on, and the sha256 of each file.
+    In place of a file, a student has the command that trains it. JSON has also what weights were trained on, and the
+    sha256 of each file.
     """
+    from wav2small import plugins
     from wav2small.model import models
 
     rows: list[dict[str, object]] = models()
+    rows += [{"name": name, "train": f"wav2small train --student {name}"} for name in plugins.names(plugins.STUDENTS)]
     if format in ("table", "csv"):
-        rows = [{name: row.get(name) for name in COLUMNS} | {"ccc": ", ".join(figures(row["ccc"]))} for row in rows]
+        rows = [{"file": row.get("train")} | row | {"ccc": ", ".join(figures(row.get("ccc", {})))} for row in rows]
+        rows = [{name: row.get(name) for name in COLUMNS} for row in rows]
     click.echo(tables.render(rows, format), nl=False)
 
 

@@ -11,6 +11,7 @@ import click
 @click.argument("labels", nargs=-1, required=True, metavar="LABELS...")
 @click.option("--dev", required=True, multiple=True, help="Labels of speakers kept apart, to choose weights by.")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
+@click.option("--student", default="wav2small", show_default=True, help="Which network; wav2small models lists them.")
 @click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches of 32 clips.")
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the weights, recorded in them.")
@@ -24,6 +25,7 @@ def command(
     labels: tuple[str, ...],
     dev: tuple[str, ...],
     output: str,
+    student: str,
     steps: int,
     data: str,
     licence: str,
@@ -32,7 +34,7 @@ def command(
     bf16: bool,
     compiled: bool,
 ) -> None:
-    """Train Wav2Small on a teacher's labels.
+    """Train a student on a teacher's labels, and on its embedding where the labels have one.
 
     The folder gets a checkpoint, a log of the loss and of the CCC of each dimension on the dev speakers, and the
     best weights. The same command resumes a run that was stopped, with Ctrl-C or otherwise.
@@ -40,6 +42,7 @@ def command(
     \b
     Example:
       wav2small train clips.csv --dev dev.csv -o runs/first
+      wav2small train clips.csv --dev dev.csv -o runs/17k --student wav2small-17k
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.config import OUTPUTS
@@ -55,7 +58,7 @@ def command(
         torch.set_num_threads(threads)
     train_segments = [s for path in labels for s in read_manifest(path) if not s.column("error")]
     dev_segments = [s for path in dev for s in read_manifest(path) if not s.column("error")]
-    config = TrainConfig(steps=steps, seed=seed, bf16=bf16, compiled=compiled)
+    config = TrainConfig(student=student, steps=steps, seed=seed, bf16=bf16, compiled=compiled)
     teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in train_segments})
     metadata = {"teacher": ", ".join(teachers), "training_data": data, "licence": licence}
 

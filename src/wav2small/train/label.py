@@ -6,9 +6,11 @@ the table is written whole, in the order of the manifest, and the part is remove
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,11 @@ BATCH_SIZE = 16
 
 
 def label(
-    segments: Sequence[Segment], teacher: Teacher, output: Path, tell: Callable[[float, float], None]
+    segments: Sequence[Segment],
+    teacher: Teacher,
+    output: Path,
+    tell: Callable[[float, float], None],
+    embed: bool = False,
 ) -> list[dict[str, object]]:
     """Label every segment and write the table.
 
@@ -35,21 +41,22 @@ def label(
         teacher: who labels
         output: CSV, JSON lines or Parquet, by its suffix
         tell: called with (done, total) segments
+        embed: add a column ``embedding``, the teacher's, as :func:`to_text` writes it
 
     Returns:
         the rows: the manifest's columns, A/D/V, teacher, its version and licence, and the error of an unreadable file
 
     Raises:
-        ManifestError: if the part of a stopped run comes from another teacher
+        ManifestError: if the part of a stopped run comes from another teacher, or has no embeddings
     """
     part = output.with_name(output.name + ".part")
-    done = _read_part(part, teacher)
+    done = _read_part(part, teacher, embed)
     todo = [segment for segment in segments if _key(segment) not in done]
     with part.open("a", encoding="utf-8") as file:
         if not part.stat().st_size:
-            file.write(json.dumps(_stamp(teacher)) + "\n")
+            file.write(json.dumps(_stamp(teacher) | {"embed": embed}) + "\n")
         for batch in _by_length(todo):
-            for segment, answer in zip(batch, _label_batch(batch, teacher), strict=True):
+            for segment, answer in zip(batch, _label_batch(batch, teacher, embed), strict=True):
                 done[_key(segment)] = answer
                 file.write(json.dumps([*_key(segment), answer]) + "\n")
             file.flush()
@@ -76,7 +83,24 @@ def segment_signal(segment: Segment) -> np.ndarray:
     return signal[start:stop]
 
 
-def _label_batch(batch: Sequence[Segment], teacher: Teacher) -> list[dict[str, object]]:
+def to_text(embedding: np.ndarray) -> str:
+    """An embedding as text for a table: float16, little-endian, in base64."""
+    return base64.b64encode(embedding.astype("<f2").tobytes()).decode()
+
+
+def from_text(text: str) -> np.ndarray:
+    """The embedding that :func:`to_text` wrote, float32, shape=(size,).
+
+    Raises:
+        ManifestError: if the text is none
+    """
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)
+    except (binascii.Error, ValueError):
+        raise ManifestError(f"an embedding reads {text[:20]!r}, which is not base64 of float16. Label again.") from None
+
+
+def _label_batch(batch: Sequence[Segment], teacher: Teacher, embed: bool) -> list[dict[str, object]]:
     signals, answers = [], []
     for segment in batch:
         try:
@@ -84,10 +108,16 @@ def _label_batch(batch: Sequence[Segment], teacher: Teacher) -> list[dict[str, o
             answers.append({})
         except AudioError as error:
             answers.append({"error": str(error)})
-    emotions = iter(teacher.label(signals) if signals else [])
-    for answer in answers:
-        if not answer:
-            answer.update({name: round(value, 6) for name, value in next(emotions)._asdict().items()})
+    labelled = iter(_answers(signals, teacher, embed) if signals else [])
+    return [answer or next(labelled) for answer in answers]
+
+
+def _answers(signals: list[np.ndarray], teacher: Teacher, embed: bool) -> list[dict[str, object]]:
+    emotions, embeddings = teacher.label_and_embed(signals) if embed else (teacher.label(signals), None)
+    answers: list[dict[str, object]] = [{n: round(v, 6) for n, v in emotion._asdict().items()} for emotion in emotions]
+    if embeddings is not None:
+        for answer, embedding in zip(answers, embeddings, strict=True):
+            answer["embedding"] = to_text(embedding)
     return answers
 
 
@@ -114,7 +144,14 @@ def _stamp(teacher: Teacher) -> dict[str, str]:
     return {"teacher": teacher.name, "teacher_version": teacher.version, "teacher_licence": teacher.licence}
 
 
-def _read_part(part: Path, teacher: Teacher) -> dict[Key, dict[str, object]]:
+def _who(stamp: Mapping[str, object]) -> str:
+    how = "with" if stamp["embed"] else "without"
+    return (
+        f"teacher {stamp['teacher']} version {stamp['teacher_version']} ({stamp['teacher_licence']}) {how} embeddings"
+    )
+
+
+def _read_part(part: Path, teacher: Teacher, embed: bool) -> dict[Key, dict[str, object]]:
     """What a stopped run finished; a last line that was cut off is dropped from the file."""
     if not part.is_file():
         return {}
@@ -124,10 +161,10 @@ def _read_part(part: Path, teacher: Teacher) -> dict[Key, dict[str, object]]:
         part.write_bytes(whole)
     try:
         lines = [json.loads(line) for line in whole.decode().splitlines()]
-        if lines and lines[0] != _stamp(teacher):
+        if lines and lines[0] != _stamp(teacher) | {"embed": embed}:
             raise ManifestError(
-                f"{part}: was begun by teacher {lines[0]['teacher']} version {lines[0]['teacher_version']}, not by "
-                f"{teacher.name} version {teacher.version}. Finish it with that one, or remove the file."
+                f"{part}: was begun by {_who(lines[0])}, not by {_who(_stamp(teacher) | {'embed': embed})}. "
+                "Finish it so, or remove the file."
             )
         return {(file, start, end): answer for file, start, end, answer in lines[1:]}
     except (KeyError, TypeError, ValueError):
@@ -147,5 +184,6 @@ def _row(segment: Segment, answer: dict[str, object], teacher: Teacher, folder: 
         **segment.fields,
         **{name: answer.get(name) for name in OUTPUTS},
         **_stamp(teacher),
+        **({"embedding": answer["embedding"]} if "embedding" in answer else {}),
         "error": answer.get("error"),
     }

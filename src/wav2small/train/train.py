@@ -2,8 +2,10 @@
 
 The paper does not say how; every choice is ours. Loss: 1 - CCC of the batch, which is the figure that is reported,
 plus the squared error over the variance of the labels, which holds the mean and scale that a batch of 32 measures
-badly. AdamW, a short warm-up and a cosine to zero. Weights that are kept are a moving average of those that are
-trained, chosen by the CCC of the dev speakers. Batches hold clips of one length, so nothing is padded by much.
+badly; and, where the labels have the teacher's embedding, the squared error of a linear guess of it from the student's
+own, because three numbers say little about a clip; the guess is dropped after training. AdamW, a short warm-up and a
+cosine to zero. Weights that are kept are a moving average of those that are trained, chosen by the CCC of the dev
+speakers. Batches hold clips of one length, so nothing is padded by much.
 Everything random follows from (seed, step): a run that was stopped and resumed equals one that was not.
 """
 
@@ -19,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENT
+from wav2small.config import OUTPUTS, SAMPLING_RATE
 from wav2small.errors import ManifestError, WeightsError
 from wav2small.manifest import Segment
 from wav2small.metrics import concordance_cc
@@ -29,8 +32,8 @@ from wav2small.outfile import whole_file
 from wav2small.train import make_folder
 from wav2small.train.fit import ccc_loss
 from wav2small.train.interrupt import uninterrupted
-from wav2small.train.label import segment_signal
-from wav2small.train.students.wav2small import Wav2Small, to_arrays
+from wav2small.train.label import from_text, segment_signal
+from wav2small.train.students import build, to_arrays
 from wav2small.weights import write_safetensors
 
 Tell = Callable[[float, float], None]
@@ -41,6 +44,7 @@ CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.safetensors", "log.jsonl"
 class TrainConfig:
     """How a student is trained; durations in seconds, ``tilt`` in dB."""
 
+    student: str = "wav2small"
     steps: int = 4000
     batch_size: int = 32
     learning_rate: float = 3e-3
@@ -52,6 +56,7 @@ class TrainConfig:
     bucket_dur: float = 0.5
     tilt: float = 4.0
     squared_error: float = 0.5
+    embedding: float = 1.0
     evaluate_every: int = 400
     seed: int = 1
     bf16: bool = False
@@ -70,6 +75,7 @@ class Clips:
     def __init__(self, segments: Sequence[Segment], config: TrainConfig, tell: Tell) -> None:
         self.config = config
         self.labels = np.array([segment.emotion for segment in segments], np.float32)
+        self.embeddings = _embeddings(segments)
         self.signals: list[np.ndarray] = []
         for done, segment in enumerate(segments, 1):
             self.signals.append(np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16))
@@ -78,8 +84,8 @@ class Clips:
         bucket = np.maximum(1, np.ceil(np.round(widths, 3))).astype(int)
         self.buckets = {int(width): np.flatnonzero(bucket == width) for width in np.unique(bucket)}
 
-    def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """Batch number ``step``: signals (batch, samples) and labels (batch, 3)."""
+    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Batch number ``step``: signals (batch, samples), labels (batch, 3) and embeddings (batch, 0 if none)."""
         rng = np.random.default_rng([self.config.seed, step])
         widths = list(self.buckets)
         sizes = np.array([len(self.buckets[width]) for width in widths])
@@ -87,7 +93,19 @@ class Clips:
         index = rng.choice(self.buckets[width], self.config.batch_size)
         samples = round(width * self.config.bucket_dur * SAMPLING_RATE)
         batch = np.stack([_placed(self.signals[i], samples, rng) for i in index])
-        return torch.from_numpy(batch), torch.from_numpy(self.labels[index])
+        return torch.from_numpy(batch), torch.from_numpy(self.labels[index]), torch.from_numpy(self.embeddings[index])
+
+
+def _embeddings(segments: Sequence[Segment]) -> np.ndarray:
+    """Embeddings of the teacher, shape=(segments, size); size 0 if a segment has none."""
+    texts = [segment.fields.get("embedding", "") for segment in segments]
+    if not all(texts):
+        return np.zeros((len(segments), 0), np.float32)
+    found = [from_text(text) for text in texts]
+    sizes = sorted({len(embedding) for embedding in found})
+    if len(sizes) > 1:
+        raise ManifestError(f"embeddings have sizes {sizes[0]} and {sizes[-1]}. Label all clips with one teacher.")
+    return np.stack(found)
 
 
 def _placed(signal: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -107,20 +125,24 @@ class Run:
     Args:
         folder: of the run; a checkpoint in it is resumed
         config: how
-        variance: of the labels, shape=(3,)
+        clips: what it learns from
 
     Raises:
         WeightsError: if the folder holds a run with other settings or labels, or a damaged checkpoint
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, variance: np.ndarray) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, clips: Clips) -> None:
         self.folder, self.config = folder, config
-        self.variance = torch.from_numpy(variance.astype(np.float32))
+        self.variance = torch.from_numpy(clips.labels.var(0))
+        self.embedding_variance = float(clips.embeddings.var(0).sum())
         torch.manual_seed(config.seed)
-        self.net = Wav2Small(STUDENT, config.dropout)
+        self.net = build(config.student, config.dropout)
         self.averaged = copy.deepcopy(self.net).eval()
-        trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
+        size = clips.embeddings.shape[1]
+        mean = torch.from_numpy(clips.embeddings.mean(0))
+        self.guess = nn.ParameterDict({"weight": torch.zeros(size, self.net.embedding_size), "bias": mean})
+        self.trained = [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, config.learning_rate, weight_decay=config.weight_decay)
         self.step, self.best, self.due = 0, -1.0, False
         self.losses: list[float] = []
         forward = self.net.features_to_emotion
@@ -134,6 +156,7 @@ class Run:
             state = torch.load(path, weights_only=True)
             self._check_same(state["config"], state["variance"])
             self.net.load_state_dict(state["net"])
+            self.guess.load_state_dict(state["guess"])
             self.averaged.load_state_dict(state["averaged"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.best = state["step"], state["best"]
@@ -157,6 +180,7 @@ class Run:
             "config": asdict(self.config),
             "variance": self.variance,
             "net": self.net.state_dict(),
+            "guess": self.guess.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
@@ -171,7 +195,7 @@ class Run:
         """One step; returns its loss."""
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.step)
-        signal, label = clips.draw(self.step)
+        signal, label, embedding = clips.draw(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * _schedule(self.step, config)
         self.net.train()
@@ -179,12 +203,16 @@ class Run:
             log_mel = self.net.log_mel(signal)
             log_mel += _tilt(len(signal), log_mel.shape[2], config.tilt)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            emotion = self.forward(log_mel)[0].float()
+            emotion, own = self.forward(log_mel)
         error = ((emotion - label).square().mean(0) / self.variance).mean()
         loss = ccc_loss(label, emotion).mean() + config.squared_error * error
+        if self.embedding_variance:
+            guessed = functional.linear(own, self.guess["weight"], self.guess["bias"])
+            missed = (guessed - embedding).square().sum(1).mean() / self.embedding_variance
+            loss = loss + config.embedding * missed
         self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
         self.step += 1
         self._average()
@@ -204,7 +232,7 @@ class Run:
 
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
         """Answers of the averaged student for whole clips in int16, shape=(clips, 3)."""
-        padded = (np.pad(signal, (0, max(0, FRONTEND.n_fft - len(signal)))) for signal in signals)
+        padded = (np.pad(signal, (0, max(0, self.net.min_length - len(signal)))) for signal in signals)
         with torch.inference_mode():
             answers = [self.averaged(torch.from_numpy(s.astype(np.float32) / 32768)[None])[0] for s in padded]
         return torch.cat(answers).numpy()
@@ -216,7 +244,9 @@ class Run:
         if mean > self.best:
             self.best = mean
             extra = {"recipe": json.dumps(asdict(self.config)), "step": str(self.step), "dev_ccc": json.dumps(scores)}
-            write_safetensors(self.folder / BEST, to_arrays(self.averaged), {**metadata, **extra})
+            write_safetensors(
+                self.folder / BEST, to_arrays(self.averaged), {**metadata, **extra, "student": self.config.student}
+            )
         with (self.folder / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")
         self.due, self.losses = False, []
@@ -234,7 +264,7 @@ def _schedule(step: int, config: TrainConfig) -> float:
 def _tilt(batch: int, n_mels: int, depth: float) -> Tensor:
     """A smooth random equaliser of up to ``depth`` dB, one a clip, shape=(batch, 1, n_mels)."""
     knots = (torch.rand(batch, 1, 5) * 2 - 1) * depth
-    return torch.nn.functional.interpolate(knots, n_mels, mode="linear", align_corners=True)
+    return functional.interpolate(knots, n_mels, mode="linear", align_corners=True)
 
 
 def train(
@@ -265,7 +295,7 @@ def train(
     _check(train_segments, dev_segments)
     make_folder(folder)
     clips, dev = Clips(train_segments, config, tell), Clips(dev_segments, config, tell)
-    run = Run(folder, config, clips.labels.var(0))
+    run = Run(folder, config, clips)
     try:
         _loop(run, clips, dev, metadata, tell, report)
     except KeyboardInterrupt:

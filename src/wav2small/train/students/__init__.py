@@ -1,0 +1,48 @@
+"""Students by name: what a teacher's labels are learnt by. Each is one file, and an entry point.
+
+An entry point of the group ``wav2small.students`` is a function ``(dropout) -> net``, and the net a ``torch.nn.Module``
+with what :class:`Student` lists; ``train``, ``export``, ``bench`` and ``models`` then know it by its name.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from wav2small import plugins
+from wav2small.weights import Arrays
+
+
+class Student(Protocol):
+    """What a net has beside being a ``torch.nn.Module``.
+
+    ``embedding_size`` is the length of the embedding, ``min_length`` the samples of the shortest signal.
+    """
+
+    embedding_size: int
+    min_length: int
+
+    def log_mel(self, signal: Tensor) -> Tensor:
+        """Audio at 16 kHz, shape=(batch, samples), to dB in float32, shape=(batch, frames, mels)."""
+        ...
+
+    def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel to emotion, shape=(batch, 3), and embedding, shape=(batch, embedding_size), in float32."""
+        ...
+
+
+def build(name: str, dropout: float = 0.0) -> nn.Module:
+    """An untrained student.
+
+    Raises:
+        PluginError: if there is none of that name, saying which is closest
+    """
+    net: nn.Module = plugins.load(plugins.STUDENTS, name)(dropout)
+    return net
+
+
+def to_arrays(net: nn.Module) -> Arrays:
+    """The arrays that inference needs: copies, in float32."""
+    state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+    return {name: value.detach().float().cpu().numpy().copy() for name, value in state.items()}

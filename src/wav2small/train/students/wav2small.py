@@ -1,6 +1,7 @@
 """Wav2Small in torch, layer by layer as the paper has it: 72,477 parameters, 67,395 of them trained.
 
-Source: arXiv:2408.13920.
+Source: arXiv:2408.13920. Beside it the 17K variant of the same group, which pools channels and appends their Gram
+matrix, and the 72K network with a running level, which can stream.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wav2small.config import STUDENT, Student
-from wav2small.errors import WeightsError
+from wav2small.config import STUDENT, STUDENTS, Student
 from wav2small.frontend import dft_kernel, mel_filterbank
 from wav2small.reference import check_student
 from wav2small.weights import Arrays
@@ -27,9 +27,9 @@ class Wav2Small(nn.Module):
 
     def __init__(self, config: Student = STUDENT, dropout: float = 0.0) -> None:
         super().__init__()
-        if config.normalisation != "utterance":
-            raise WeightsError(f"normalisation is {config.normalisation!r}, known here: 'utterance'.")
         self.config = config
+        self.embedding_size = config.embedding_size
+        self.min_length = config.frontend.win_length
         real, imag = dft_kernel(config.frontend)
         self.dft_real = frozen(real[:, None])
         self.dft_imag = frozen(imag[:, None])
@@ -38,8 +38,9 @@ class Wav2Small(nn.Module):
             inputs = 1 if index == 1 else config.channels
             self.add_module(f"conv{index}", nn.Conv2d(inputs, config.channels, 3, padding=1, bias=False))
             self.add_module(f"norm{index}", nn.BatchNorm2d(config.channels, eps=config.batch_norm_eps))
-        self.lin = nn.Linear(config.embedding_size, config.embedding_size)
-        self.sof = nn.Linear(config.embedding_size, config.embedding_size)
+        pooled = config.channels if config.pooling == "gram" else config.token_size
+        self.lin = nn.Linear(pooled, pooled)
+        self.sof = nn.Linear(pooled, pooled)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(config.embedding_size, 3)
 
@@ -52,11 +53,15 @@ class Wav2Small(nn.Module):
     def log_mel(self, signal: Tensor) -> Tensor:
         """Normalised log-mel in dB, always in float32: (batch, samples) -> (batch, frames, n_mels)."""
         frontend = self.config.frontend
+        running = self.config.normalisation == "running"
         with torch.autocast(signal.device.type, enabled=False):
-            normalised = self.normalise(signal.float())[:, None]
+            normalised = (signal.float() if running else self.normalise(signal.float()))[:, None]
             real = functional.conv1d(normalised, self.dft_real, stride=frontend.hop_length)
             imag = functional.conv1d(normalised, self.dft_imag, stride=frontend.hop_length)
             mel = functional.linear((real.square() + imag.square()).transpose(1, 2), self.mel)
+            if running:
+                level = running_mean(mel.sum(2), self.config.level_frames)
+                mel = mel / (level + frontend.variance_floor)[:, :, None]
             return 10 * mel.clamp_min(frontend.amin).log10()
 
     def tokens(self, log_mel: Tensor) -> Tensor:
@@ -70,9 +75,18 @@ class Wav2Small(nn.Module):
         return hidden.transpose(1, 2).flatten(2)
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """A softmax over time weighs each value, in float32: (batch, tokens, size) -> (batch, size)."""
+        """A softmax over time weighs each value, in float32: (batch, tokens, size) -> (batch, embedding_size)."""
+        if self.config.pooling == "gram":
+            return self.pool_gram(tokens.unflatten(2, (self.config.channels, -1)).transpose(2, 3))
         weight = self.sof(tokens).float().softmax(1)
         return (self.lin(tokens).float() * weight).sum(1)
+
+    def pool_gram(self, tokens: Tensor) -> Tensor:
+        """The same for channels, (batch, tokens, mels, channels), and their Gram matrix beside it."""
+        weight = self.sof(tokens).float().softmax(1)
+        pooled = (self.lin(tokens).float() * weight).sum(1).transpose(1, 2)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return torch.cat([pooled.flatten(1), (pooled @ pooled.transpose(1, 2)).flatten(1)], 1)
 
     def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel, shape=(batch, frames, n_mels), to emotion (batch, 3) and embedding (batch, embedding_size)."""
@@ -85,15 +99,32 @@ class Wav2Small(nn.Module):
         return self.features_to_emotion(self.log_mel(signal))
 
 
+def wav2small(dropout: float = 0.0) -> Wav2Small:
+    """The paper's student."""
+    return Wav2Small(STUDENT, dropout)
+
+
+def wav2small_running(dropout: float = 0.0) -> Wav2Small:
+    """The paper's student with a running level."""
+    return Wav2Small(STUDENTS["wav2small-running"], dropout)
+
+
+def wav2small_17k(dropout: float = 0.0) -> Wav2Small:
+    """The 17K variant."""
+    return Wav2Small(STUDENTS["wav2small-17k"], dropout)
+
+
+def running_mean(values: Tensor, length: int) -> Tensor:
+    """Mean of the last ``length`` values, or of those there are: (batch, frames) -> (batch, frames)."""
+    sums = functional.pad(values.double().cumsum(1), (1, 0))
+    ends = torch.arange(1, values.shape[1] + 1, device=values.device)
+    counts = ends.clamp_max(length)
+    return ((sums[:, ends] - sums[:, ends - counts]) / counts).float()
+
+
 def frozen(array: np.ndarray) -> nn.Parameter:
     """A float32 parameter that is saved and counted but never trained."""
     return nn.Parameter(torch.from_numpy(array.astype(np.float32)), requires_grad=False)
-
-
-def to_arrays(net: Wav2Small) -> Arrays:
-    """The arrays that inference needs, under the names of reference.py: copies, in float32."""
-    state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
-    return {name: value.detach().float().cpu().numpy().copy() for name, value in state.items()}
 
 
 def from_arrays(arrays: Arrays, config: Student = STUDENT, dropout: float = 0.0) -> Wav2Small:

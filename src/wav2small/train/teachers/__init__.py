@@ -26,6 +26,10 @@ class Teacher(Protocol):
         """Emotion of each signal, mono float32 at 16 kHz, shape=(samples,)."""
         ...
 
+    def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
+        """The same, and an embedding that the emotion was read from, shape=(signals, size)."""
+        ...
+
 
 def load_teacher(name: str, bf16: bool = False) -> Teacher:
     """A teacher by name; ``bf16`` computes its encoder in bfloat16.

@@ -40,9 +40,18 @@ class Heads:
 
     def each(self, statistics: np.ndarray) -> np.ndarray:
         """The answer of every head, shape=(heads, clips, 3)."""
-        standard = (statistics[:, self.layers].astype(np.float32) - self.mean) / self.spread
+        standard = self._standard(statistics)
         with torch.inference_mode():
-            return np.stack([head(torch.from_numpy(standard))[0].numpy() for head in self.heads])
+            return np.stack([head(standard)[0].numpy() for head in self.heads])
+
+    def embed(self, statistics: np.ndarray) -> np.ndarray:
+        """The hidden layers of all heads side by side, shape=(clips, heads x hidden)."""
+        standard = self._standard(statistics)
+        with torch.inference_mode():
+            return np.concatenate([head.embed(standard).numpy() for head in self.heads], axis=1)
+
+    def _standard(self, statistics: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy((statistics[:, self.layers].astype(np.float32) - self.mean) / self.spread)
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         """Write as safetensors in float16, without the category outputs."""
@@ -99,11 +108,20 @@ class OpenTeacher:
         Args:
             signals: mono float32 at 16 kHz, each shape=(samples,)
         """
+        return self.label_and_embed(signals)[0]
+
+    def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
+        """The same, and what the emotion is read from: the hidden layers of all heads, shape=(signals, size)."""
         pieces = [_pieces(signal) for signal in signals]
-        answers = self.heads(self.body.statistics([piece for clip in pieces for piece in clip]))
+        statistics = self.body.statistics([piece for clip in pieces for piece in clip])
         ends = np.cumsum([len(clip) for clip in pieces], dtype=int)
-        means = [part.mean(0) for part in np.split(answers, ends)[: len(signals)]]
-        return [Emotion(*np.clip(mean, 0, 1).tolist()) for mean in means]
+
+        def means(answers: np.ndarray) -> np.ndarray:
+            parts = np.split(answers, ends)[: len(signals)]
+            return np.array([part.mean(0) for part in parts]).reshape(len(signals), answers.shape[1])
+
+        emotions = np.clip(means(self.heads(statistics)), 0, 1)
+        return [Emotion(*row.tolist()) for row in emotions], means(self.heads.embed(statistics))
 
 
 def _pieces(signal: np.ndarray) -> list[np.ndarray]:

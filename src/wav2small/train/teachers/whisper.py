@@ -205,7 +205,11 @@ class Head(nn.Module):
 
     def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor | None]:
         """Standardised statistics, shape=(batch, layers, width), to A/D/V (batch, 3) and category logits."""
-        mixed = (statistics * self.mix.softmax(0)[:, None]).sum(1)
-        hidden = self.dropout(functional.gelu(self.hidden(self.dropout(mixed))))
+        hidden = self.embed(statistics)
         emotion = 0.5 + 0.1 * self.out(hidden)
         return emotion, None if self.category is None else self.category(hidden)
+
+    def embed(self, statistics: Tensor) -> Tensor:
+        """The hidden layer that everything is read from, shape=(batch, hidden)."""
+        mixed = (statistics * self.mix.softmax(0)[:, None]).sum(1)
+        return self.dropout(functional.gelu(self.hidden(self.dropout(mixed))))

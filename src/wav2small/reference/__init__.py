@@ -1,6 +1,7 @@
-"""Wav2Small in readable NumPy, one utterance at a time: the arbiter that torch and ONNX are compared with.
+"""The students in readable NumPy, one utterance at a time: the arbiter that torch and ONNX are compared with.
 
-Source: arXiv:2408.13920; the layers are numbered there 0 to 13.
+Here are the paper's network and its 17K variant, arXiv:2408.13920, whose layers are numbered 0 to 13; ``micro`` has
+its own file.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small.config import OUTPUTS, STUDENT, Student
+from wav2small.config import OUTPUTS, STUDENT, STUDENTS, Micro, Student
 from wav2small.errors import WeightsError
-from wav2small.frontend import dft_kernel, log_mel, mel_filterbank, normalise
-from wav2small.weights import Arrays, check_arrays, read_safetensors
+from wav2small.frontend import dft_kernel, log_mel, mel_filterbank, normalise, running_log_mel
+from wav2small.reference import micro
+from wav2small.reference.layers import NORM, batch_norm, softmax_mean
+from wav2small.weights import Arrays, check_arrays, closest, read_safetensors
 
 FRONTEND_ATOL = 1e-6
 """How far the front end stored with the weights may be from frontend.py: float32 rounding."""
@@ -22,44 +25,56 @@ Answer = tuple[np.ndarray, np.ndarray]
 """Embedding, shape=(embedding_size,), and arousal, dominance, valence, not clipped, shape=(3,)."""
 
 
-def shapes(config: Student = STUDENT) -> dict[str, tuple[int, ...]]:
+def shapes(config: Student | Micro = STUDENT) -> dict[str, tuple[int, ...]]:
     """Name and shape of every array in a file of weights; running means and variances are not parameters."""
-    channels, size, frontend = config.channels, config.embedding_size, config.frontend
+    if isinstance(config, Micro):
+        return micro.shapes(config)
+    channels, frontend = config.channels, config.frontend
+    pooled = config.channels if config.pooling == "gram" else config.token_size
     found: dict[str, tuple[int, ...]] = {
-        "dft_real": (frontend.n_bins, 1, frontend.n_fft),
-        "dft_imag": (frontend.n_bins, 1, frontend.n_fft),
+        "dft_real": (frontend.n_bins, 1, frontend.win_length),
+        "dft_imag": (frontend.n_bins, 1, frontend.win_length),
         "mel": (frontend.n_mels, frontend.n_bins),
     }
     for index in range(1, config.early + config.late + 1):
         found[f"conv{index}.weight"] = (channels, 1 if index == 1 else channels, 3, 3)
-        found |= {f"norm{index}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")}
+        found |= {f"norm{index}.{part}": (channels,) for part in NORM}
     for name in ("lin", "sof"):
-        found |= {f"{name}.weight": (size, size), f"{name}.bias": (size,)}
-    return found | {"out.weight": (len(OUTPUTS), size), "out.bias": (len(OUTPUTS),)}
+        found |= {f"{name}.weight": (pooled, pooled), f"{name}.bias": (pooled,)}
+    return found | {"out.weight": (len(OUTPUTS), config.embedding_size), "out.bias": (len(OUTPUTS),)}
 
 
-def num_parameters(config: Student = STUDENT) -> int:
+def num_parameters(config: Student | Micro = STUDENT) -> int:
     """Parameters of the network, frozen ones included, as the paper counts them."""
     return sum(int(np.prod(shape)) for name, shape in shapes(config).items() if ".running_" not in name)
 
 
-def load_student(path: str | Path, config: Student = STUDENT) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and metadata of a student's safetensors file, checked.
+def load_student(path: str | Path) -> tuple[Arrays, dict[str, str], Student | Micro]:
+    """Arrays, metadata and sizes of a student's safetensors file, checked; its metadata say which student it is.
 
     Raises:
-        WeightsError: if an array is missing, left over or misshapen, or made for another front end
+        WeightsError: if the student is unknown here, an array is missing, left over or misshapen, or made for another
+            front end
     """
     arrays, metadata = read_safetensors(path)
+    name = metadata.get("student", STUDENT.name)
+    if name not in STUDENTS:
+        raise WeightsError(
+            f"{path}: weights of the student {name!r}, which has no reference.{closest(name, STUDENTS)}."
+        )
+    config = STUDENTS[name]
     check_student(arrays, config, str(path))
     stored = metadata.get("normalisation", config.normalisation)
     if stored != config.normalisation:
         raise WeightsError(f"{path}: trained with normalisation {stored!r}, this network has {config.normalisation!r}.")
-    return arrays, metadata
+    return arrays, metadata, config
 
 
-def check_student(arrays: Mapping[str, np.ndarray], config: Student = STUDENT, source: str = "weights") -> None:
+def check_student(arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT, source: str = "weights") -> None:
     """Refuse arrays that are not a student's, or whose frozen front end is not that of frontend.py."""
     check_arrays(arrays, shapes(config), source)
+    if isinstance(config, Micro):
+        return
     kernel = dft_kernel(config.frontend)
     frozen = {"dft_real": kernel[0][:, None], "dft_imag": kernel[1][:, None], "mel": mel_filterbank(config.frontend).T}
     for name, expected in frozen.items():
@@ -68,8 +83,8 @@ def check_student(arrays: Mapping[str, np.ndarray], config: Student = STUDENT, s
             raise WeightsError(f"{source}: {name} is off by {error:.1e} from this front end; train again with this.")
 
 
-def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> Answer:
-    """Layers 0 to 13.
+def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT) -> Answer:
+    """The whole student.
 
     Args:
         signal: mono audio at 16 kHz, float32, shape=(samples,)
@@ -82,13 +97,24 @@ def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], config: Studen
     Raises:
         AudioError: if there is not one whole window of samples
     """
-    features = log_mel(normalise(signal, config.frontend), config.frontend)
-    return features_to_emotion(features, arrays, config)
+    return features_to_emotion(features(signal, config), arrays, config)
 
 
-def features_to_emotion(log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> Answer:
+def features(signal: np.ndarray, config: Student | Micro = STUDENT) -> np.ndarray:
+    """Layers 0 to 2: log-mel after the student's normalisation, shape=(frames, n_mels)."""
+    if config.normalisation == "running":
+        return running_log_mel(signal, config.level_frames, config.frontend)
+    return log_mel(normalise(signal, config.frontend), config.frontend)
+
+
+def features_to_emotion(
+    log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT
+) -> Answer:
     """Layers 3 to 13: from log-mel, shape=(frames, n_mels)."""
-    embedding = pool(tokens(log_mel, arrays, config), arrays)
+    if isinstance(config, Micro):
+        embedding = micro.pool(micro.tokens(log_mel, arrays, config), arrays)
+    else:
+        embedding = pool(tokens(log_mel, arrays, config), arrays, config)
     return embedding, arrays["out.weight"] @ embedding + arrays["out.bias"]
 
 
@@ -103,13 +129,20 @@ def tokens(log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Studen
     return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)
 
 
-def pool(tokens: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def pool(tokens: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> np.ndarray:
     """Layer 12: each value of ``lin`` is averaged over time with the softmax of ``sof`` as its weight."""
+    if config.pooling == "gram":
+        return pool_gram(tokens.reshape(len(tokens), config.channels, -1), arrays)
     score = tokens @ arrays["sof.weight"].T + arrays["sof.bias"]
-    weight = np.exp(score - score.max(0))
-    weight /= weight.sum(0)
-    value = tokens @ arrays["lin.weight"].T + arrays["lin.bias"]
-    return np.asarray((value * weight).sum(0))
+    return softmax_mean(tokens @ arrays["lin.weight"].T + arrays["lin.bias"], score)
+
+
+def pool_gram(tokens: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The same for 1x1 convolutions, tokens (time, channels, mels), and the products of the channels beside it."""
+    score = np.einsum("oc,tcm->tom", arrays["sof.weight"], tokens) + arrays["sof.bias"][:, None]
+    value = np.einsum("oc,tcm->tom", arrays["lin.weight"], tokens) + arrays["lin.bias"][:, None]
+    pooled = softmax_mean(value, score)
+    return np.concatenate([pooled.ravel(), (pooled @ pooled.T).ravel()])
 
 
 def conv3x3(hidden: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -117,12 +150,6 @@ def conv3x3(hidden: np.ndarray, weight: np.ndarray) -> np.ndarray:
     padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)))
     patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
     return np.asarray(np.tensordot(patches, weight, axes=((2, 3, 4), (1, 2, 3))))
-
-
-def batch_norm(hidden: np.ndarray, name: str, arrays: Mapping[str, np.ndarray], eps: float) -> np.ndarray:
-    """Each channel with its running mean and variance, then scale and shift."""
-    scale = arrays[f"{name}.weight"] / np.sqrt(arrays[f"{name}.running_var"] + np.float32(eps))
-    return np.asarray((hidden - arrays[f"{name}.running_mean"]) * scale + arrays[f"{name}.bias"])
 
 
 def max_pool3x3(hidden: np.ndarray) -> np.ndarray:

@@ -1,0 +1,43 @@
+"""What this package and others offer under a name, by entry points.
+
+A package adds a student with three lines of its ``pyproject.toml``::
+
+    [project.entry-points."wav2small.students"]
+    mine = "my_package:make_student"
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from wav2small.errors import PluginError
+from wav2small.weights import closest
+
+STUDENTS = "wav2small.students"
+"""Group of the students: each entry is ``(dropout: float) -> torch.nn.Module``, see wav2small.train.students."""
+
+
+def names(group: str) -> list[str]:
+    """Every name in a group, sorted; nothing is imported."""
+    return sorted(_found(group))
+
+
+def load(group: str, name: str) -> Any:
+    """Import what has a name in a group.
+
+    Raises:
+        PluginError: if nothing has that name, saying which is closest, or it cannot be imported
+    """
+    found = _found(group)
+    if name not in found:
+        what = group.rpartition(".")[2].removesuffix("s")
+        raise PluginError(f"there is no {what} {name!r}.{closest(name, found)}.")
+    try:
+        return found[name].load()
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"{name}: {found[name].value} cannot be imported ({error}). Install what it needs.") from None
+
+
+def _found(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}

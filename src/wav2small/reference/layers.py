@@ -1,0 +1,22 @@
+"""What the references share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+NORM = ("weight", "bias", "running_mean", "running_var")
+"""The arrays of a batch norm; the last two are not parameters."""
+
+
+def batch_norm(hidden: np.ndarray, name: str, arrays: Mapping[str, np.ndarray], eps: float) -> np.ndarray:
+    """Each channel, the last axis, with its running mean and variance, then scale and shift."""
+    scale = arrays[f"{name}.weight"] / np.sqrt(arrays[f"{name}.running_var"] + np.float32(eps))
+    return np.asarray((hidden - arrays[f"{name}.running_mean"]) * scale + arrays[f"{name}.bias"])
+
+
+def softmax_mean(value: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The mean over time, the first axis, with the softmax of the score over time as the weight."""
+    weight = np.exp(score - score.max(0))
+    return np.asarray((value * weight).sum(0) / weight.sum(0))
