@@ -1,6 +1,6 @@
 """Does the teacher label the audio as it was, or as it was distorted? Two short runs on the same distorted audio.
 
-    WAV2SMALL_MODELS=models python benchmarks/label_choice.py DATA RUN --clips 3000 --steps 300
+    WAV2SMALL_MODELS=models python benchmarks/label_choice.py DATA RUN --clips 6000 --steps 1500
 
 RUN is a folder that recipes/open.sh filled, DATA its argument. The twin of each clip is the same clip without its
 distortion; one student learns the teacher's label of the clip it hears, one that of the twin. Scored on dev speakers.
@@ -37,13 +37,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--clips", type=int, default=3000)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--clips", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--student", default="micro")
     arguments = parser.parse_args()
     corpora = [[s for s in read_manifest(arguments.data / "open" / name) if s.column("fold") != "0"] for name in DRAWN]
     heard = read_manifest(arguments.run / "clips.csv")[: arguments.clips]
     dev = [s for path in sorted(arguments.run.glob("dev-*.csv")) for s in read_manifest(path)]
-    config = TrainConfig(steps=arguments.steps, evaluate_every=arguments.steps, warm_up=50, average=0.98, bf16=True)
+    steps = arguments.steps
+    config = TrainConfig(student=arguments.student, steps=steps, evaluate_every=steps, embedding=0.0)
     forms = {
         "labels of the distorted clip": lambda: heard,
         "labels of the clip before": lambda: labels_of_twins(corpora, heard, arguments.run / "open.safetensors"),

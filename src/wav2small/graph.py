@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from wav2small.config import OUTPUTS, STUDENT, Frontend, Micro, Student
 from wav2small.frontend import dft_kernel, mel_edges, mel_filterbank
-from wav2small.reference.layers import NORM
+from wav2small.reference.layers import scale_and_shift
 
 OPSET = 17
 IR_VERSION = 8
@@ -209,13 +209,6 @@ def folded(arrays: Mapping[str, np.ndarray], name: str, norm: str, eps: float) -
     scale, shift = scale_and_shift(arrays, norm, eps)
     kernel = arrays[f"{name}.weight"]
     return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), shift
-
-
-def scale_and_shift(arrays: Mapping[str, np.ndarray], norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """A batch norm as one factor and one summand a channel, in float32."""
-    weight, bias, mean, variance = (arrays[f"{norm}.{part}"].astype(np.float64) for part in NORM)
-    scale = weight / np.sqrt(variance + eps)
-    return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
 
 
 def pool_tokens(graph: Graph, tokens: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -12,6 +12,7 @@ import click
 @click.option("--dev", required=True, multiple=True, help="Labels of speakers kept apart, to choose weights by.")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--student", default="wav2small", show_default=True, help="Which network; wav2small models lists them.")
+@click.option("--from", "start", type=click.Path(dir_okay=False), help="Weights to begin with: safetensors of a run.")
 @click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches of 32 clips.")
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the weights, recorded in them.")
@@ -26,6 +27,7 @@ def command(
     dev: tuple[str, ...],
     output: str,
     student: str,
+    start: str | None,
     steps: int,
     data: str,
     licence: str,
@@ -43,11 +45,13 @@ def command(
     Example:
       wav2small train clips.csv --dev dev.csv -o runs/first
       wav2small train clips.csv --dev dev.csv -o runs/17k --student wav2small-17k
+      wav2small train mine.csv --dev dev.csv -o runs/mine --from runs/first/best.safetensors --steps 500
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.config import OUTPUTS
     from wav2small.manifest import read_manifest
     from wav2small.train import check_extra
+    from wav2small.weights import sha256
 
     check_extra()
     import torch
@@ -58,7 +62,8 @@ def command(
         torch.set_num_threads(threads)
     train_segments = [s for path in labels for s in read_manifest(path) if not s.column("error")]
     dev_segments = [s for path in dev for s in read_manifest(path) if not s.column("error")]
-    config = TrainConfig(student=student, steps=steps, seed=seed, bf16=bf16, compiled=compiled)
+    begun = sha256(start) if start else ""
+    config = TrainConfig(student=student, start=begun, steps=steps, seed=seed, bf16=bf16, compiled=compiled)
     teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in train_segments})
     metadata = {"teacher": ", ".join(teachers), "training_data": data, "licence": licence}
 
@@ -68,7 +73,7 @@ def command(
 
     try:
         with progress_bar("train") as tell:
-            train(train_segments, dev_segments, Path(output), config, metadata, tell, report)
+            train(train_segments, dev_segments, Path(output), config, metadata, tell, report, start and Path(start))
     except KeyboardInterrupt:
         click.echo(f"{output}: stopped; the same command goes on where this was", err=True)
         ctx.exit(130)

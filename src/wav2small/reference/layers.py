@@ -16,6 +16,13 @@ def batch_norm(hidden: np.ndarray, name: str, arrays: Mapping[str, np.ndarray], 
     return np.asarray((hidden - arrays[f"{name}.running_mean"]) * scale + arrays[f"{name}.bias"])
 
 
+def scale_and_shift(arrays: Mapping[str, np.ndarray], norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """A batch norm as one factor and one summand a channel, in float32."""
+    weight, bias, mean, variance = (arrays[f"{norm}.{part}"].astype(np.float64) for part in NORM)
+    scale = weight / np.sqrt(variance + eps)
+    return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
+
+
 def softmax_mean(value: np.ndarray, score: np.ndarray) -> np.ndarray:
     """The mean over time, the first axis, with the softmax of the score over time as the weight."""
     weight = np.exp(score - score.max(0))

@@ -33,7 +33,7 @@ from wav2small.train import make_folder
 from wav2small.train.fit import ccc_loss
 from wav2small.train.interrupt import uninterrupted
 from wav2small.train.label import from_text, segment_signal
-from wav2small.train.students import build, to_arrays
+from wav2small.train.students import build, start_from, to_arrays
 from wav2small.weights import write_safetensors
 
 Tell = Callable[[float, float], None]
@@ -42,9 +42,13 @@ CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.safetensors", "log.jsonl"
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a student is trained; durations in seconds, ``tilt`` in dB."""
+    """How a student is trained.
+
+    Durations are in seconds, ``tilt`` is in dB, and ``start`` is the sha256 of the weights that it begins with.
+    """
 
     student: str = "wav2small"
+    start: str = ""
     steps: int = 4000
     batch_size: int = 32
     learning_rate: float = 3e-3
@@ -55,6 +59,7 @@ class TrainConfig:
     max_dur: float = 4.0
     bucket_dur: float = 0.5
     tilt: float = 4.0
+    concordance: float = 1.0
     squared_error: float = 0.5
     embedding: float = 1.0
     evaluate_every: int = 400
@@ -73,13 +78,17 @@ class Clips:
     """
 
     def __init__(self, segments: Sequence[Segment], config: TrainConfig, tell: Tell) -> None:
-        self.config = config
         self.labels = np.array([segment.emotion for segment in segments], np.float32)
         self.embeddings = _embeddings(segments)
         self.signals: list[np.ndarray] = []
         for done, segment in enumerate(segments, 1):
             self.signals.append(np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16))
             tell(done, len(segments))
+        self.arrange(config)
+
+    def arrange(self, config: TrainConfig) -> None:
+        """Into buckets again, for batches of another config."""
+        self.config = config
         widths = [min(config.max_dur, len(s) / SAMPLING_RATE) / config.bucket_dur for s in self.signals]
         bucket = np.maximum(1, np.ceil(np.round(widths, 3))).astype(int)
         self.buckets = {int(width): np.flatnonzero(bucket == width) for width in np.unique(bucket)}
@@ -126,17 +135,21 @@ class Run:
         folder: of the run; a checkpoint in it is resumed
         config: how
         clips: what it learns from
+        start: weights to begin with
 
     Raises:
-        WeightsError: if the folder holds a run with other settings or labels, or a damaged checkpoint
+        WeightsError: if ``start`` are not weights that the student can begin with, or the folder holds a run with other
+            settings or labels, or a damaged checkpoint
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, clips: Clips) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, clips: Clips, start: Path | None = None) -> None:
         self.folder, self.config = folder, config
         self.variance = torch.from_numpy(clips.labels.var(0))
         self.embedding_variance = float(clips.embeddings.var(0).sum())
         torch.manual_seed(config.seed)
         self.net = build(config.student, config.dropout)
+        if start:
+            start_from(self.net, start)
         self.averaged = copy.deepcopy(self.net).eval()
         size = clips.embeddings.shape[1]
         mean = torch.from_numpy(clips.embeddings.mean(0))
@@ -205,7 +218,7 @@ class Run:
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             emotion, own = self.forward(log_mel)
         error = ((emotion - label).square().mean(0) / self.variance).mean()
-        loss = ccc_loss(label, emotion).mean() + config.squared_error * error
+        loss = config.concordance * ccc_loss(label, emotion).mean() + config.squared_error * error
         if self.embedding_variance:
             guessed = functional.linear(own, self.guess["weight"], self.guess["bias"])
             missed = (guessed - embedding).square().sum(1).mean() / self.embedding_variance
@@ -275,6 +288,7 @@ def train(
     metadata: dict[str, str],
     tell: Tell,
     report: Callable[[dict[str, float]], None],
+    start: Path | None = None,
 ) -> Run:
     """Train until ``config.steps``, from the checkpoint in ``folder`` if there is one.
 
@@ -286,6 +300,7 @@ def train(
         metadata: written into the weights
         tell: called with (steps done, steps)
         report: called with each line of the log
+        start: weights to begin with; ``config.start`` is their sha256
 
     Raises:
         ManifestError: if there are no segments, one has no label, all have the same, or a speaker is in both
@@ -295,7 +310,7 @@ def train(
     _check(train_segments, dev_segments)
     make_folder(folder)
     clips, dev = Clips(train_segments, config, tell), Clips(dev_segments, config, tell)
-    run = Run(folder, config, clips)
+    run = Run(folder, config, clips, start)
     try:
         _loop(run, clips, dev, metadata, tell, report)
     except KeyboardInterrupt:

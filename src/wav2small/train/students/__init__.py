@@ -6,12 +6,14 @@ with what :class:`Student` lists; ``train``, ``export``, ``bench`` and ``models`
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from wav2small import plugins
-from wav2small.weights import Arrays
+from wav2small.weights import Arrays, check_arrays, read_safetensors
 
 
 class Student(Protocol):
@@ -46,3 +48,18 @@ def to_arrays(net: nn.Module) -> Arrays:
     """The arrays that inference needs: copies, in float32."""
     state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
     return {name: value.detach().float().cpu().numpy().copy() for name, value in state.items()}
+
+
+def start_from(net: nn.Module, path: Path) -> None:
+    """Give a net trained weights to begin with: its own kind, or what its ``start_from(arrays, source)`` takes.
+
+    Raises:
+        WeightsError: if the file is damaged, or holds another student
+    """
+    arrays, _ = read_safetensors(path)
+    own = getattr(net, "start_from", None)
+    if own is not None and arrays.keys() != to_arrays(net).keys():
+        own(arrays, str(path))
+        return
+    check_arrays(arrays, {name: array.shape for name, array in to_arrays(net).items()}, str(path))
+    net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, strict=False)

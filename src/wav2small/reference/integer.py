@@ -1,0 +1,164 @@
+"""``micro`` in integers only, as a C runtime computes it bit by bit: the arbiter for that. docs/integers.md says it.
+
+A value v with b bits behind the point is the integer v x 2^b. A layer is products and a sum in 32 bits and a shift
+to the right that rounds halves up; results that do not fit are cut to the largest that does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from wav2small.config import Micro
+
+LOG_MEL_BITS = 6
+"""Of the log-mel in dB, which fits into 16 bits."""
+INPUT_BITS = 4
+"""Of the first convolution's input."""
+INPUT_SHIFT = 15
+"""Of the scale that brings log-mel there."""
+SCORE_BITS = 8
+"""Of the logarithm to the base 2 of a token's weight in the pooling."""
+EMBEDDING_BITS = 8
+"""Of the embedding, beyond those of the values it is the mean of."""
+EMOTION_BITS = 15
+"""Of the answer."""
+LARGEST_BIAS = 2**30
+"""So that a sum with it fits into 32 bits: the products of a layer are below 2^29."""
+POWERS = np.floor(2 ** (np.arange(2**SCORE_BITS) / 2**SCORE_BITS + 15) + 0.5).astype(np.int64)
+"""2^(i / 256), 15 bits behind the point: a table of 256 numbers of 16 bits."""
+
+Integers = Mapping[str, np.ndarray]
+"""As :func:`to_integers` makes them: ``weight`` and ``shift`` int8, ``bias`` int32."""
+
+
+class Pooling(NamedTuple):
+    """What the pooling remembers from token to token: sums over 2^exponent, shape=(pooled,) each."""
+
+    exponent: np.ndarray
+    weights: np.ndarray
+    values: np.ndarray
+
+
+def to_log_mel(decibel: np.ndarray) -> np.ndarray:
+    """Log-mel in dB to integers."""
+    return np.asarray(np.floor(np.asarray(decibel, np.float64) * 2**LOG_MEL_BITS + 0.5), np.int64)
+
+
+def to_integers(trained: Mapping[str, np.ndarray], config: Micro) -> dict[str, np.ndarray]:
+    """The integers that run, from the arrays that the student ``micro-int8`` has after training."""
+    bits = {
+        name.removeprefix("top_"): power_for(float(top)) for name, top in trained.items() if name.startswith("top_")
+    }
+    scale, shift = input_integers(trained["input_scale"], trained["input_shift"])
+    found = {"input.scale": scale.astype(np.int32), "input.shift": shift.astype(np.int32)}
+
+    def add(name: str, source: int, target: int) -> None:
+        weight = trained[f"{name}.weight"].astype(np.float64)
+        rows = np.array([power_for(float(np.abs(row).max())) for row in weight])
+        steps = np.floor(weight * 2.0 ** rows.reshape(-1, *[1] * (weight.ndim - 1)) + 0.5)
+        found[f"{name}.weight"] = np.clip(steps, -127, 127).astype(np.int8)
+        if f"{name}.bias" in trained:
+            bias = np.floor(trained[f"{name}.bias"] * 2.0 ** (rows + source) + 0.5)
+            found[f"{name}.bias"] = np.clip(bias, -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
+        found[f"{name}.shift"] = (rows + source - target).astype(np.int8)
+
+    add("conv", INPUT_BITS, bits["hidden"])
+    for index in range(1, len(config.dilations) + 1):
+        add(f"depth{index}", bits["hidden"], bits[f"inner{index}"])
+        add(f"point{index}", bits[f"inner{index}"], bits["hidden"])
+    add("lin", bits["hidden"], bits["value"])
+    add("sof", bits["hidden"], SCORE_BITS)
+    add("out", bits["value"] + EMBEDDING_BITS, EMOTION_BITS)
+    return found
+
+
+def power_for(top: float) -> int:
+    """The most bits behind the point with which ``top`` still fits into eight with a sign; 4 for nothing but zero."""
+    return max(-16, min(24, math.floor(math.log2(127 / top)))) if top > 0 else 4
+
+
+def input_integers(scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift of the log-mel as whole numbers: (log-mel x scale + shift) >> INPUT_SHIFT."""
+    factor = 2.0 ** (INPUT_SHIFT + INPUT_BITS)
+    return np.floor(scale * (factor / 2**LOG_MEL_BITS) + 0.5), np.floor(shift * factor + 0.5)
+
+
+def forward(log_mel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.ndarray, np.ndarray]:
+    """Embedding and emotion.
+
+    Args:
+        log_mel: integers with ``LOG_MEL_BITS``, shape=(frames, n_mels)
+        arrays: as :func:`to_integers` makes them
+        config: of the ``micro`` they were made from
+
+    Returns:
+        embedding, integers with ``EMBEDDING_BITS`` more than the values, and emotion with ``EMOTION_BITS``
+    """
+    embedding = pool(tokens(log_mel, arrays, config), arrays)
+    return embedding, narrow(dot(embedding, "out", arrays), arrays["out.shift"], 32)
+
+
+def tokens(log_mel: np.ndarray, arrays: Integers, config: Micro) -> np.ndarray:
+    """The convolutions, eight bits each: (frames, n_mels) to (ceil(frames / stride), channels)."""
+    hidden = narrow(log_mel * wide(arrays["input.scale"]) + wide(arrays["input.shift"]), INPUT_SHIFT)
+    kernel, last = config.kernel, config.kernel - 1
+    padded = np.pad(hidden, ((last, 0), (0, 0)))
+    patches = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=0)[:: config.stride]
+    sums = np.tensordot(patches, wide(arrays["conv.weight"]), axes=((1, 2), (1, 2))) + wide(arrays["conv.bias"])
+    hidden = narrow(np.maximum(sums, 0), arrays["conv.shift"])
+    for index, dilation in enumerate(config.dilations, 1):
+        padded = np.pad(hidden, ((last * dilation, 0), (0, 0)))
+        weight = wide(arrays[f"depth{index}.weight"])[:, 0]
+        sums = wide(arrays[f"depth{index}.bias"]) + np.sum(
+            [padded[tap * dilation :][: len(hidden)] * weight[:, tap] for tap in range(kernel)], axis=0
+        )
+        inner = narrow(np.maximum(sums, 0), arrays[f"depth{index}.shift"])
+        sums = inner @ wide(arrays[f"point{index}.weight"])[:, :, 0].T + wide(arrays[f"point{index}.bias"])
+        hidden = np.minimum(hidden + narrow(np.maximum(sums, 0), arrays[f"point{index}.shift"]), 127)
+    return hidden
+
+
+def pool(tokens: np.ndarray, arrays: Integers) -> np.ndarray:
+    """The embedding of all tokens, one after the other, as a stream has them."""
+    state = Pooling(*(np.full(len(arrays["lin.weight"]), start, np.int64) for start in (-(2**15), 0, 0)))
+    for token in tokens:
+        state = pool_token(state, token, arrays)
+    return embedding(state)
+
+
+def pool_token(state: Pooling, token: np.ndarray, arrays: Integers) -> Pooling:
+    """One token more: its weight is 2^score, kept relative to the largest whole exponent so far."""
+    value = narrow(dot(token, "lin", arrays), arrays["lin.shift"])
+    score = narrow(token @ wide(arrays["sof.weight"]).T, arrays["sof.shift"], 16)
+    whole, rest = score >> SCORE_BITS, score & (2**SCORE_BITS - 1)
+    exponent = np.maximum(state.exponent, whole)
+    older = np.minimum(exponent - state.exponent, 62)
+    weight = POWERS[rest] >> np.minimum(exponent - whole, 62)
+    return Pooling(exponent, (state.weights >> older) + weight, (state.values >> older) + weight * value)
+
+
+def embedding(state: Pooling) -> np.ndarray:
+    """The weighted mean, cut towards zero as C divides."""
+    values = state.values << EMBEDDING_BITS
+    return np.asarray(np.sign(values) * (np.abs(values) // state.weights))
+
+
+def dot(values: np.ndarray, name: str, arrays: Integers) -> np.ndarray:
+    """A linear layer, not yet shifted."""
+    return np.asarray(values @ wide(arrays[f"{name}.weight"]).T + wide(arrays[f"{name}.bias"]))
+
+
+def narrow(sums: np.ndarray, shift: np.ndarray | int, size: int = 8) -> np.ndarray:
+    """Shift to the right, halves up, and cut to ``size`` bits with a sign; a shift below zero is one to the left."""
+    places = np.asarray(shift, np.int64)
+    right, left = np.maximum(places, 0), np.maximum(-places, 0)
+    half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
+    return np.asarray(np.clip(((sums + half) >> right) << left, -(2 ** (size - 1)), 2 ** (size - 1) - 1))
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int64)
