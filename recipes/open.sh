@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The weights that ship: teacher `open`, its labels, and the student `wav2small`, from openly licensed audio only.
+# The weights that ship: teacher `open`, its labels, and the students `wav2small` and `micro`, from open audio only.
 #
 #   WAV2SMALL_MODELS=models recipes/open.sh DATA RUN
 #
@@ -10,7 +10,7 @@
 set -euo pipefail
 data=$1 run=$2
 open=$data/open
-clips=${CLIPS:-40000} steps=${STEPS:-5000}
+clips=${CLIPS:-40000} steps=${STEPS:-4800} micro_steps=${MICRO_STEPS:-10000} integer_steps=${INTEGER_STEPS:-1500}
 dev_fold=0
 mkdir -p "$run"
 
@@ -31,20 +31,23 @@ for corpus in "${dev[@]}"; do
         --teacher "$run/open.safetensors" --bf16 -o "$run/dev-$corpus.csv"
 done
 
-# 4. The student learns from those labels alone.
+# 4. The students learn from those labels alone.
 names="EmoDB, EmoGator, SDAP, LibriSpeech, Picovoice speech-to-intent, speechocean762, Mycroft Precise, Arabic speech commands"
-wav2small train "$run/clips.csv" $(printf -- "--dev $run/dev-%s.csv " "${dev[@]}") -o "$run/student" --steps "$steps" --seed 1 --bf16 --compile --data "$names"
+learn=(wav2small train "$run/clips.csv" $(printf -- "--dev $run/dev-%s.csv " "${dev[@]}") --seed 1 --data "$names")
+"${learn[@]}" -o "$run/student" --steps "$steps" --bf16 --compile
+"${learn[@]}" -o "$run/micro" --student micro --steps "$micro_steps"
+"${learn[@]}" -o "$run/micro-int8" --student micro-int8 --from "$run/micro/best.safetensors" --steps "$integer_steps"
 
 # 5. ONNX files, each compared with the reference or refused.
-wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2small --version 1
+wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2small --version 2
+wav2small export "$run/micro/best.safetensors" -o "$run/export" --name micro --version 1
+wav2small export "$run/micro-int8/best.safetensors" -o "$run/export" --name micro --version 1
 
 # 6. The evaluation, on speech that neither teacher nor student has heard.
 ravdess=$data/noncommercial/ravdess
 [ -f "$run/teacher-ravdess.csv" ] || wav2small label "$ravdess" --teacher "$run/open.safetensors" --bf16 -o "$run/teacher-ravdess.csv"
 [ -f "$run/opensmile.csv" ] || python "$(dirname "$0")/../benchmarks/opensmile_baseline.py" "$data" -o "$run/opensmile.csv"
-wav2small evaluate "$run/opensmile.csv" "$run/teacher-ravdess.csv" "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \
-    --on "$ravdess" --json "$run/ravdess-norms.json"
-wav2small evaluate "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \
-    --on "$ravdess" --truth "$run/teacher-ravdess.csv" --json "$run/ravdess-teacher.json"
-wav2small evaluate "$run/export/wav2small.onnx" "$run/export/wav2small-int8.onnx" \
-    --on "$open/emodb" --where fold=$dev_fold --truth norms --json "$run/emodb-norms.json"
+students=("$run"/export/{wav2small,wav2small-int8,micro,micro-int8}.onnx)
+wav2small evaluate "$run/opensmile.csv" "$run/teacher-ravdess.csv" "${students[@]}" --on "$ravdess" --json "$run/ravdess-norms.json"
+wav2small evaluate "${students[@]}" --on "$ravdess" --truth "$run/teacher-ravdess.csv" --json "$run/ravdess-teacher.json"
+wav2small evaluate "${students[@]}" --on "$open/emodb" --where fold=$dev_fold --truth norms --json "$run/emodb-norms.json"

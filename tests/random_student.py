@@ -7,10 +7,10 @@ from functools import lru_cache
 import numpy as np
 
 from wav2small import reference
-from wav2small.config import STUDENT, Micro, Student
+from wav2small.config import MICRO, STUDENT, Micro, Student
 from wav2small.frontend import dft_kernel, mel_filterbank
 from wav2small.parity import voice
-from wav2small.reference import layers
+from wav2small.reference import integer, layers
 
 METADATA = {
     "name": "random",
@@ -25,6 +25,8 @@ METADATA = {
 @lru_cache(maxsize=16)
 def random_arrays(seed: int = 0, config: Student | Micro = STUDENT) -> dict[str, np.ndarray]:
     """Read only: every test gets the same arrays."""
+    if isinstance(config, Micro) and config.integers:
+        return integer.to_integers(random_trained(seed, config), config)
     rng = np.random.default_rng(seed)
     gain = 0.5 if isinstance(config, Micro) else 1.4  # its residual blocks add up
     arrays = {}
@@ -46,6 +48,17 @@ def random_arrays(seed: int = 0, config: Student | Micro = STUDENT) -> dict[str,
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
+
+
+def random_trained(seed: int, config: Micro) -> dict[str, np.ndarray]:
+    """What the training of the integer student leaves, which has followed the largest values of a voice."""
+    arrays = random_arrays(seed, MICRO)
+    tokens = reference.micro.tokens(reference.features(voice(np.random.default_rng(seed)), config), arrays, MICRO)
+    values = tokens @ arrays["lin.weight"].T + arrays["lin.bias"]
+    tops = {"hidden": tokens.max(), "value": np.abs(values).max()}
+    tops |= {f"inner{index}": 8.0 for index in range(1, len(config.dilations) + 1)}
+    watched = {f"top_{name}": np.array(top, np.float32) for name, top in tops.items()}
+    return integer.folded(arrays, MICRO, "random") | watched
 
 
 def set_norms(arrays: dict, log_mel: np.ndarray, config: Student | Micro, rng: np.random.Generator) -> None:

@@ -14,14 +14,15 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from random_student import METADATA, noise, random_arrays
+from random_student import METADATA, noise, random_arrays, random_trained
 from wav2small import audio, export, parity, reference, weights
 from wav2small.cli import main
-from wav2small.config import STUDENT, STUDENTS
+from wav2small.config import MICRO, STUDENT, STUDENTS
 from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.frontend import log_mel, normalise
 from wav2small.model import load
 from wav2small.parity import TOLERANCES, difference, relative, run_depths, with_log_mel
+from wav2small.reference import integer
 from wav2small.weights import write_safetensors
 
 onnx = pytest.importorskip("onnx", reason="needs the extra train")
@@ -91,17 +92,59 @@ def test_int8_is_exactly_the_graph_of_the_rounded_weights(runners, samples, seed
 
 
 @pytest.mark.parametrize("config", STUDENTS.values(), ids=STUDENTS)
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_every_student_of_the_family_is_exported_and_agrees(tmp_path, config, precision):
+def test_every_student_is_exported_and_agrees(tmp_path, config):
     arrays = random_arrays(1, config)
-    write_safetensors(tmp_path / "best.safetensors", arrays, METADATA | {"student": config.name})
-    artefacts = {artefact.precision: artefact for artefact in export.export(tmp_path / "best.safetensors", tmp_path)}
-    model = load(artefacts[precision].path)
-    assert model.metadata["student"] == config.name and model.metadata["normalisation"] == config.normalisation
-    for signal in (noise(400), noise(9000, 2), parity.voice(np.random.default_rng(5), 5.0)):
-        embedding, emotion = reference.forward(signal, arrays, config)
-        assert relative(model.embed(signal), embedding) < TOLERANCES[precision].embedding
-        assert relative(np.array(model(signal)), np.clip(emotion, 0, 1)) < TOLERANCES[precision].emotion
+    trained = random_trained(1, config) if config.name == "micro-int8" else arrays
+    write_safetensors(tmp_path / "best.safetensors", trained, METADATA | {"student": config.name})
+    artefacts = export.export(tmp_path / "best.safetensors", tmp_path)
+    expected = {"micro": ["fp32"], "micro-int8": ["int8"]}.get(config.name, ["fp32", "int8"])
+    assert [artefact.precision for artefact in artefacts] == expected
+    for artefact in artefacts:
+        model = load(artefact.path)
+        assert model.metadata["student"] == config.name and model.metadata["normalisation"] == config.normalisation
+        allowed = TOLERANCES[artefact.precision]
+        if config.name == "micro-int8":
+            arrays, config = integer.to_floats(arrays, config)[0], MICRO
+        for signal in (noise(400), noise(9000, 2), parity.voice(np.random.default_rng(5), 5.0)):
+            embedding, emotion = reference.forward(signal, arrays, config)
+            assert relative(model.embed(signal), embedding) < allowed.embedding
+            assert relative(np.array(model(signal)), np.clip(emotion, 0, 1)) < allowed.emotion
+
+
+def test_the_integers_are_written_beside_and_run(tmp_path):
+    config = STUDENTS["micro-int8"]
+    write_safetensors(tmp_path / "best.safetensors", random_trained(2, config), METADATA | {"student": config.name})
+    export.export(tmp_path / "best.safetensors", tmp_path, name="small")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "best.safetensors",
+        "small-int8.onnx",
+        "small-int8.safetensors",
+    }
+    arrays, metadata, _ = reference.load_student(tmp_path / "small-int8.safetensors")
+    assert arrays["conv.weight"].dtype == np.int8 and metadata["precision"] == "int8"
+    signal = parity.voice(np.random.default_rng(5))
+    emotion = load(tmp_path / "small-int8.safetensors", backend="numpy")(signal)
+    np.testing.assert_array_equal(emotion, np.clip(reference.forward(signal, arrays, config)[1], 0, 1))
+    np.testing.assert_allclose(emotion, load(tmp_path / "small-int8.onnx")(signal), atol=0.1)
+    stored = onnx.load(tmp_path / "small-int8.onnx")
+    eight = {c.name: onnx.numpy_helper.to_array(c) for c in stored.graph.initializer if c.name.endswith(".int8")}
+    assert len(eight) == 14
+    for name, array in eight.items():
+        np.testing.assert_array_equal(array, arrays[name.removesuffix(".int8")])
+
+
+@pytest.mark.parametrize("change", ["missing", "left over", "dtype", "shape"])
+def test_integers_that_are_not_as_they_should_be_are_named(tmp_path, change):
+    arrays = dict(random_arrays(2, STUDENTS["micro-int8"]))
+    if change == "missing":
+        del arrays["sof.shift"]
+    elif change == "left over":
+        arrays["sof.bias"] = arrays["lin.bias"]
+    else:
+        arrays["lin.weight"] = arrays["lin.weight"].astype("f4") if change == "dtype" else arrays["lin.weight"][:5]
+    write_safetensors(tmp_path / "a.safetensors", arrays, METADATA | {"student": "micro-int8"})
+    with pytest.raises(WeightsError, match=r"(sof|lin)\.(shift|bias|weight) is .*needed: "):
+        reference.load_student(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -246,7 +289,9 @@ def test_a_wrong_graph_is_refused_and_nothing_is_written(best, tmp_path, monkeyp
 
 
 def test_a_wrong_int8_graph_leaves_not_even_the_fp32_file(best, tmp_path, monkeypatch):
-    monkeypatch.setattr("wav2small.graph.rounded", lambda weight: (np.zeros(weight.shape, "i1"), np.ones(1, "f4")))
+    monkeypatch.setattr(
+        "wav2small.graph.rounded", lambda weight, scale: (np.zeros(weight.shape, "i1"), np.ones(1, "f4"))
+    )
     with pytest.raises(WeightsError, match="int8 ONNX: embedding differs"):
         export.export(best, tmp_path / "out")
     assert not (tmp_path / "out").exists()

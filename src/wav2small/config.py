@@ -88,7 +88,8 @@ class Student:
 class Micro:
     """The student for the smallest devices: causal, frame by frame, depthwise-separable convolutions over 10 ms.
 
-    ``stride`` is that of the first convolution; then there is a residual block for each of ``dilations``.
+    ``stride`` is that of the first convolution; then there is a residual block for each of ``dilations``. With
+    ``integers`` the weights and everything after the log-mel are whole numbers (docs/integers.md).
     """
 
     name: str = "micro"
@@ -103,6 +104,7 @@ class Micro:
     dilations: tuple[int, ...] = (1, 1, 2, 2, 4)
     pooled: int = 128
     batch_norm_eps: float = 1e-5
+    integers: bool = False
 
     @property
     def embedding_size(self) -> int:
@@ -125,6 +127,7 @@ STUDENTS: dict[str, Student | Micro] = {
         Student("wav2small-running", normalisation="running"),
         Student("wav2small-17k", pooling="gram"),
         MICRO,
+        Micro("micro-int8", integers=True),
     )
 }
 """The students that have a reference in NumPy, by name."""

@@ -15,6 +15,7 @@ from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.model import session
 from wav2small.outfile import whole_file
 from wav2small.parity import Depths, compare
+from wav2small.reference import integer
 from wav2small.weights import DATA, INDEX, Arrays, read_safetensors, sha256, write_safetensors
 
 MAX_INT8_BYTES = 120_000
@@ -44,6 +45,9 @@ def export(
 ) -> list[Artefact]:
     """Write ``NAME.onnx`` and ``NAME-int8.onnx``: both, or none.
 
+    ``micro`` has its eight bits by training: its weights give ``NAME.onnx`` alone, and those of ``micro-int8`` give
+    ``NAME-int8.onnx`` and the integers that a C runtime reads, ``NAME-int8.safetensors``.
+
     Args:
         weights: a student's safetensors file
         folder: made if it is not there
@@ -64,13 +68,15 @@ def export(
         describe(model, metadata | {"precision": precision})
         errors[precision] = compare(model, arrays, precision, config)
         contents[precision] = model.SerializeToString()
-    if len(contents["int8"]) > MAX_INT8_BYTES:
+    if len(contents.get("int8", b"")) > MAX_INT8_BYTES:
         raise WeightsError(f"{weights}: int8 ONNX has {len(contents['int8'])} bytes, allowed {MAX_INT8_BYTES}")
     make_folder(Path(folder))
     paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
     with ExitStack() as stack:
         for precision, content in contents.items():
             stack.enter_context(whole_file(paths[precision])).write_bytes(content)
+    if "fp32" not in contents:
+        write_safetensors(paths["int8"].with_suffix(".safetensors"), arrays, metadata | {"precision": "int8"})
     return [
         Artefact(path, precision, len(contents[precision]), sha256(path), errors[precision])
         for precision, path in paths.items()
@@ -97,7 +103,8 @@ def ship(
         raise WeightsError(f"{weights}: what ships must say its {', '.join(missing)}; add --metadata KEY=VALUE")
     artefacts = export(weights, folder, extra=metadata)
     metadata = completed(metadata, metadata["name"], None, config)
-    write_safetensors(folder / f"{metadata['name']}.safetensors", arrays, metadata | {"precision": "fp32"})
+    if "fp32" in {artefact.precision for artefact in artefacts}:
+        write_safetensors(folder / f"{metadata['name']}.safetensors", arrays, metadata | {"precision": "fp32"})
     write_index(folder)
     return artefacts
 
@@ -136,7 +143,12 @@ def graphs(arrays: Arrays, config: Student | Micro = STUDENT) -> dict[str, Any]:
         from wav2small import graph
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
+    if isinstance(config, Micro) and config.integers:
+        floats, factors = integer.to_floats(arrays, config)
+        return {"int8": graph.quantise(graph.build(floats, config), factors)}
     model = graph.build(arrays, config)
+    if isinstance(config, Micro):
+        return {"fp32": model}
     return {"fp32": model, "int8": graph.quantise(model)}
 
 

@@ -236,8 +236,10 @@ def pool_gram(graph: Graph, hidden: str, arrays: Mapping[str, np.ndarray]) -> No
     graph.node("Concat", flat, "embedding", axis=1)
 
 
-def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
+def quantise(model: onnx.ModelProto, factors: Mapping[str, np.ndarray] | None = None) -> onnx.ModelProto:
     """A copy whose two large matrices are int8, one scale a row, and whose other trained weights are float16.
+
+    With ``factors``, the weights that it names are int8 times their factor exactly, as after training in integers.
 
     Seven convolutions in a row add up the rounding of eight bits, and their 9,243 weights are cheap at sixteen. The
     front end and the biases stay float32. Everything is computed in float32: a weight is written as ``Cast``, and
@@ -249,8 +251,8 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     del small.graph.initializer[:], small.graph.node[:]
     for constant in constants:
         name, array = constant.name, numpy_helper.to_array(constant)
-        if name in INT8 and array.ndim == 2:
-            integers, scale = rounded(array)
+        if name in (factors or ()) or (factors is None and name in INT8 and array.ndim == 2):
+            integers, scale = rounded(array, None if factors is None else factors[name])
             stored = [
                 numpy_helper.from_array(integers, f"{name}.int8"),
                 numpy_helper.from_array(scale, f"{name}.scale"),
@@ -273,8 +275,9 @@ def cast(source: str, target: str) -> onnx.NodeProto:
     return helper.make_node("Cast", [source], [target], target, to=onnx.TensorProto.FLOAT)
 
 
-def rounded(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rounded(weight: np.ndarray, scale: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Integers from -127 to 127, and the float32 scale of each row that gives the weight back."""
-    largest = np.abs(weight).max(axis=1, keepdims=True)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    if scale is None:
+        largest = np.abs(weight).max(axis=1, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     return np.rint(weight / scale).astype(np.int8), scale

@@ -14,7 +14,7 @@ import numpy as np
 from wav2small.config import OUTPUTS, STUDENT, STUDENTS, Micro, Student
 from wav2small.errors import WeightsError
 from wav2small.frontend import dft_kernel, log_mel, mel_filterbank, normalise, running_log_mel
-from wav2small.reference import micro
+from wav2small.reference import integer, micro
 from wav2small.reference.layers import NORM, batch_norm, softmax_mean
 from wav2small.weights import Arrays, check_arrays, closest, read_safetensors
 
@@ -63,6 +63,8 @@ def load_student(path: str | Path) -> tuple[Arrays, dict[str, str], Student | Mi
             f"{path}: weights of the student {name!r}, which has no reference.{closest(name, STUDENTS)}."
         )
     config = STUDENTS[name]
+    if isinstance(config, Micro) and config.integers and "top_hidden" in arrays:  # as training writes them
+        arrays = integer.to_integers(arrays, config)
     check_student(arrays, config, str(path))
     stored = metadata.get("normalisation", config.normalisation)
     if stored != config.normalisation:
@@ -72,6 +74,9 @@ def load_student(path: str | Path) -> tuple[Arrays, dict[str, str], Student | Mi
 
 def check_student(arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT, source: str = "weights") -> None:
     """Refuse arrays that are not a student's, or whose frozen front end is not that of frontend.py."""
+    if isinstance(config, Micro) and config.integers:
+        integer.check_integers(arrays, config, source)
+        return
     check_arrays(arrays, shapes(config), source)
     if isinstance(config, Micro):
         return
@@ -111,6 +116,8 @@ def features_to_emotion(
     log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT
 ) -> Answer:
     """Layers 3 to 13: from log-mel, shape=(frames, n_mels)."""
+    if isinstance(config, Micro) and config.integers:
+        return integer.features_to_emotion(log_mel, arrays, config)
     if isinstance(config, Micro):
         embedding = micro.pool(micro.tokens(log_mel, arrays, config), arrays)
     else:

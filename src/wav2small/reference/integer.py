@@ -13,6 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from wav2small.config import Micro
+from wav2small.errors import WeightsError
+from wav2small.reference.layers import scale_and_shift
+from wav2small.reference.micro import shapes
+from wav2small.weights import check_arrays
 
 LOG_MEL_BITS = 6
 """Of the log-mel in dB, which fits into 16 bits."""
@@ -48,6 +52,51 @@ def to_log_mel(decibel: np.ndarray) -> np.ndarray:
     return np.asarray(np.floor(np.asarray(decibel, np.float64) * 2**LOG_MEL_BITS + 0.5), np.int64)
 
 
+def check_integers(arrays: Integers, config: Micro, source: str) -> None:
+    """Refuse arrays that are not those of this network: a name, a shape or a dtype.
+
+    Raises:
+        WeightsError: naming the array
+    """
+    names = ["conv", "lin", "sof", "out"]
+    names += [f"{layer}{index}" for layer in ("depth", "point") for index in range(1, len(config.dilations) + 1)]
+    expected: dict[str, tuple[tuple[int, ...], type]] = {}
+    for name, shape in shapes(config).items():
+        layer, _, part = name.rpartition(".")
+        if layer in names and part == "weight":
+            expected[name] = (shape, np.int8)
+            expected |= {f"{layer}.shift": (shape[:1], np.int8), f"{layer}.bias": (shape[:1], np.int32)}
+    del expected["sof.bias"]
+    expected |= {f"input.{part}": ((config.frontend.n_mels,), np.int32) for part in ("scale", "shift")}
+    watched = ("hidden", "value", *(f"inner{index}" for index in range(1, len(config.dilations) + 1)))
+    expected |= {f"{name}.bits": ((), np.int8) for name in watched}
+    for name in sorted(expected.keys() | arrays.keys()):
+        wanted = expected.get(name)
+        found = (arrays[name].shape, arrays[name].dtype.type) if name in arrays else None
+        if found != wanted:
+            say = ["nothing" if one is None else f"{one[1].__name__} {one[0]}" for one in (found, wanted)]
+            raise WeightsError(f"{source}: not the weights of this network; {name} is {say[0]}, needed: {say[1]}.")
+
+
+def folded(arrays: Mapping[str, np.ndarray], config: Micro, source: str) -> dict[str, np.ndarray]:
+    """Trained weights of ``micro`` as those that ``micro-int8`` begins with: each batch norm in the layer before it.
+
+    Raises:
+        WeightsError: if they are not those of ``micro``
+    """
+    check_arrays(arrays, shapes(config), source)
+    pairs = {"conv": "norm"}
+    for index in range(1, len(config.dilations) + 1):
+        pairs |= {f"depth{index}": f"depthnorm{index}", f"point{index}": f"pointnorm{index}"}
+    scale, shift = scale_and_shift(arrays, "norm0", config.batch_norm_eps)
+    found = {"input_scale": scale, "input_shift": shift}
+    for name, norm in pairs.items():
+        scale, found[f"{name}.bias"] = scale_and_shift(arrays, norm, config.batch_norm_eps)
+        found[f"{name}.weight"] = arrays[f"{name}.weight"] * scale[:, None, None]
+    found |= {name: arrays[name] for name in ("lin.weight", "lin.bias", "out.weight", "out.bias")}
+    return found | {"sof.weight": arrays["sof.weight"] * np.float32(1 / math.log(2))}  # the softmax is to the base 2
+
+
 def to_integers(trained: Mapping[str, np.ndarray], config: Micro) -> dict[str, np.ndarray]:
     """The integers that run, from the arrays that the student ``micro-int8`` has after training."""
     bits = {
@@ -55,6 +104,7 @@ def to_integers(trained: Mapping[str, np.ndarray], config: Micro) -> dict[str, n
     }
     scale, shift = input_integers(trained["input_scale"], trained["input_shift"])
     found = {"input.scale": scale.astype(np.int32), "input.shift": shift.astype(np.int32)}
+    found |= {f"{name}.bits": np.array(places, np.int8) for name, places in bits.items()}
 
     def add(name: str, source: int, target: int) -> None:
         weight = trained[f"{name}.weight"].astype(np.float64)
@@ -74,6 +124,41 @@ def to_integers(trained: Mapping[str, np.ndarray], config: Micro) -> dict[str, n
     add("sof", bits["hidden"], SCORE_BITS)
     add("out", bits["value"] + EMBEDDING_BITS, EMOTION_BITS)
     return found
+
+
+def to_floats(integers: Integers, config: Micro) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The same weights as arrays of ``micro``, and the factor of each row of a weight: what an eight-bit ONNX file has.
+
+    Values between the layers are not rounded there; batch norms do nothing but add the biases.
+    """
+    found: dict[str, np.ndarray] = {}
+    factors: dict[str, np.ndarray] = {}
+
+    def norm(name: str, weight: np.ndarray, bias: np.ndarray) -> None:
+        found.update({f"{name}.weight": weight, f"{name}.bias": bias, f"{name}.running_mean": np.zeros(len(bias))})
+        found[f"{name}.running_var"] = np.full(len(bias), 1 - config.batch_norm_eps)
+
+    def add(name: str, source: int, target: int, factor: float = 1.0) -> np.ndarray:
+        rows = wide(integers[f"{name}.shift"]) - source + target
+        weight = integers[f"{name}.weight"]
+        factors[f"{name}.weight"] = factor * 2.0 ** -rows.reshape(-1, *[1] * (weight.ndim - 1))
+        found[f"{name}.weight"] = weight * factors[f"{name}.weight"]
+        return np.asarray(integers.get(f"{name}.bias", 0) * 2.0 ** -(rows + source))
+
+    bits = {name.removesuffix(".bits"): int(places) for name, places in integers.items() if name.endswith(".bits")}
+    unit = 2.0 ** -(INPUT_SHIFT + INPUT_BITS)
+    norm("norm0", integers["input.scale"] * unit * 2**LOG_MEL_BITS, integers["input.shift"] * unit)
+    bias = add("conv", INPUT_BITS, bits["hidden"])
+    norm("norm", np.ones(len(bias)), bias)
+    for index in range(1, len(config.dilations) + 1):
+        layers = {"depth": (bits["hidden"], bits[f"inner{index}"]), "point": (bits[f"inner{index}"], bits["hidden"])}
+        for layer, (source, target) in layers.items():
+            bias = add(f"{layer}{index}", source, target)
+            norm(f"{layer}norm{index}", np.ones(len(bias)), bias)
+    found["lin.bias"] = add("lin", bits["hidden"], bits["value"])
+    add("sof", bits["hidden"], SCORE_BITS, math.log(2))
+    found["out.bias"] = add("out", bits["value"] + EMBEDDING_BITS, EMOTION_BITS)
+    return {n: a.astype(np.float32) for n, a in found.items()}, {n: a.astype(np.float32) for n, a in factors.items()}
 
 
 def power_for(top: float) -> int:
@@ -100,6 +185,13 @@ def forward(log_mel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.nd
     """
     embedding = pool(tokens(log_mel, arrays, config), arrays)
     return embedding, narrow(dot(embedding, "out", arrays), arrays["out.shift"], 32)
+
+
+def features_to_emotion(decibel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.ndarray, np.ndarray]:
+    """The same from log-mel in dB, as numbers: embedding and emotion in float32."""
+    embedding, emotion = forward(to_log_mel(decibel), arrays, config)
+    scale = 2.0 ** -(int(arrays["value.bits"]) + EMBEDDING_BITS)
+    return (embedding * scale).astype(np.float32), (emotion * 2.0**-EMOTION_BITS).astype(np.float32)
 
 
 def tokens(log_mel: np.ndarray, arrays: Integers, config: Micro) -> np.ndarray:

@@ -16,18 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wav2small.config import MICRO, Micro
-from wav2small.reference import micro
 from wav2small.reference.integer import (
     INPUT_BITS,
     INPUT_SHIFT,
     LOG_MEL_BITS,
     SCORE_BITS,
+    folded,
     input_integers,
     power_for,
 )
-from wav2small.reference.layers import scale_and_shift
 from wav2small.train.students.micro import MicroNet
-from wav2small.weights import Arrays, check_arrays
+from wav2small.weights import Arrays
 
 WATCHED = ("hidden", "value", *(f"inner{index}" for index in range(1, len(MICRO.dilations) + 1)))
 """Values whose power of two follows what is seen; those of ``hidden`` are the whole residual stream's."""
@@ -62,20 +61,8 @@ class MicroInt8(MicroNet):
         Raises:
             WeightsError: if they are not those of ``micro``
         """
-        check_arrays(arrays, micro.shapes(self.config), source)
-        eps = self.config.batch_norm_eps
-        scale, shift = scale_and_shift(arrays, "norm0", eps)
-        state = {"input_scale": scale, "input_shift": shift}
-        pairs = {"conv": "norm"}
-        for index in range(1, len(self.config.dilations) + 1):
-            pairs |= {f"depth{index}": f"depthnorm{index}", f"point{index}": f"pointnorm{index}"}
-        for name, norm in pairs.items():
-            scale, state[f"{name}.bias"] = scale_and_shift(arrays, norm, eps)
-            state[f"{name}.weight"] = arrays[f"{name}.weight"] * scale[:, None, None]
-        state |= {name: arrays[name] for name in ("lin.weight", "lin.bias", "out.weight", "out.bias")}
-        state["sof.weight"] = arrays["sof.weight"] * np.float32(1 / math.log(2))  # the softmax is to the base 2
-        tops = {f"top_{name}": np.float32(0) for name in WATCHED}
-        self.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in (state | tops).items()})
+        state = folded(arrays, self.config, source) | {f"top_{name}": np.zeros((), np.float32) for name in WATCHED}
+        self.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
 
     def bits(self, name: str) -> int:
         """How many of the eight bits of a watched value are behind the point."""
