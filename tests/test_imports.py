@@ -18,13 +18,13 @@ LAYERS = (
     {"audio", "decoder", "frontend", "manifest", "outfile", "plugins", "tables", "weights"},
     {"reference"},
     {"model"},
-    {"evaluate", "export", "graph", "parity", "prediction", "train"},
+    {"bench", "evaluate", "export", "graph", "macs", "parity", "prediction", "train"},
     {"cli"},
 )
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")
 HEAVY += ("sklearn", "soundfile", "soxr", "torch", "transformers")
 FILES = sorted(PACKAGE.rglob("*.py"))
-NEED_EXTRAS = {"graph", "train"}
+NEED_EXTRAS = {"graph", "macs", "train"}
 RUNTIME = {"numpy", "onnxruntime", "soundfile", "soxr", "click", "rich"}
 
 
@@ -90,7 +90,7 @@ def test_no_layer_runs_in_a_circle():
 def test_only_bodies_of_functions_import_what_needs_an_extra(path):
     for module, is_early in imports(path):
         if module.startswith("wav2small.") and module.split(".")[1] in NEED_EXTRAS:
-            assert unit(path) in ("cli", "export") and not is_early
+            assert unit(path) in ("bench", "cli", "export") and not is_early
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if unit(path) not in NEED_EXTRAS], ids=str)

@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": ("wav2small.cli.predict:command", "Arousal, dominance and valence of audio files."),
     "models": ("wav2small.cli.models:command", "List the weights that ship."),
     "evaluate": ("wav2small.cli.evaluate:command", "Score a model or a table of predictions against a manifest."),
+    "bench": ("wav2small.cli.bench:command", "Size, MACs, memory, time and CCC of models on this machine."),
     "export": ("wav2small.cli.export:command", "Weights to ONNX, each file checked against the reference."),
     "label": ("wav2small.cli.label:command", "Label audio with a teacher."),
     "augment": ("wav2small.cli.augment:command", "Make augmented copies of the clips of a manifest."),

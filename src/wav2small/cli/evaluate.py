@@ -87,10 +87,10 @@ def command(
         check_plot(plot_folder)
     if predictions_file and format_of(predictions_file) == "parquet":
         check_parquet()
-    name = _manifest_name(manifest)
+    name = manifest_name(manifest)
     segments = select(read_manifest(manifest, root), where)
     categories = load_norms(norms)
-    truth_name, true = _truth(truth, segments, categories)
+    truth_name, true = read_truth(truth, segments, categories)
     check_truth(true)
     results: list[tuple[Predictor, Evaluation]] = []
     for predictor in [_open(spec, predictors) for spec in predictors]:
@@ -104,10 +104,10 @@ def command(
     if json_file:
         report: dict[str, Any] = {
             "package": {"name": "wav2small", "version": version("wav2small")},
-            "manifest": {"name": name, "sha256": _sha256(manifest), "rows": len(segments)},
+            "manifest": {"name": name, "sha256": file_sha256(manifest), "rows": len(segments)},
             "where": [f"{column}={value}" for column, value in where],
-            "truth": {"name": truth_name, "sha256": _sha256(truth)},
-            "norms": {"name": Path(norms or NORMS).name, "sha256": _sha256(norms or NORMS)},
+            "truth": {"name": truth_name, "sha256": file_sha256(truth)},
+            "norms": {"name": Path(norms or NORMS).name, "sha256": file_sha256(norms or NORMS)},
             "interval": {"over": "speakers", "level": LEVEL, "draws": draws, "seed": seed},
             "speech_only": speech_only,
             "predictors": [{**predictor.about, "left_out": result.left_out} for predictor, result in results],
@@ -119,12 +119,12 @@ def command(
     _show(results, rows, f"{name}, {len(segments)} rows; truth: {truth_name}; in brackets the 95 % interval")
 
 
-def _manifest_name(manifest: str) -> str:
+def manifest_name(manifest: str) -> str:
     path = Path(manifest).resolve()
     return path.parent.name if path.name == "manifest.csv" else path.stem if path.is_file() else path.name
 
 
-def _truth(truth: str | None, segments: Sequence[Segment], norms: dict[str, Norm]) -> tuple[str, Sequence[Answer]]:
+def read_truth(truth: str | None, segments: Sequence[Segment], norms: dict[str, Norm]) -> tuple[str, Sequence[Answer]]:
     from wav2small.evaluate import answer_table, category_norms, own_truth
     from wav2small.manifest import read_manifest
 
@@ -175,7 +175,7 @@ def _open_table(name: str, file: str) -> Predictor:
     table = read_manifest(file)
     if not any(row.emotion for row in table):
         raise ManifestError(f"{file}: no row has {', '.join(OUTPUTS)}. A table of predictions needs these columns.")
-    about = {"name": name, "kind": "table", "sha256": _sha256(file)}
+    about = {"name": name, "kind": "table", "sha256": file_sha256(file)}
     return Predictor(name, about, lambda segments, _: answer_table(segments, table, missing="no prediction"))
 
 
@@ -188,7 +188,7 @@ def _open_model(name: str, spec: str) -> Predictor:
     backend = "numpy" if is_file and is_safetensors(Path(spec)) else "onnx"
     model = load(weights, precision or "fp32", backend)
     file = locate(weights, precision or "fp32", SUFFIXES[backend])
-    about = {"name": name, "kind": "model", "version": model.metadata.get("version"), "sha256": _sha256(file)}
+    about = {"name": name, "kind": "model", "version": model.metadata.get("version"), "sha256": file_sha256(file)}
     return Predictor(name, about, _answers(model.batch))
 
 
@@ -204,7 +204,7 @@ def _open_teacher(name: str, teacher_name: str) -> Predictor:
             f"{name} needs {error.name}, which is not here: pip install 'wav2small[train]'"
         ) from None
     head = teacher_name if Path(teacher_name).is_file() else DATA / f"{teacher_name}.safetensors"
-    about = {"name": name, "kind": "teacher", "version": teacher.version, "sha256": _sha256(head)}
+    about = {"name": name, "kind": "teacher", "version": teacher.version, "sha256": file_sha256(head)}
     return Predictor(name, about, _answers(teacher.label))
 
 
@@ -244,7 +244,7 @@ def _write_json(report: dict[str, Any], file: str) -> None:
         Path(temporary).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _sha256(source: str | Path | None) -> str | None:
+def file_sha256(source: str | Path | None) -> str | None:
     """Of a file, or of the manifest in a folder; None where there is no file."""
     from wav2small.weights import sha256
 

@@ -1,4 +1,4 @@
-"""wav2small export: weights to ONNX, fp32 and int8, each checked against the reference."""
+"""wav2small export: weights to ONNX, fp32 and int8, each checked against its reference."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def command(
     """Write NAME.onnx and NAME-int8.onnx from a student's weights: both, or none.
 
     Each is the whole way from waveform to emotion in one file, and is written only if it agrees with the NumPy
-    reference at log-mel, embedding and emotion. What is shown are the largest differences.
+    reference at log-mel, embedding and emotion; that of a MobileNet or of your own student, with its network in torch.
+    What is shown are the largest differences.
 
     \b
     Example:

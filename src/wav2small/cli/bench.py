@@ -1,0 +1,142 @@
+"""wav2small bench: size, MACs, memory, time and CCC of models on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wav2small import tables
+from wav2small.cli.progress import progress_bar
+from wav2small.config import OUTPUTS
+
+if TYPE_CHECKING:
+    from wav2small.bench import Corpus
+
+
+def names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
+    """Names of other runtimes, split at commas."""
+    from wav2small.bench import OTHERS
+    from wav2small.weights import closest
+
+    found = list(dict.fromkeys(filter(None, value.split(","))))
+    for name in found:
+        if name not in OTHERS:
+            raise click.BadParameter(f"{name!r} is not to be measured.{closest(name, OTHERS)}.")
+    return found
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@click.option("--precision", "precisions", type=click.Choice(("fp32", "int8")), multiple=True, help="Default: all.")
+@click.option("--on", "manifests", metavar="MANIFEST", multiple=True, help="Score on it too; repeatable.")
+@click.option("--truth", metavar="manifest|norms|FILE", help="Of every --on: its columns, norms, or a table of labels.")
+@click.option("--with", "others", default="", callback=names, metavar="NAME,...", help="Measure these beside.")
+@click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="Rounds of timing.")
+@click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
+@click.option("--json", "json_file", metavar="FILE", help="Write a line of JSON a row, with all that was measured.")
+@click.option("--plot", "plot_file", metavar="FILE", help="Write a PNG: CCC of arousal over MACs. Needs --on.")
+def command(
+    models: tuple[str, ...],
+    precisions: tuple[str, ...],
+    manifests: tuple[str, ...],
+    truth: str | None,
+    others: list[str],
+    runs: int,
+    format: str,
+    json_file: str | None,
+    plot_file: str | None,
+) -> None:
+    """Measure MODELs on this machine, on one thread and all in one run: size, MACs, memory, time; with --on, CCC.
+
+    A MODEL is a shipped name or an ONNX file; without any, all that ship are measured. --with measures beside them:
+    teacher, opensmile (eGeMAPS functionals), torch (the same network), openvino (the same file).
+
+    \b
+    Example:
+      wav2small bench --on emodb --truth norms --json bench.jsonl --plot bench.png
+    """
+    from wav2small import bench
+
+    if truth and not manifests:
+        raise click.UsageError("--truth needs --on.")
+    if plot_file and not manifests:
+        raise click.UsageError("--plot needs --on: it shows the CCC, and without a manifest there is none.")
+    if plot_file:
+        bench.check_packages("--plot", ("matplotlib",), "'wav2small[plot]'")
+    for file in filter(None, (json_file, plot_file)):
+        tables.check_writable(file)
+    corpora = [corpus(manifest, truth) for manifest in manifests]
+    if len({one.name for one in corpora}) < len(corpora):
+        raise click.UsageError(f"two of the manifests have one name: {', '.join(one.name for one in corpora)}.")
+    with progress_bar("bench") as progress:
+        rows = bench.rows(models, precisions, others, corpora, runs, progress)
+    if json_file:
+        tables.write_table(rows, json_file, "jsonl")
+    if plot_file:
+        bench.plot(rows, plot_file)
+    if format == "table":
+        show(rows)
+    else:
+        click.echo(tables.render(rows, format), nl=False)
+
+
+def corpus(manifest: str, truth: str | None) -> Corpus:
+    """A manifest with the truth to score against, as evaluate reads them."""
+    from wav2small.bench import Corpus
+    from wav2small.cli.evaluate import file_sha256, manifest_name, read_truth
+    from wav2small.evaluate import check_truth
+    from wav2small.manifest import load_norms, read_manifest
+
+    segments = read_manifest(manifest)
+    name, answers = read_truth(truth, segments, load_norms())
+    check_truth(answers)
+    about = {"truth": name, "sha256": file_sha256(manifest), "truth_sha256": file_sha256(truth)}
+    return Corpus(manifest_name(manifest), segments, answers, about)
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Tables for people: what models cost, then how good they are."""
+    first = rows[0]
+    click.echo(f"{first['cpu']}, {first['cores']} cores, one thread; {first['runs']} runs: ms p50 (p95)")
+    click.echo(tables.render([costs(row) for row in rows], "table"), nl=False)
+    scores = [line for row in rows for line in figures(row)]
+    if scores:
+        click.echo("\nCCC; in brackets the 95 % interval")
+        click.echo(tables.render(scores, "table"), nl=False)
+
+
+def costs(row: Mapping[str, Any]) -> dict[str, object]:
+    from wav2small.bench import DURATIONS
+
+    times = {f"{dur} s": f"{row[f'p50_ms_{dur}s']:.1f} ({row[f'p95_ms_{dur}s']:.1f})" for dur in DURATIONS}
+    return {
+        "name": row["name"],
+        "precision": row["precision"],
+        "runtime": row["runtime"],
+        "parameters": row["parameters"],
+        "MMAC for 5 s": scaled(row["macs_per_5s"], 1e6),
+        "tokens/s": scaled(row["tokens_per_second"], 1),
+        "KB": scaled(row["bytes"], 1e3),
+        "peak MB": scaled(row["peak_bytes"], 1e6),
+        "load ms": f"{row['load_ms']:.1f}",
+        **times,
+        "RTF": f"{row['rtf']:.5f}",
+    }
+
+
+def scaled(number: float | None, unit: float) -> str:
+    return "" if number is None else f"{number / unit:.1f}".removesuffix(".0")
+
+
+def figures(row: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+    for name, ccc in row["ccc"].items():
+        about = {key: row[key] for key in ("name", "precision", "runtime")}
+        cells = {dimension: interval(ccc[dimension]) for dimension in OUTPUTS}
+        yield about | {"on": name, "truth": row["on"][name]["truth"]} | cells | {"n": ccc[OUTPUTS[0]]["n"]}
+
+
+def interval(score: Mapping[str, float | None]) -> str:
+    value, low, high = (score[key] for key in ("value", "low", "high"))
+    return "-" if value is None else f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")
