@@ -22,7 +22,7 @@ LAYERS = (
     {"cli"},
 )
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")
-HEAVY += ("sklearn", "soundfile", "soxr", "torch", "transformers")
+HEAVY += ("sklearn", "soundfile", "soxr", "timm", "torch", "transformers")
 FILES = sorted(PACKAGE.rglob("*.py"))
 NEED_EXTRAS = {"graph", "macs", "train"}
 RUNTIME = {"numpy", "onnxruntime", "soundfile", "soxr", "click", "rich"}

@@ -1,16 +1,19 @@
-"""Weights to what runs them: safetensors in, ONNX and int8 ONNX out, each compared with reference.py or refused."""
+"""Weights to what runs them: safetensors in, ONNX and int8 ONNX out, each compared with its reference or refused.
+
+The reference of a student of ours is in NumPy; that of any other, a MobileNet or a plug-in, is its network in torch.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wav2small import reference
-from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, Micro, Student
+from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, STUDENTS, Micro, Student
 from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.model import session
 from wav2small.outfile import whole_file
@@ -27,13 +30,50 @@ SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file that was written, and its largest differences from reference.py."""
+    """A file that was written, and its largest differences from the reference."""
 
     path: Path
     precision: str
     bytes: int
     sha256: str
     errors: Depths
+
+
+@dataclass(frozen=True)
+class Network:
+    """A student to export: its arrays and metadata, what the artefacts say about it, and what makes them.
+
+    ``forms`` answers the ONNX model of each precision, and its largest differences from the reference.
+    """
+
+    arrays: Arrays
+    stored: dict[str, str]
+    facts: dict[str, str]
+    forms: Callable[[], dict[str, tuple[Any, Depths]]]
+
+
+def network(weights: str | Path) -> Network:
+    """The student of a safetensors file, which its metadata name: one with a reference here, or any that is installed.
+
+    Raises:
+        WeightsError: if the weights are not that student's
+        PluginError: if there is no such student
+        MissingExtraError: if it is made by torch, which is not installed
+    """
+    arrays, stored = read_safetensors(weights)
+    student = stored.get("student", STUDENT.name)
+    if student in STUDENTS:
+        arrays, stored, config = reference.load_student(weights)
+        return Network(arrays, stored, facts(config), lambda: compared(arrays, config))
+    from wav2small.train import check_extra
+
+    check_extra()
+    try:
+        from wav2small.train import export_torch
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
+    net = export_torch.from_arrays(arrays, student, str(weights))
+    return Network(arrays, stored, export_torch.facts(net, student), lambda: export_torch.forms(net, student))
 
 
 def export(
@@ -56,19 +96,20 @@ def export(
         extra: more metadata, or other than in the file; ``ccc`` is JSON
 
     Raises:
-        WeightsError: if the weights are not a student's, an artefact differs from reference.py by more than
-            ``parity.TOLERANCES``, or the int8 file is larger than ``MAX_INT8_BYTES``
-        MissingExtraError: if the package onnx is not installed
+        WeightsError: if the weights are not a student's, an artefact differs from the reference by more than
+            ``parity.TOLERANCES``, or the int8 file of a student of ours is larger than ``MAX_INT8_BYTES``
+        PluginError: if the student of the metadata is not installed
+        MissingExtraError: if a package that it needs is not installed
     """
-    arrays, stored, config = reference.load_student(weights)
-    given = stored | dict(extra or {})
-    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, config)
+    source = network(weights)
+    given = source.stored | dict(extra or {})
+    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, source.facts)
     contents, errors = {}, {}
-    for precision, model in graphs(arrays, config).items():
+    for precision, (model, differences) in source.forms().items():
         describe(model, metadata | {"precision": precision})
-        errors[precision] = compare(model, arrays, precision, config)
+        errors[precision] = differences
         contents[precision] = model.SerializeToString()
-    if len(contents.get("int8", b"")) > MAX_INT8_BYTES:
+    if metadata["student"] in STUDENTS and len(contents.get("int8", b"")) > MAX_INT8_BYTES:
         raise WeightsError(f"{weights}: int8 ONNX has {len(contents['int8'])} bytes, allowed {MAX_INT8_BYTES}")
     make_folder(Path(folder))
     paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
@@ -76,7 +117,7 @@ def export(
         for precision, content in contents.items():
             stack.enter_context(whole_file(paths[precision])).write_bytes(content)
     if "fp32" not in contents:
-        write_safetensors(paths["int8"].with_suffix(".safetensors"), arrays, metadata | {"precision": "int8"})
+        write_safetensors(paths["int8"].with_suffix(".safetensors"), source.arrays, metadata | {"precision": "int8"})
     return [
         Artefact(path, precision, len(contents[precision]), sha256(path), errors[precision])
         for precision, path in paths.items()
@@ -95,16 +136,16 @@ def ship(
     Raises:
         WeightsError: as :func:`export`, or if the metadata does not say whose weights they are
     """
-    arrays, stored, config = reference.load_student(weights)
-    metadata = stored | dict(extra or {})
+    source = network(weights)
+    metadata = source.stored | dict(extra or {})
     metadata |= {key: value for key, value in (("name", name), ("version", version)) if value}
     missing = [key for key in SHIPPED if not metadata.get(key)]
     if missing:
         raise WeightsError(f"{weights}: what ships must say its {', '.join(missing)}; add --metadata KEY=VALUE")
     artefacts = export(weights, folder, extra=metadata)
-    metadata = completed(metadata, metadata["name"], None, config)
+    metadata = completed(metadata, metadata["name"], None, source.facts)
     if "fp32" in {artefact.precision for artefact in artefacts}:
-        write_safetensors(folder / f"{metadata['name']}.safetensors", arrays, metadata | {"precision": "fp32"})
+        write_safetensors(folder / f"{metadata['name']}.safetensors", source.arrays, metadata | {"precision": "fp32"})
     write_index(folder)
     return artefacts
 
@@ -116,7 +157,17 @@ def make_folder(folder: Path) -> None:
         raise WeightsError(f"{folder}: cannot be made ({error.strerror}); give another folder") from None
 
 
-def completed(metadata: Mapping[str, str], name: str, version: str | None, config: Student | Micro) -> dict[str, str]:
+def facts(config: Student | Micro) -> dict[str, str]:
+    """What the metadata say about a student of ours."""
+    return {
+        "student": config.name,
+        "normalisation": config.normalisation,
+        "min_length": str(config.frontend.win_length),
+        "parameters": str(reference.num_parameters(config)),
+    }
+
+
+def completed(metadata: Mapping[str, str], name: str, version: str | None, facts: Mapping[str, str]) -> dict[str, str]:
     """Metadata with what every artefact must say."""
     given = dict(metadata) | {"name": name} | ({"version": version} if version else {})
     try:
@@ -127,14 +178,13 @@ def completed(metadata: Mapping[str, str], name: str, version: str | None, confi
         raise WeightsError(f"name is {name!r}; it becomes a file name: give one without / and \\, not starting with .")
     for key in SHIPPED:
         given.setdefault(key, "")
-    return given | {
-        "student": config.name,
-        "sampling_rate": str(SAMPLING_RATE),
-        "outputs": ",".join(OUTPUTS),
-        "normalisation": config.normalisation,
-        "min_length": str(config.frontend.win_length),
-        "parameters": str(reference.num_parameters(config)),
-    }
+    return given | {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)} | dict(facts)
+
+
+def compared(arrays: Arrays, config: Student | Micro) -> dict[str, tuple[Any, Depths]]:
+    """The ONNX model of each precision of a student of ours, and its largest differences from reference.py."""
+    models = graphs(arrays, config)
+    return {precision: (model, compare(model, arrays, precision, config)) for precision, model in models.items()}
 
 
 def graphs(arrays: Arrays, config: Student | Micro = STUDENT) -> dict[str, Any]:
