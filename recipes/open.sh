@@ -36,7 +36,8 @@ names="EmoDB, EmoGator, SDAP, LibriSpeech, Picovoice speech-to-intent, speechoce
 learn=(wav2small train "$run/clips.csv" $(printf -- "--dev $run/dev-%s.csv " "${dev[@]}") --seed 1 --data "$names")
 "${learn[@]}" -o "$run/student" --steps "$steps" --bf16 --compile
 "${learn[@]}" -o "$run/micro" --student micro --steps "$micro_steps"
-"${learn[@]}" -o "$run/micro-int8" --student micro-int8 --from "$run/micro/best.safetensors" --steps "$integer_steps"
+"${learn[@]}" -o "$run/micro-int8" --student micro-int8 --from "$run/micro/best.safetensors" \
+    --steps "$integer_steps" --learning-rate 1e-3
 
 # 5. ONNX files, each compared with the reference or refused.
 wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2small --version 2

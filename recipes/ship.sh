@@ -6,19 +6,25 @@ set -euo pipefail
 run=$1
 here=$(dirname "$0")
 mkdir -p "$here/open"
-cp "$run"/student/log.jsonl "$run"/ravdess-norms.json "$run"/ravdess-teacher.json "$run"/emodb-norms.json "$here/open/"
+cp "$run/student/log.jsonl" "$here/open/wav2small-log.jsonl"
+cp "$run/micro/log.jsonl" "$here/open/micro-log.jsonl"
+cp "$run/micro-int8/log.jsonl" "$here/open/micro-int8-log.jsonl"
+cp "$run"/ravdess-norms.json "$run"/ravdess-teacher.json "$run"/emodb-norms.json "$here/open/"
 cp "$run/open.safetensors" "$here/../src/wav2small/data/open.safetensors"
-ccc=$(python - "$here/open" <<'PYTHON'
+ccc() {  # of one artefact, as JSON
+    python - "$here/open" "$1" <<'PYTHON'
 import json, sys
 from pathlib import Path
 
 found = {}
 for key, file in (("RAVDESS norms", "ravdess-norms.json"), ("RAVDESS teacher", "ravdess-teacher.json")):
     for score in json.loads((Path(sys.argv[1]) / file).read_text())["scores"]:
-        if score["predictor"] == "wav2small.onnx" and score["statistic"] == "ccc":
+        if score["predictor"] == sys.argv[2] and score["statistic"] == "ccc":
             found.setdefault(key, {})[score["dimension"]] = round(score["value"], 3)
 print(json.dumps(found))
 PYTHON
-)
-wav2small export "$run/student/best.safetensors" --ship --name wav2small --version 1 --metadata "ccc=$ccc"
+}
+wav2small export "$run/student/best.safetensors" --ship --name wav2small --version 2 --metadata "ccc=$(ccc wav2small.onnx)"
+wav2small export "$run/micro/best.safetensors" --ship --name micro --version 1 --metadata "ccc=$(ccc micro.onnx)"
+wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 1 --metadata "ccc=$(ccc micro-int8.onnx)"
 python "$here/../tests/make_golden.py"

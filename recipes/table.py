@@ -15,24 +15,32 @@ COLUMNS = [
     ("auc", "arousal"),
     ("auc", "valence"),
 ]
-ROWS = [
-    ("RAVDESS, against the norms", "ravdess-norms.json", "opensmile.csv", "openSMILE eGeMAPS + SVR"),
-    ("", "ravdess-norms.json", "teacher-ravdess.csv", "teacher `open`"),
-    ("", "ravdess-norms.json", "wav2small.onnx", "**wav2small**"),
-    ("", "ravdess-norms.json", "wav2small-int8.onnx", "**wav2small int8**"),
-    ("RAVDESS, against the teacher", "ravdess-teacher.json", "wav2small.onnx", "wav2small"),
-    ("", "ravdess-teacher.json", "wav2small-int8.onnx", "wav2small int8"),
-    ("EmoDB, 2 unheard speakers, norms", "emodb-norms.json", "wav2small.onnx", "wav2small"),
-]
+STUDENTS = {
+    "wav2small.onnx": "wav2small",
+    "wav2small-int8.onnx": "wav2small int8",
+    "micro.onnx": "micro",
+    "micro-int8.onnx": "micro int8",
+}
+SCORED = {
+    "RAVDESS, norms": (
+        "ravdess-norms.json",
+        {"opensmile.csv": "openSMILE eGeMAPS + SVR", "teacher-ravdess.csv": "teacher `open`"},
+    ),
+    "RAVDESS, teacher": ("ravdess-teacher.json", {}),
+    "EmoDB, 2 unheard speakers, norms": ("emodb-norms.json", {}),
+}
+"""What is scored against what -> the file with the scores, and whom it has beside the students."""
 
 
 def table(folder: Path) -> str:
     """Markdown, a row a predictor, brackets around the 95 % interval."""
     lines = ["| scored on | | CCC A | CCC D | CCC V | r A | r V | AUC A | AUC V |", "|---" * 9 + "|"]
-    for title, file, predictor, name in ROWS:
+    for title, (file, others) in SCORED.items():
         scores = json.loads((folder / file).read_text())["scores"]
-        cells = [cell(scores, predictor, *column) for column in COLUMNS]
-        lines.append(f"| {title} | {name} | {' | '.join(cells)} |")
+        for predictor, name in (others | STUDENTS).items():
+            cells = [cell(scores, predictor, *column) for column in COLUMNS]
+            lines.append(f"| {title} | {name} | {' | '.join(cells)} |")
+            title = ""
     return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from wav2small.config import OUTPUTS, Emotion
 from wav2small.errors import AudioError, ManifestError, WeightsError
 from wav2small.manifest import Segment
 from wav2small.metrics import concordance_cc
+from wav2small.weights import sha256
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
@@ -481,6 +482,30 @@ def test_the_command_trains_on_the_rows_that_have_labels(data, tmp_path):
     result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 3)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"wav2small: {tmp_path}/run: holds a run with steps 2, asked for 3.")
+
+
+def test_training_begins_with_given_weights(data, tmp_path):
+    labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])
+    options = ("--dev", dev, "--steps", 2, "--threads", 1)
+    assert command(labels, *options, "--student", "micro", "-o", tmp_path / "float").exit_code == 0
+    begun = ("--student", "micro-int8", "--from", tmp_path / "float" / BEST, "-o", tmp_path / "integers")
+    result = command(labels, *options, *begun)
+    assert result.exit_code == 0, result.output
+    arrays, metadata, config = reference.load_student(tmp_path / "integers" / BEST)
+    assert config.integers and arrays["conv.weight"].dtype == np.int8 and metadata["student"] == "micro-int8"
+    assert json.loads(metadata["recipe"])["start"] == sha256(tmp_path / "float" / BEST)
+    result = command(labels, *options, *begun[:2], "-o", tmp_path / "integers")
+    assert result.exit_code == 1 and "holds a run with start " in result.stderr
+    result = command(labels, *options, *begun[2:4], "--student", "wav2small", "-o", tmp_path / "other")
+    assert result.exit_code == 1 and "not the weights of this network" in result.stderr
+
+
+def test_an_unknown_student_is_said_with_the_closest_before_any_clip_is_read(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "Clips", lambda *_: pytest.fail("clips were read"))
+    labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])
+    result = command(labels, "--dev", dev, "--student", "micr", "-o", tmp_path / "run")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("wav2small: there is no student 'micr'. Did you mean 'micro'? Known: micro, ")
 
 
 def test_ctrl_c_is_130_and_the_same_command_goes_on(data, tmp_path, monkeypatch):

@@ -14,6 +14,9 @@ import click
 @click.option("--student", default="wav2small", show_default=True, help="Which network; wav2small models lists them.")
 @click.option("--from", "start", type=click.Path(dir_okay=False), help="Weights to begin with: safetensors of a run.")
 @click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches of 32 clips.")
+@click.option(
+    "--learning-rate", default=3e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="At most."
+)
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the weights, recorded in them.")
 @click.option("--threads", default=0, type=click.IntRange(0), help="Threads of torch; 0 leaves it to torch.")
@@ -29,6 +32,7 @@ def command(
     student: str,
     start: str | None,
     steps: int,
+    learning_rate: float,
     data: str,
     licence: str,
     threads: int,
@@ -63,7 +67,15 @@ def command(
     train_segments = [s for path in labels for s in read_manifest(path) if not s.column("error")]
     dev_segments = [s for path in dev for s in read_manifest(path) if not s.column("error")]
     begun = sha256(start) if start else ""
-    config = TrainConfig(student=student, start=begun, steps=steps, seed=seed, bf16=bf16, compiled=compiled)
+    config = TrainConfig(
+        student=student,
+        start=begun,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        bf16=bf16,
+        compiled=compiled,
+    )
     teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in train_segments})
     metadata = {"teacher": ", ".join(teachers), "training_data": data, "licence": licence}
 

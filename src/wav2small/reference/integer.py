@@ -99,16 +99,14 @@ def folded(arrays: Mapping[str, np.ndarray], config: Micro, source: str) -> dict
 
 def to_integers(trained: Mapping[str, np.ndarray], config: Micro) -> dict[str, np.ndarray]:
     """The integers that run, from the arrays that the student ``micro-int8`` has after training."""
-    bits = {
-        name.removeprefix("top_"): power_for(float(top)) for name, top in trained.items() if name.startswith("top_")
-    }
+    bits = {name.removeprefix("top_"): int(power_for(top)) for name, top in trained.items() if name.startswith("top_")}
     scale, shift = input_integers(trained["input_scale"], trained["input_shift"])
     found = {"input.scale": scale.astype(np.int32), "input.shift": shift.astype(np.int32)}
     found |= {f"{name}.bits": np.array(places, np.int8) for name, places in bits.items()}
 
     def add(name: str, source: int, target: int) -> None:
         weight = trained[f"{name}.weight"].astype(np.float64)
-        rows = np.array([power_for(float(np.abs(row).max())) for row in weight])
+        rows = row_powers(weight)
         steps = np.floor(weight * 2.0 ** rows.reshape(-1, *[1] * (weight.ndim - 1)) + 0.5)
         found[f"{name}.weight"] = np.clip(steps, -127, 127).astype(np.int8)
         if f"{name}.bias" in trained:
@@ -161,9 +159,15 @@ def to_floats(integers: Integers, config: Micro) -> tuple[dict[str, np.ndarray],
     return {n: a.astype(np.float32) for n, a in found.items()}, {n: a.astype(np.float32) for n, a in factors.items()}
 
 
-def power_for(top: float) -> int:
+def power_for(top: np.ndarray | float) -> np.ndarray:
     """The most bits behind the point with which ``top`` still fits into eight with a sign; 4 for nothing but zero."""
-    return max(-16, min(24, math.floor(math.log2(127 / top)))) if top > 0 else 4
+    values = np.asarray(top, np.float64)
+    return np.clip(np.floor(np.log2(127 / np.where(values > 0, values, 127 / 16))), -16, 24).astype(np.int64)
+
+
+def row_powers(weight: np.ndarray) -> np.ndarray:
+    """That of each row of a weight, shape=(rows,)."""
+    return power_for(np.abs(weight).reshape(len(weight), -1).max(1))
 
 
 def input_integers(scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -147,9 +147,7 @@ class Run:
         self.variance = torch.from_numpy(clips.labels.var(0))
         self.embedding_variance = float(clips.embeddings.var(0).sum())
         torch.manual_seed(config.seed)
-        self.net = build(config.student, config.dropout)
-        if start:
-            start_from(self.net, start)
+        self.net = begun(config, start)
         self.averaged = copy.deepcopy(self.net).eval()
         size = clips.embeddings.shape[1]
         mean = torch.from_numpy(clips.embeddings.mean(0))
@@ -266,6 +264,19 @@ class Run:
         self.save()
 
 
+def begun(config: TrainConfig, start: Path | None) -> nn.Module:
+    """The student before its first step.
+
+    Raises:
+        PluginError: if there is none of that name
+        WeightsError: if ``start`` are not weights that it can begin with
+    """
+    net = build(config.student, config.dropout)
+    if start:
+        start_from(net, start)
+    return net
+
+
 def _schedule(step: int, config: TrainConfig) -> float:
     """Share of the learning rate: up linearly, then down by a cosine."""
     if step < config.warm_up:
@@ -308,6 +319,7 @@ def train(
         WeightsError: if ``folder`` holds another run
     """
     _check(train_segments, dev_segments)
+    begun(config, start)  # what is wrong with it is said before the clips are read
     make_folder(folder)
     clips, dev = Clips(train_segments, config, tell), Clips(dev_segments, config, tell)
     run = Run(folder, config, clips, start)

@@ -24,6 +24,7 @@ from wav2small.reference.integer import (
     folded,
     input_integers,
     power_for,
+    row_powers,
 )
 from wav2small.train.students.micro import MicroNet
 from wav2small.weights import Arrays
@@ -66,7 +67,7 @@ class MicroInt8(MicroNet):
 
     def bits(self, name: str) -> int:
         """How many of the eight bits of a watched value are behind the point."""
-        return power_for(float(getattr(self, f"top_{name}")))
+        return int(power_for(float(getattr(self, f"top_{name}"))))
 
     def grid(self, values: Tensor, name: str) -> Tensor:
         """A watched value on its eight bits; while training, its largest is followed."""
@@ -122,7 +123,7 @@ def rounded(values: Tensor, bits: int, size: int = 8) -> Tensor:
 def on_grid(layer: nn.Module, bits: int) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a layer whose input has ``bits`` behind the point, each row on its own power of two."""
     weight = layer.weight
-    rows = torch.tensor([power_for(float(row.abs().amax())) for row in weight.detach()], dtype=weight.dtype)
+    rows = torch.from_numpy(row_powers(weight.detach().numpy())).to(weight.dtype)
     factor = (2.0**rows).reshape(-1, *[1] * (weight.ndim - 1))
     scaled = weight * factor
     steps = scaled + (torch.floor(scaled.detach() + 0.5).clamp(-127, 127) - scaled.detach())
