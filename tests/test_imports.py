@@ -24,7 +24,7 @@ LAYERS = (
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")
 HEAVY += ("sklearn", "soundfile", "soxr", "timm", "torch", "transformers")
 FILES = sorted(PACKAGE.rglob("*.py"))
-NEED_EXTRAS = {"graph", "macs", "train"}
+NEED_EXTRAS = {"graph", "train"}
 RUNTIME = {"numpy", "onnxruntime", "soundfile", "soxr", "click", "rich"}
 
 
