@@ -23,7 +23,7 @@ from wav2small.train.train import Clips, Run, TrainConfig
 
 FACTORS = {
     "as it ships": {},
-    "no squared error": {"squared_error": 0.0},
+    "squared error too": {"squared_error": 0.5},
     "squared error alone": {"concordance": 0.0, "squared_error": 1.0},
     "no embedding": {"embedding": 0.0},
     "embedding 3": {"embedding": 3.0},
@@ -64,7 +64,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     base = TrainConfig(student=arguments.student, steps=arguments.steps)
-    clips = Clips(read_manifest(arguments.run / "clips.csv")[: arguments.clips], base, lambda *_: None)
+    clips = Clips(
+        read_manifest(arguments.run / "labels.csv", arguments.run / "clips")[: arguments.clips], base, lambda *_: None
+    )
     dev_segments = [s for path in sorted(arguments.run.glob("dev-*.csv")) for s in read_manifest(path)]
     dev = Clips(dev_segments, base, lambda *_: None)
     print("| factor | CCC A | CCC D | CCC V | mean |\n|---|---|---|---|---|", flush=True)

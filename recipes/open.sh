@@ -4,7 +4,7 @@
 #   WAV2SMALL_MODELS=models recipes/open.sh DATA RUN
 #
 # DATA holds the folders open/emodb, open/emogator, ... of the table in docs/data.md, each with a manifest.csv, and
-# noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 6 GB. Three hours on two cores; every
+# noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 9 GB. Two hours on two cores; every
 # step goes on where it was stopped. Needs `pip install wav2small[dev]`: the baseline is openSMILE, whose licence is not
 # commercial.
 set -euo pipefail
@@ -20,11 +20,14 @@ mkdir -p "$run"
 
 # 2. New clips, without the dev speakers. A corpus named three times is drawn three times as often: EmoDB is the only
 #    acted speech, and small.
-wav2small augment "$open"/{emodb,emodb,emodb,emogator,sdap,sdap,librispeech,picovoice,speechocean,mycroft,arabic_commands} \
-    -o "$run/clips" --clips "$clips" --without-fold $dev_fold --seed 1
+#    Each is made twice: as the teacher hears it, and distorted, as the students do.
+draw=(wav2small augment "$open"/{emodb,emodb,emodb,emogator,sdap,sdap,librispeech,picovoice,speechocean,mycroft,arabic_commands}
+    --clips "$clips" --without-fold $dev_fold --seed 1)
+"${draw[@]}" -o "$run/plain" --plain
+"${draw[@]}" -o "$run/clips"
 
-# 3. The teacher labels them as they stand, with its embedding; and the dev speakers' clips as they were recorded.
-[ -f "$run/clips.csv" ] || wav2small label "$run/clips" --teacher "$run/open.safetensors" --bf16 --embed -o "$run/clips.csv"
+# 3. The teacher labels the former, with its embedding; and the dev speakers' clips as they were recorded.
+[ -f "$run/labels.csv" ] || wav2small label "$run/plain" --teacher "$run/open.safetensors" --bf16 --embed -o "$run/labels.csv"
 dev=(emodb emogator sdap librispeech speechocean arabic_commands)
 for corpus in "${dev[@]}"; do
     [ -f "$run/dev-$corpus.csv" ] || wav2small label "$open/$corpus" --where fold=$dev_fold \
@@ -33,16 +36,16 @@ done
 
 # 4. The students learn from those labels alone.
 names="EmoDB, EmoGator, SDAP, LibriSpeech, Picovoice speech-to-intent, speechocean762, Mycroft Precise, Arabic speech commands"
-learn=(wav2small train "$run/clips.csv" $(printf -- "--dev $run/dev-%s.csv " "${dev[@]}") --seed 1 --data "$names")
+learn=(wav2small train "$run/labels.csv" --root "$run/clips" $(printf -- "--dev $run/dev-%s.csv " "${dev[@]}") --seed 1 --data "$names")
 "${learn[@]}" -o "$run/student" --steps "$steps" --bf16 --compile
 "${learn[@]}" -o "$run/micro" --student micro --steps "$micro_steps"
 "${learn[@]}" -o "$run/micro-int8" --student micro-int8 --from "$run/micro/best.safetensors" \
     --steps "$integer_steps" --learning-rate 1e-3
 
 # 5. ONNX files, each compared with the reference or refused.
-wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2small --version 2
-wav2small export "$run/micro/best.safetensors" -o "$run/export" --name micro --version 1
-wav2small export "$run/micro-int8/best.safetensors" -o "$run/export" --name micro --version 1
+wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2small --version 3
+wav2small export "$run/micro/best.safetensors" -o "$run/export" --name micro --version 2
+wav2small export "$run/micro-int8/best.safetensors" -o "$run/export" --name micro --version 2
 
 # 6. The evaluation, on speech that neither teacher nor student has heard.
 ravdess=$data/noncommercial/ravdess

@@ -24,7 +24,7 @@ for key, file in (("RAVDESS norms", "ravdess-norms.json"), ("RAVDESS teacher", "
 print(json.dumps(found))
 PYTHON
 }
-wav2small export "$run/student/best.safetensors" --ship --name wav2small --version 2 --metadata "ccc=$(ccc wav2small.onnx)"
-wav2small export "$run/micro/best.safetensors" --ship --name micro --version 1 --metadata "ccc=$(ccc micro.onnx)"
-wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 1 --metadata "ccc=$(ccc micro-int8.onnx)"
+wav2small export "$run/student/best.safetensors" --ship --name wav2small --version 3 --metadata "ccc=$(ccc wav2small.onnx)"
+wav2small export "$run/micro/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro.onnx)"
+wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro-int8.onnx)"
 python "$here/../tests/make_golden.py"

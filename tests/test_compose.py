@@ -135,9 +135,9 @@ def test_a_stopped_run_goes_on_and_ends_the_same(corpora, tmp_path):
 def test_a_folder_of_another_set_is_refused(corpora, tmp_path):
     compose_all(corpora, tmp_path / "set", 1, 7, 1, silently)
     before = files(tmp_path / "set")
-    for others, seed in ((corpora, 8), (corpora[:1], 7)):
-        with pytest.raises(ManifestError, match="was begun with seed 7, corpora of 4, 3 segments"):
-            compose_all(others, tmp_path / "set", 2, seed, 1, silently)
+    for others, seed, config in ((corpora, 8, Compose()), (corpora[:1], 7, Compose()), (corpora, 7, PLAIN)):
+        with pytest.raises(ManifestError, match="was begun with seed 7, 25% plain, corpora of 4, 3 segments"):
+            compose_all(others, tmp_path / "set", 2, seed, 1, silently, config)
     assert files(tmp_path / "set") == before
 
 
@@ -171,6 +171,20 @@ def test_the_command_makes_a_set_without_the_fold(manifest, corpora, tmp_path):
     assert len(read_manifest(output)) == 2
     expected = compose([[corpora[0][1], corpora[0][3]]], 1, 1)
     np.testing.assert_allclose(read(output / file_name(1)), expected, atol=2**-15)
+
+
+def test_plain_clips_are_those_of_the_same_seed_before_their_distortion(manifest, tmp_path):
+    """The same to a gain: a clip has any level, and the plain one has another."""
+    for options in ((), ("--plain",)):
+        run(manifest, "-o", tmp_path / f"set{len(options)}", "--clips", 12, "--workers", 1, *options)
+    likeness = []
+    for index in range(12):
+        clip, plain = (read(tmp_path / folder / file_name(index)) for folder in ("set0", "set1"))
+        assert len(clip) == len(plain)
+        likeness.append(np.corrcoef(clip, plain)[0, 1])
+        expected = compose([read_manifest(manifest)], index, 1, Compose(plain=1.0))
+        np.testing.assert_allclose(plain, expected, atol=2**-15)
+    assert 1 <= sum(r > 0.9999 for r in likeness) <= 8, "a quarter is not distorted"
 
 
 @pytest.mark.parametrize(

@@ -441,3 +441,18 @@ def test_shipped_int8_agrees_on_real_speech():
         assert difference(decibel, log_mel(normalise(signal))) < TOLERANCES["int8"].log_mel
         assert relative(embedding, expected_embedding) < TOLERANCES["int8"].embedding
         assert relative(emotion, expected_emotion) < TOLERANCES["int8"].emotion
+
+
+@shipped
+@pytest.mark.parametrize("clip", sorted((ROOT / "examples").glob("*.flac")), ids=lambda clip: clip.stem)
+def test_shipped_micro_is_one_network_in_all_its_forms(clip):
+    """torch has no part here: NumPy, ONNX, integers, and the ONNX file of the integers, on speech."""
+    signal = audio.read(clip)
+    forms = {(p, b): load("micro", p, b) for p in ("fp32", "int8") for b in ("numpy", "onnx")}
+    answers = {form: np.array(model(signal)) for form, model in forms.items()}
+    np.testing.assert_allclose(answers["fp32", "onnx"], answers["fp32", "numpy"], atol=1e-3)
+    np.testing.assert_allclose(answers["int8", "onnx"], answers["int8", "numpy"], atol=0.05)
+    arrays, _, config = reference.load_student(weights.resolve("micro", "int8", ".safetensors"))
+    embedding = reference.forward(signal, arrays, config)[0]
+    found = forms["int8", "onnx"].embed(signal)
+    assert np.corrcoef(found, embedding)[0, 1] > 0.98

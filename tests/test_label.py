@@ -186,7 +186,7 @@ def test_embeddings_are_a_column_that_the_manifest_keeps(segments, tmp_path):
             assert "embedding" not in row and found.column("embedding") == ""
         else:
             expected = embedding(soundfile.read(source.path, dtype="float32")[0])
-            np.testing.assert_allclose(from_text(found.column("embedding")), expected, rtol=1e-3, atol=1e-6)
+            np.testing.assert_allclose(from_text(found.column("embedding"), ""), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_a_stopped_run_with_embeddings_goes_on_only_with_embeddings(segments, tmp_path):
@@ -201,13 +201,13 @@ def test_a_stopped_run_with_embeddings_goes_on_only_with_embeddings(segments, tm
 
 @given(hnp.arrays(np.float16, st.integers(0, 50), elements=st.floats(-100, 100, width=16)))
 def test_an_embedding_survives_as_text(values):
-    np.testing.assert_array_equal(from_text(to_text(values.astype(np.float32))), values)
+    np.testing.assert_array_equal(from_text(to_text(values.astype(np.float32)), ""), values)
 
 
 @pytest.mark.parametrize("text", ["AAA", "AA==", "no base64!", "AAAA"])
 def test_text_that_is_no_embedding_is_said(text):
-    with pytest.raises(ManifestError, match="which is not base64 of float16"):
-        from_text(text)
+    with pytest.raises(ManifestError, match=r"^a\.wav: its embedding reads .*which is not base64 of float16"):
+        from_text(text, "a.wav")
 
 
 @pytest.mark.parametrize("line", ["no json", "[]", "[1, 2]", '["a.wav", 0.0]', "3", '{"a": 1}'])
@@ -349,7 +349,7 @@ def test_the_exit_code_says_that_a_file_failed(teacher, segments, audio, tmp_pat
 
 def test_the_command_adds_embeddings(teacher, audio, tmp_path):
     assert run(audio, "--embed", "-o", tmp_path / "labels.parquet").exit_code == 0
-    assert all(len(from_text(row["embedding"])) == 3 for row in read_table(tmp_path / "labels.parquet"))
+    assert all(len(from_text(row["embedding"], "")) == 3 for row in read_table(tmp_path / "labels.parquet"))
 
 
 def test_ctrl_c_is_130_and_the_same_command_goes_on(teacher, audio, tmp_path):

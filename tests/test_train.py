@@ -36,12 +36,7 @@ RATE = 16000
 TINY = TrainConfig(steps=6, batch_size=6, warm_up=2, max_dur=0.25, bucket_dur=0.125, evaluate_every=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make(folder: Path, count: int, seed: int) -> list[Segment]:
@@ -482,6 +477,16 @@ def test_the_command_trains_on_the_rows_that_have_labels(data, tmp_path):
     result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 3)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"wav2small: {tmp_path}/run: holds a run with steps 2, asked for 3.")
+
+
+def test_the_student_can_hear_other_audio_than_the_teacher(data, tmp_path):
+    labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])
+    text = labels.read_text()
+    labels.write_text(text.replace(f"{data[0][0].path.parent}/", ""))
+    options = ("--dev", dev, "-o", tmp_path / "run", "--steps", 2, "--threads", 1)
+    assert "there is no such file" in command(labels, *options).stderr
+    result = command(labels, *options, "--root", data[0][0].path.parent)
+    assert result.exit_code == 0, result.output
 
 
 def test_training_begins_with_given_weights(data, tmp_path):

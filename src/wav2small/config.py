@@ -44,6 +44,10 @@ class Frontend:
         """Bins of the real DFT, 0 Hz and half the sampling rate included."""
         return self.n_fft // 2 + 1
 
+    def frames_in(self, dur: float) -> int:
+        """Hops in so many seconds."""
+        return round(dur * self.sampling_rate / self.hop_length)
+
     def num_frames(self, samples: int) -> int:
         """Frames of a signal: whole windows only, no padding."""
         return max(0, (samples - self.win_length) // self.hop_length + 1)
@@ -81,7 +85,7 @@ class Student:
     @property
     def level_frames(self) -> int:
         """Frames whose mean power is the running level."""
-        return round(self.level_dur * self.frontend.sampling_rate / self.frontend.hop_length)
+        return self.frontend.frames_in(self.level_dur)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Micro:
     @property
     def level_frames(self) -> int:
         """Frames whose mean power is the running level."""
-        return round(self.level_dur * self.frontend.sampling_rate / self.frontend.hop_length)
+        return self.frontend.frames_in(self.level_dur)
 
 
 FRONTEND = Frontend()

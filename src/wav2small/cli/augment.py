@@ -12,9 +12,12 @@ import click
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder for FLAC files.")
 @click.option("--clips", default=1000, show_default=True, type=click.IntRange(1), help="How many; 1,200 are an hour.")
 @click.option("--without-fold", "fold", default="", help="Leave out the rows with this fold: the dev speakers.")
+@click.option("--plain", is_flag=True, help="Distort nothing: the clips of the same seed, clean, for the teacher.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
-def command(manifests: tuple[str, ...], output: str, clips: int, fold: str, seed: int, workers: int) -> None:
+def command(
+    manifests: tuple[str, ...], output: str, clips: int, fold: str, plain: bool, seed: int, workers: int
+) -> None:
     """Make new clips: cut, sped up, mixed, joined, distorted, at any level.
 
     A manifest that is named twice is drawn from twice as often. The same command resumes a run that was stopped.
@@ -22,12 +25,13 @@ def command(manifests: tuple[str, ...], output: str, clips: int, fold: str, seed
     \b
     Example:
       wav2small augment open/emodb open/librispeech -o build/clips --clips 12000 --without-fold 0
+      wav2small augment open/emodb open/librispeech -o build/plain --clips 12000 --without-fold 0 --plain
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.manifest import read_manifest
-    from wav2small.train.compose import compose_all
+    from wav2small.train.compose import Compose, compose_all
 
     corpora = [[s for s in read_manifest(m) if not fold or s.column("fold") != fold] for m in manifests]
     with progress_bar("clips") as tell:
-        compose_all(corpora, Path(output), clips, seed, workers, tell)
+        compose_all(corpora, Path(output), clips, seed, workers, tell, Compose(plain=1.0) if plain else Compose())
     click.echo(f"{output}: {clips} clips")

@@ -11,6 +11,7 @@ import click
 @click.argument("labels", nargs=-1, required=True, metavar="LABELS...")
 @click.option("--dev", required=True, multiple=True, help="Labels of speakers kept apart, to choose weights by.")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
+@click.option("--root", type=click.Path(file_okay=False), help="Folder of what is heard, if not of what was labelled.")
 @click.option("--student", default="wav2small", show_default=True, help="Which network; wav2small models lists them.")
 @click.option("--from", "start", type=click.Path(dir_okay=False), help="Weights to begin with: safetensors of a run.")
 @click.option("--steps", default=4000, show_default=True, type=click.IntRange(1), help="Batches of 32 clips.")
@@ -29,6 +30,7 @@ def command(
     labels: tuple[str, ...],
     dev: tuple[str, ...],
     output: str,
+    root: str | None,
     student: str,
     start: str | None,
     steps: int,
@@ -45,9 +47,13 @@ def command(
     The folder gets a checkpoint, a log of the loss and of the CCC of each dimension on the dev speakers, and the
     best weights. The same command resumes a run that was stopped, with Ctrl-C or otherwise.
 
+    With --root the student hears other audio than the teacher did: the folder has files of the same names, such as the
+    clips of wav2small augment where LABELS are of those that augment --plain made.
+
     \b
     Example:
       wav2small train clips.csv --dev dev.csv -o runs/first
+      wav2small train plain.csv --root clips --dev dev.csv -o runs/first
       wav2small train clips.csv --dev dev.csv -o runs/17k --student wav2small-17k
       wav2small train mine.csv --dev dev.csv -o runs/mine --from runs/first/best.safetensors --steps 500
     """
@@ -64,7 +70,7 @@ def command(
 
     if threads:
         torch.set_num_threads(threads)
-    train_segments = [s for path in labels for s in read_manifest(path) if not s.column("error")]
+    train_segments = [s for path in labels for s in read_manifest(path, root) if not s.column("error")]
     dev_segments = [s for path in dev for s in read_manifest(path) if not s.column("error")]
     begun = sha256(start) if start else ""
     config = TrainConfig(

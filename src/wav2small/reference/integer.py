@@ -52,6 +52,11 @@ def to_log_mel(decibel: np.ndarray) -> np.ndarray:
     return np.asarray(np.floor(np.asarray(decibel, np.float64) * 2**LOG_MEL_BITS + 0.5), np.int64)
 
 
+def watched(config: Micro) -> tuple[str, ...]:
+    """Values whose power of two follows what training sees; that of ``hidden`` is the whole residual stream's."""
+    return ("hidden", "value", *(f"inner{index}" for index in range(1, len(config.dilations) + 1)))
+
+
 def check_integers(arrays: Integers, config: Micro, source: str) -> None:
     """Refuse arrays that are not those of this network: a name, a shape or a dtype.
 
@@ -68,8 +73,7 @@ def check_integers(arrays: Integers, config: Micro, source: str) -> None:
             expected |= {f"{layer}.shift": (shape[:1], np.int8), f"{layer}.bias": (shape[:1], np.int32)}
     del expected["sof.bias"]
     expected |= {f"input.{part}": ((config.frontend.n_mels,), np.int32) for part in ("scale", "shift")}
-    watched = ("hidden", "value", *(f"inner{index}" for index in range(1, len(config.dilations) + 1)))
-    expected |= {f"{name}.bits": ((), np.int8) for name in watched}
+    expected |= {f"{name}.bits": ((), np.int8) for name in watched(config)}
     for name in sorted(expected.keys() | arrays.keys()):
         wanted = expected.get(name)
         found = (arrays[name].shape, arrays[name].dtype.type) if name in arrays else None

@@ -1,6 +1,8 @@
 """New clips out of old ones: cut, sped up, mixed, joined, distorted, at any level; the teacher labels them afterwards.
 
-A mixture is labelled by the teacher as it stands, which is mixup in the paper's sense: no label is interpolated.
+A mixture is labelled by the teacher as it stands, which is mixup in the paper's sense: no label is interpolated. With
+``plain`` 1 the same seed gives the same clips without distortion, so that the teacher can hear those and a student the
+distorted ones.
 """
 
 from __future__ import annotations
@@ -78,26 +80,33 @@ def compose(corpora: Sequence[Sequence[Segment]], index: int, seed: int, config:
 
 
 def compose_all(
-    corpora: Sequence[Sequence[Segment]], folder: Path, clips: int, seed: int, workers: int, tell: Tell
+    corpora: Sequence[Sequence[Segment]],
+    folder: Path,
+    clips: int,
+    seed: int,
+    workers: int,
+    tell: Tell,
+    config: Compose = Compose(),
 ) -> None:
     """Write ``clips`` FLAC files and a manifest into ``folder``; files that are there already are kept.
 
     Raises:
-        ManifestError: if a corpus has no segments, or the folder was begun with another seed or other corpora
+        ManifestError: if a corpus has no segments, or the folder was begun with another seed, config or corpora
         AudioError: if a segment that is drawn cannot be read
     """
     if not all(corpora):
         number = [len(corpus) for corpus in corpora].index(0) + 1
         raise ManifestError(f"manifest number {number} has no row to draw from. Leave it out.")
     make_folder(folder)
-    stamp = f"seed {seed}, corpora of {', '.join(str(len(corpus)) for corpus in corpora)} segments\n"
+    sizes = ", ".join(str(len(corpus)) for corpus in corpora)
+    stamp = f"seed {seed}, {config.plain:.0%} plain, corpora of {sizes} segments\n"
     marker = folder / "composed.txt"
     if marker.is_file() and marker.read_text() != stamp:
         raise ManifestError(f"{folder}: was begun with {marker.read_text().strip()}. Give another folder.")
     marker.write_text(stamp)
     missing = [index for index in range(clips) if not (folder / file_name(index)).is_file()]
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _begin, (corpora, folder, seed)) as pool:
+    with context.Pool(workers, _begin, (corpora, folder, seed, config)) as pool:
         for done, _ in enumerate(pool.imap_unordered(_write, missing, chunksize=16), clips - len(missing) + 1):
             tell(done, clips)
     with whole_file(folder / "manifest.csv") as temporary, temporary.open("w", newline="") as file:
@@ -109,19 +118,19 @@ def file_name(index: int) -> str:
     return f"{index // 1000:03d}/{index:06d}.flac"
 
 
-_work: tuple[Sequence[Sequence[Segment]], Path, int]
+_work: tuple[Sequence[Sequence[Segment]], Path, int, Compose]
 
 
-def _begin(corpora: Sequence[Sequence[Segment]], folder: Path, seed: int) -> None:
+def _begin(corpora: Sequence[Sequence[Segment]], folder: Path, seed: int, config: Compose) -> None:
     signals.signal(signals.SIGINT, signals.SIG_IGN)  # Ctrl-C is the parent's, which ends us
     global _work
-    _work = (corpora, folder, seed)
+    _work = (corpora, folder, seed, config)
 
 
 def _write(index: int) -> int:
-    corpora, folder, seed = _work
+    corpora, folder, seed, config = _work
     path = folder / file_name(index)
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as temporary:
-        soundfile.write(temporary, compose(corpora, index, seed), SAMPLING_RATE, subtype="PCM_16")
+        soundfile.write(temporary, compose(corpora, index, seed, config), SAMPLING_RATE, subtype="PCM_16")
     return index

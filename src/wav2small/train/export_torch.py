@@ -24,8 +24,8 @@ from wav2small.errors import MissingExtraError, PluginError, WeightsError
 from wav2small.graph import IR_VERSION, cast, rounded
 from wav2small.model import session
 from wav2small.parity import TOLERANCES, Depths, difference, probes, relative, with_log_mel
-from wav2small.train.students import build, to_arrays
-from wav2small.weights import Arrays, check_arrays
+from wav2small.train.students import build, load_arrays
+from wav2small.weights import Arrays
 
 OPSET = 18
 """The oldest that torch.export writes; onnxruntime 1.17, the oldest we allow, reads up to 20."""
@@ -62,8 +62,7 @@ def from_arrays(arrays: Arrays, student: str, source: str) -> nn.Module:
         net = build(student).eval()
     except PluginError as error:
         raise PluginError(f"{source}: {error}") from None
-    check_arrays(arrays, {name: array.shape for name, array in to_arrays(net).items()}, f"{source}, student {student}")
-    net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, strict=False)
+    load_arrays(net, arrays, f"{source}, student {student}")
     return net
 
 

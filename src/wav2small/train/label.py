@@ -88,8 +88,8 @@ def to_text(embedding: np.ndarray) -> str:
     return base64.b64encode(embedding.astype("<f2").tobytes()).decode()
 
 
-def from_text(text: str) -> np.ndarray:
-    """The embedding that :func:`to_text` wrote, float32, shape=(size,).
+def from_text(text: str, file: str) -> np.ndarray:
+    """The embedding that :func:`to_text` wrote for ``file``, float32, shape=(size,).
 
     Raises:
         ManifestError: if the text is none
@@ -97,7 +97,9 @@ def from_text(text: str) -> np.ndarray:
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)
     except (binascii.Error, ValueError):
-        raise ManifestError(f"an embedding reads {text[:20]!r}, which is not base64 of float16. Label again.") from None
+        raise ManifestError(
+            f"{file}: its embedding reads {text[:20]!r}, which is not base64 of float16. Label again."
+        ) from None
 
 
 def _label_batch(batch: Sequence[Segment], teacher: Teacher, embed: bool) -> list[dict[str, object]]:

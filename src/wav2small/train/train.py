@@ -1,9 +1,9 @@
 """Train a student on a teacher's labels, and on nothing else.
 
-The paper does not say how; every choice is ours. Loss: 1 - CCC of the batch, which is the figure that is reported,
-plus the squared error over the variance of the labels, which holds the mean and scale that a batch of 32 measures
-badly; and, where the labels have the teacher's embedding, the squared error of a linear guess of it from the student's
-own, because three numbers say little about a clip; the guess is dropped after training. AdamW, a short warm-up and a
+The paper does not say how; every choice is ours. Loss: 1 - CCC of the batch, which is the figure that is reported;
+and, where the labels have the teacher's embedding, the squared error of a linear guess of it from the student's own,
+because three numbers say little about a clip; the guess is dropped after training. The squared error of the labels can
+be added, and costs CCC (docs/log.md). AdamW, a short warm-up and a
 cosine to zero. Weights that are kept are a moving average of those that are trained, chosen by the CCC of the dev
 speakers. Batches hold clips of one length, so nothing is padded by much.
 Everything random follows from (seed, step): a run that was stopped and resumed equals one that was not.
@@ -60,7 +60,7 @@ class TrainConfig:
     bucket_dur: float = 0.5
     tilt: float = 4.0
     concordance: float = 1.0
-    squared_error: float = 0.5
+    squared_error: float = 0.0
     embedding: float = 1.0
     evaluate_every: int = 400
     seed: int = 1
@@ -110,7 +110,7 @@ def _embeddings(segments: Sequence[Segment]) -> np.ndarray:
     texts = [segment.fields.get("embedding", "") for segment in segments]
     if not all(texts):
         return np.zeros((len(segments), 0), np.float32)
-    found = [from_text(text) for text in texts]
+    found = [from_text(text, segment.file) for text, segment in zip(texts, segments, strict=True)]
     sizes = sorted({len(embedding) for embedding in found})
     if len(sizes) > 1:
         raise ManifestError(f"embeddings have sizes {sizes[0]} and {sizes[-1]}. Label all clips with one teacher.")

@@ -61,5 +61,14 @@ def start_from(net: nn.Module, path: Path) -> None:
     if own is not None and arrays.keys() != to_arrays(net).keys():
         own(arrays, str(path))
         return
-    check_arrays(arrays, {name: array.shape for name, array in to_arrays(net).items()}, str(path))
-    net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, strict=False)
+    load_arrays(net, arrays, str(path))
+
+
+def load_arrays(net: nn.Module, arrays: Arrays, source: str) -> None:
+    """Give a net its own kind of arrays, exactly.
+
+    Raises:
+        WeightsError: if an array is missing, left over or misshapen
+    """
+    check_arrays(arrays, {name: array.shape for name, array in to_arrays(net).items()}, source)
+    net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, strict=False)

@@ -8,7 +8,6 @@ pass and passed over in the backward one, and the powers follow the largest valu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -25,12 +24,10 @@ from wav2small.reference.integer import (
     input_integers,
     power_for,
     row_powers,
+    watched,
 )
 from wav2small.train.students.micro import MicroNet
 from wav2small.weights import Arrays
-
-WATCHED = ("hidden", "value", *(f"inner{index}" for index in range(1, len(MICRO.dilations) + 1)))
-"""Values whose power of two follows what is seen; those of ``hidden`` are the whole residual stream's."""
 
 
 class MicroInt8(MicroNet):
@@ -53,7 +50,7 @@ class MicroInt8(MicroNet):
             depth = nn.Conv1d(channels, channels, config.kernel, dilation=dilation, groups=channels)
             self.add_module(f"depth{index}", depth)
             self.add_module(f"point{index}", nn.Conv1d(channels, channels, 1))
-        for name in WATCHED:
+        for name in watched(config):
             self.register_buffer(f"top_{name}", torch.zeros(()))
 
     def start_from(self, arrays: Arrays, source: str) -> None:
@@ -62,7 +59,9 @@ class MicroInt8(MicroNet):
         Raises:
             WeightsError: if they are not those of ``micro``
         """
-        state = folded(arrays, self.config, source) | {f"top_{name}": np.zeros((), np.float32) for name in WATCHED}
+        state = folded(arrays, self.config, source) | {
+            f"top_{name}": np.zeros((), np.float32) for name in watched(self.config)
+        }
         self.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
 
     def bits(self, name: str) -> int:
@@ -136,10 +135,3 @@ def on_grid(layer: nn.Module, bits: int) -> tuple[Tensor, Tensor | None]:
 def micro_int8(dropout: float = 0.0) -> MicroInt8:
     """The integer form of the student as it ships."""
     return MicroInt8(MICRO, dropout)
-
-
-def from_arrays(arrays: Mapping[str, np.ndarray], config: Micro = MICRO) -> MicroInt8:
-    """The network with the arrays of its own checkpoint."""
-    net = MicroInt8(config)
-    net.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
-    return net
