@@ -26,7 +26,7 @@ from wav2small import reference
 from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, STUDENTS, Emotion
 from wav2small.errors import MissingExtraError, Wav2SmallError, WeightsError
 from wav2small.evaluate import Answer, Signal, answer_segments, evaluate, tidy
-from wav2small.macs import COUNTED_DUR, count_macs, inferred, tokens_per_second
+from wav2small.macs import COUNTED_DUR, count_macs, measured, tokens_per_second
 from wav2small.manifest import Segment, load_norms
 from wav2small.model import PRECISIONS, load, locate
 from wav2small.outfile import whole_file
@@ -193,12 +193,12 @@ def load_openvino(path: Path) -> Loaded:
 def load_torch(path: Path) -> Loaded:
     import torch
 
-    from wav2small.train.students import build, start_from
+    from wav2small.train.students import build, load_arrays
 
     torch.set_num_threads(1)
-    _, metadata = read_safetensors(path)
+    arrays, metadata = read_safetensors(path)
     net = build(metadata.get("student", STUDENT.name)).eval()
-    start_from(net, path)
+    load_arrays(net, arrays, str(path))
 
     def run(signal: Signal) -> Emotion:
         with torch.inference_mode():
@@ -266,9 +266,9 @@ def timed_load(one: Candidate) -> tuple[Loaded, float]:
 def facts(one: Candidate, metadata: Mapping[str, str]) -> dict[str, Any]:
     """What is so on every machine: parameters, MACs, tokens and bytes; None is unknown."""
     reads_onnx, path = RUNTIMES[one.runtime].reads_onnx, one.path
-    graph = inferred(path.read_bytes()) if path and reads_onnx else None
+    graph = measured(path.read_bytes()) if path and reads_onnx else None
     if graph is not None:
-        metadata = {entry.key: entry.value for entry in graph.metadata_props}
+        metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
     return {
         "name": one.name,
         "precision": one.precision,

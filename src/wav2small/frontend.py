@@ -38,10 +38,13 @@ def dft_kernel(config: Frontend = FRONTEND) -> np.ndarray:
     Returns:
         shape=(2, n_bins, win_length)
     """
-    time = np.arange(config.win_length)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / config.win_length)
-    phase = 2 * np.pi * np.outer(np.arange(config.n_bins), time) / config.n_fft
-    return np.stack([np.cos(phase), -np.sin(phase)]) * hann
+    phase = 2 * np.pi * np.outer(np.arange(config.n_bins), np.arange(config.win_length)) / config.n_fft
+    return np.asarray(np.stack([np.cos(phase), -np.sin(phase)]) * hann(config))
+
+
+def hann(config: Frontend = FRONTEND) -> np.ndarray:
+    """The periodic Hann window, shape=(win_length,)."""
+    return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(config.win_length) / config.win_length))
 
 
 def hz_to_mel(frequency: np.ndarray) -> np.ndarray:

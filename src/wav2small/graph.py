@@ -16,14 +16,16 @@ import onnx
 from onnx import helper, numpy_helper
 
 from wav2small.config import OUTPUTS, STUDENT, Frontend, Micro, Student
-from wav2small.frontend import dft_kernel, mel_edges, mel_filterbank
+from wav2small.frontend import dft_kernel, hann, mel_edges, mel_filterbank
 from wav2small.reference.layers import scale_and_shift
 
 OPSET = 17
 IR_VERSION = 8
 """Both are read by onnxruntime 1.17, the oldest we allow."""
 LARGEST_STORED = 64
-"""Points of the largest DFT that is stored as numbers and not as a formula."""
+"""Points of the largest DFT that is stored as one matrix."""
+COLUMNS = 16
+"""Of a larger one, which is done in two steps; hop and window are whole numbers of rows of so many samples."""
 INT8 = ("lin.weight", "sof.weight")
 """What :func:`quantise` brings to eight bits: 57,122 of the 72K network's trained weights."""
 
@@ -98,18 +100,12 @@ def normalise(graph: Graph, config: Student | Micro) -> None:
 
 
 def log_mel(graph: Graph, config: Student | Micro) -> None:
-    """Layers 1 and 2: one convolution for both parts of the DFT; the mel matrix adds their squares as it weighs.
-
-    Bins that no mel band hears are left out.
-    """
+    """Layers 1 and 2: power of the mel bands, of each frame over the level where that is running, in dB."""
     frontend = config.frontend
-    heard = np.flatnonzero(mel_filterbank(frontend).any(1))
     running = config.normalisation == "running"
-    graph.node("Unsqueeze", ["signal" if running else "normalised", graph.constant("axis_1", np.array([1]))], "channel")
-    dft = dft_weight(graph, heard, frontend)
-    graph.node("Conv", ["channel", dft], "spectrum", strides=[frontend.hop_length], kernel_shape=[frontend.win_length])
-    graph.node("Mul", ["spectrum", "spectrum"], "power")
-    power = graph.node("MatMul", [mel_weight(graph, heard, frontend), "power"], "mel_power")
+    source = "signal" if running else "normalised"
+    graph.constant("axis_1", np.array([1]))
+    power = (small_mel_power if frontend.n_fft <= LARGEST_STORED else large_mel_power)(graph, source, frontend)
     if running:
         power = over_running_level(graph, power, config)
     graph.node("Max", [power, graph.number("amin", frontend.amin)], "mel_floored")
@@ -117,37 +113,97 @@ def log_mel(graph: Graph, config: Student | Micro) -> None:
     graph.node("Mul", ["mel_log", graph.number("decibel", 10 / np.log(10))], "log_mel")
 
 
-def dft_weight(graph: Graph, heard: np.ndarray, frontend: Frontend) -> str:
-    """Both parts of the DFT as the kernel of a convolution.
+def small_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
+    """One convolution for both parts of the DFT; the mel matrix adds their squares as it weighs.
 
-    The paper's is small; a larger one is written as a formula, which a runtime computes once, when it loads the file.
-    Its phase is a whole number of steps, so float32 is exact enough.
+    Bins that no mel band hears are left out.
     """
-    if frontend.n_fft <= LARGEST_STORED:
-        kernel = dft_kernel(frontend)[:, heard].reshape(-1, 1, frontend.win_length)
-        return graph.constant("dft", kernel.astype(np.float32))
-    graph.constant("dft_bins", heard[:, None])
-    graph.constant("dft_time", np.arange(frontend.win_length)[None])
+    heard = np.flatnonzero(mel_filterbank(frontend).any(1))
+    kernel = dft_kernel(frontend)[:, heard].reshape(-1, 1, frontend.win_length)
+    filters = mel_filterbank(frontend).T[:, heard]
+    graph.node("Unsqueeze", [source, "axis_1"], "channel")
+    dft = graph.constant("dft", kernel.astype(np.float32))
+    graph.node("Conv", ["channel", dft], "spectrum", strides=[frontend.hop_length], kernel_shape=[frontend.win_length])
+    graph.node("Mul", ["spectrum", "spectrum"], "power")
+    mel = graph.constant("mel", np.concatenate([filters, filters], axis=1).astype(np.float32))
+    return graph.node("MatMul", [mel, "power"], "mel_power")
+
+
+def large_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
+    """The same for a DFT that is worth two steps, as in an FFT: a quarter of the multiplications, exactly.
+
+    A window is rows of ``COLUMNS`` samples. Step one is a short DFT down each column. Its output c, a complex number a
+    column, holds the bins c, c + rows, c + 2 rows, ... of the whole: step two is one matrix for each c. What c below
+    and above half give is the same but for its sign, so half of them will do, and bins that come twice are heard once.
+    Large matrices are written as formulas, which a runtime computes once, when it loads the file: phases are whole
+    numbers of steps, so float32 is exact enough.
+    """
+    n_fft, rows, half = frontend.n_fft, frontend.n_fft // COLUMNS, frontend.n_fft // COLUMNS // 2 + 1
+    graph.node(
+        "Mul",
+        [windows(graph, source, frontend), graph.constant("hann", hann(frontend)[:, None].astype(np.float32))],
+        "windowed",
+    )
+    graph.node(
+        "Reshape", ["windowed", graph.constant("by_row", np.array([0, frontend.win_length // COLUMNS, -1]))], "rows"
+    )
+    phase = 2 * np.pi * np.outer(np.arange(half), np.arange(frontend.win_length // COLUMNS)) / rows
+    columns = np.stack([np.cos(phase), -np.sin(phase)], axis=1).reshape(2 * half, -1)
+    graph.node("MatMul", [graph.constant("dft_columns", columns.astype(np.float32)), "rows"], "columns")
+    graph.node("Reshape", ["columns", graph.constant("by_c", np.array([0, half, 2 * COLUMNS, -1]))], "inner")
+    bins = np.arange(half)[:, None] + rows * np.arange(COLUMNS)
+    graph.node("MatMul", [dft_rows(graph, bins, n_fft), "inner"], "spectrum")
+    graph.node("Mul", ["spectrum", "spectrum"], "squares")
+    graph.node("Reshape", ["squares", graph.constant("flat", np.array([0, half * 2 * COLUMNS, -1]))], "power")
+    heard = np.minimum(bins, n_fft - bins)
+    _, first = np.unique(heard, return_index=True)
+    heard = np.where(np.isin(np.arange(heard.size), first), heard.ravel(), 0).reshape(heard.shape)
+    return graph.node(
+        "MatMul", [mel_formula(graph, np.concatenate([heard, heard], axis=1), frontend), "power"], "mel_power"
+    )
+
+
+def windows(graph: Graph, source: str, frontend: Frontend) -> str:
+    """Every window of the signal as a column, (batch, win_length, frames): hops side by side, later ones below."""
+    hop = frontend.hop_length
+    hops = -(-frontend.win_length // hop)
+    padding = graph.constant("padding", np.array([0, 0, 0, hops * hop - frontend.win_length]))
+    graph.node("Pad", [source, padding], "padded")
+    graph.node("Shape", ["padded"], "samples", start=1, end=2)
+    graph.node("Div", ["samples", graph.constant("hop", np.array([hop]))], "hops")
+    graph.node("Mul", ["hops", "hop"], "used")
+    graph.node("Slice", ["padded", graph.constant("start", np.array([0])), "used", "axis_1"], "whole")
+    graph.node("Reshape", ["whole", graph.constant("by_hop", np.array([0, -1, hop]))], "hop_rows")
+    graph.node("Transpose", ["hop_rows"], "hop_columns", perm=[0, 2, 1])
+    graph.constant("axes_12", np.array([1, 2]))
+    parts = []
+    for index in range(hops):
+        start = graph.constant(f"hop{index}_start", np.array([0, index]))
+        end = [min(hop, frontend.win_length - index * hop), index + 1 - hops or np.iinfo(np.int64).max]
+        inputs = ["hop_columns", start, graph.constant(f"hop{index}_end", np.array(end)), "axes_12"]
+        parts.append(graph.node("Slice", inputs, f"hop{index}"))
+    return graph.node("Concat", parts, "windows", axis=1)
+
+
+def dft_rows(graph: Graph, bins: np.ndarray, n_fft: int) -> str:
+    """For each c the matrix from (both parts, columns) to (both parts, bins): cosines, a quarter turn between parts."""
+    graph.constant("dft_bins", np.concatenate([bins, bins], axis=1)[:, :, None])
+    graph.constant("dft_time", np.concatenate([np.arange(COLUMNS)] * 2))
+    turns = np.repeat([0, n_fft // 4], COLUMNS)
     graph.node("Mul", ["dft_bins", "dft_time"], "dft_product")
-    graph.node("Mod", ["dft_product", graph.constant("n_fft", np.array(frontend.n_fft))], "dft_step")
+    graph.node("Add", ["dft_product", graph.constant("dft_turns_there", turns[:, None])], "dft_turned")
+    graph.node("Sub", ["dft_turned", graph.constant("dft_turns_back", turns)], "dft_turns")
+    graph.node("Mod", ["dft_turns", graph.constant("n_fft", np.array(n_fft))], "dft_step")
     graph.node("Cast", ["dft_step"], "dft_float", to=onnx.TensorProto.FLOAT)
-    graph.node("Mul", ["dft_float", graph.number("dft_angle", 2 * np.pi / frontend.n_fft)], "dft_phase")
-    graph.node("Cos", ["dft_phase"], "dft_cos")
-    graph.node("Sin", ["dft_phase"], "dft_sin")
-    graph.node("Concat", ["dft_cos", "dft_sin"], "dft_rows", axis=0)
-    hann = dft_kernel(frontend)[0, 0].astype(np.float32)
-    graph.node("Mul", ["dft_rows", graph.constant("hann", hann)], "dft_windowed")
-    return graph.node("Unsqueeze", ["dft_windowed", "axis_1"], "dft")
+    graph.node("Mul", ["dft_float", graph.number("dft_angle", 2 * np.pi / n_fft)], "dft_phase")
+    return graph.node("Cos", ["dft_phase"], "dft_rows")
 
 
-def mel_weight(graph: Graph, heard: np.ndarray, frontend: Frontend) -> str:
-    """The mel matrix twice, for the squares of both parts of the DFT; a large one as a formula."""
-    if frontend.n_fft <= LARGEST_STORED:
-        filters = mel_filterbank(frontend).T[:, heard].astype(np.float32)
-        return graph.constant("mel", np.concatenate([filters, filters], axis=1))
+def mel_formula(graph: Graph, bins: np.ndarray, frontend: Frontend) -> str:
+    """The mel matrix for powers of these bins; 0 Hz is below the first band."""
     low, centre, high = (edge[:, None] for edge in mel_edges(frontend))
     height = 2 / (high - low)
-    hertz = np.concatenate([heard, heard])[None] * frontend.sampling_rate / frontend.n_fft
+    hertz = bins.reshape(1, -1) * frontend.sampling_rate / frontend.n_fft
     graph.constant("mel_hertz", hertz.astype(np.float32))
     sides = {"up": (height / (centre - low), -low), "down": (-height / (high - centre), -high)}
     for side, (slope, start) in sides.items():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from wav2small.config import SAMPLING_RATE
 
@@ -16,47 +19,47 @@ UNCOUNTED = RECURRENT | QUANTISED | {"Attention", "ConvTranspose", "DFT", "Defor
 """Operators that multiply, or hide graphs that may: a network with one has no count rather than a wrong one."""
 
 
-def inferred(content: bytes, samples: int = COUNTED_DUR * SAMPLING_RATE) -> Any:
-    """An ONNX model with the shape of every value for one signal of so many samples."""
+class Measured(NamedTuple):
+    """An ONNX graph, and the shape of every value and constant in it for one signal."""
+
+    model: Any
+    shapes: dict[str, tuple[int, ...]]
+
+
+def measured(content: bytes, samples: int = COUNTED_DUR * SAMPLING_RATE) -> Measured:
+    """Shapes as they are when the model answers one signal of so many samples: it is run once."""
     import onnx
+    import onnxruntime
 
     model = onnx.load_model_from_string(content)
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    for size, dimension in zip((1, samples), model.graph.input[0].type.tensor_type.shape.dim, strict=True):
-        dimension.dim_value = size
-    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    names = [name for node in model.graph.node for name in node.output if name]
+    open_model = copy.deepcopy(model)
+    del open_model.graph.value_info[:], open_model.graph.output[:]
+    open_model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: np.zeros((1, samples), np.float32)}
+    values = inputs | dict(zip(names, session.run(names, inputs), strict=True))
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    return Measured(model, shapes | {name: value.shape for name, value in values.items()})
 
 
-def shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Of every value and constant whose shape is known."""
-    found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(size.HasField("dim_value") for size in tensor.shape.dim):
-            found[value.name] = tuple(size.dim_value for size in tensor.shape.dim)
-    return found
-
-
-def count_macs(model: Any) -> int | None:
-    """Multiplications that are added up, in convolutions and matrix products, of a model from :func:`inferred`.
+def count_macs(graph: Measured) -> int | None:
+    """Multiplications that are added up, in convolutions and matrix products.
 
     What depends on constants alone is computed when the file is loaded, and costs nothing. Zeros that a convolution
     pads with are multiplied too. Products of single values, divisions, and sums are no MACs.
 
     Returns:
-        the count, or None where the graph has an operator of ``UNCOUNTED`` or a shape cannot be known
+        the count, or None where the graph has an operator of ``UNCOUNTED``
     """
-    known, total = shapes(model), 0
-    for node in at_run_time(model):
+    total = 0
+    for node in at_run_time(graph.model):
         if node.op_type in UNCOUNTED or node.domain not in ("", "ai.onnx"):
             return None
         if node.op_type in SUMMED:
-            sizes = [known[name] for name in (node.output[0], *node.input[:2]) if name in known]
-            if len(sizes) < 3:
-                return None
-            output, first, second = sizes
+            output, first, second = (graph.shapes[name] for name in (node.output[0], *node.input[:2]))
             total += math.prod(output) * SUMMED[node.op_type](node, first, second)
     return total
 
@@ -85,8 +88,8 @@ def attribute(node: Any, name: str, default: int) -> int:
     return next((entry.i for entry in node.attribute if entry.name == name), default)
 
 
-def tokens_per_second(model: Any) -> float | None:
+def tokens_per_second(graph: Measured) -> float | None:
     """Values that the last softmax is over, a second: the network pools over time with it."""
-    known, last = shapes(model), [node for node in model.graph.node if node.op_type == "Softmax"][-1:]
-    lengths = [known[node.input[0]][attribute(node, "axis", -1)] for node in last if node.input[0] in known]
+    last = [node for node in graph.model.graph.node if node.op_type == "Softmax"][-1:]
+    lengths = [graph.shapes[node.input[0]][attribute(node, "axis", -1)] for node in last]
     return lengths[0] / COUNTED_DUR if lengths else None
