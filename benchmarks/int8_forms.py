@@ -22,7 +22,9 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from wav2small import audio, graph
-from wav2small.config import SAMPLING_RATE
+from wav2small.calibrate import static_int8
+from wav2small.config import SAMPLING_RATE, STUDENT
+from wav2small.manifest import read_manifest
 from wav2small.reference import load_student
 from wav2small.tables import render
 from wav2small.train.students.wav2small import Wav2Small, from_arrays
@@ -46,6 +48,9 @@ def main(weights: str, *folders: str) -> None:
         "(c) Cast and Mul, all but lin, sof float16 (ships)": lambda: graph.quantise(ours),
         "(d) Linears dynamic, convolutions DequantizeLinear": lambda: weights_only(
             dynamic(exported, ["MatMul", "Gemm"]), dequantised
+        ),
+        "(e) static, per channel, calibrated on these corpora": lambda: static_int8(
+            ours, [segment for folder in folders for segment in read_manifest(folder)], STUDENT.frontend.win_length
         ),
     }
     signals = [audio.read(path)[: 5 * SAMPLING_RATE] for folder in folders for path in spread(folder)]

@@ -42,10 +42,11 @@ learn=(wav2small train "$run/labels.csv" --root "$run/clips" $(printf -- "--dev 
 "${learn[@]}" -o "$run/micro-int8" --student micro-int8 --from "$run/micro/best.safetensors" \
     --steps "$integer_steps" --learning-rate 1e-3
 
-# 5. ONNX files, each compared with the reference or refused.
-wav2small export "$run/student/best.safetensors" -o "$run/export" --name wav2small --version 3
-wav2small export "$run/micro/best.safetensors" -o "$run/export" --name micro --version 2
-wav2small export "$run/micro-int8/best.safetensors" -o "$run/export" --name micro --version 2
+# 5. ONNX files, each compared with the reference and with the CCC of its training, or refused.
+exported=(wav2small export $(printf -- "--dev $run/dev-%s.csv " "${dev[@]}") -o "$run/export")
+"${exported[@]}" --name wav2small --version 3 "$run/student/best.safetensors"
+"${exported[@]}" --name micro --version 2 "$run/micro/best.safetensors"
+"${exported[@]}" --name micro --version 2 "$run/micro-int8/best.safetensors"
 
 # 6. The evaluation, on speech that neither teacher nor student has heard.
 ravdess=$data/noncommercial/ravdess

@@ -158,7 +158,7 @@ def test_segments_are_cut_to_the_sample(tmp_path):
     answers = list(answer_segments(read_manifest(tmp_path), note))
     assert lengths == [16000, 24000, 12000]
     assert [answer.emotion and round(answer.emotion.arousal, 2) for answer in answers] == [0.1, 0.8, 0.8, None]
-    assert "starts at 3.0 s" in answers[3].detail
+    assert "is 3 s long, with no sample from 3 s to 4 s" in answers[3].detail
 
 
 def test_a_long_clip_is_the_mean_of_its_equal_parts_with_speech(tmp_path):

@@ -18,7 +18,7 @@ LAYERS = (
     {"audio", "decoder", "frontend", "manifest", "outfile", "plugins", "tables", "weights"},
     {"reference"},
     {"model"},
-    {"bench", "evaluate", "export", "graph", "macs", "parity", "prediction", "train"},
+    {"bench", "calibrate", "evaluate", "export", "graph", "macs", "parity", "prediction", "train"},
     {"cli"},
 )
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")

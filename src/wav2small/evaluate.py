@@ -101,20 +101,9 @@ def _signals(segments: Iterable[Segment]) -> Iterator[Signal | Answer]:
         try:
             if segment.path != path:
                 signal, path = audio.read(segment.path), segment.path
-            yield _cut(signal, segment)
+            yield segment.cut(signal)
         except AudioError as error:
             yield Answer(None, "error", str(error))
-
-
-def _cut(signal: Signal, segment: Segment) -> Signal:
-    end = len(signal) if segment.end is None else round(segment.end * SAMPLING_RATE)
-    cut = signal[round(segment.start * SAMPLING_RATE) : end]
-    if len(cut) == 0:
-        raise AudioError(
-            f"{segment.file}: has {len(signal) / SAMPLING_RATE:.3f} s, and the segment starts at {segment.start} s. "
-            "Correct start in the manifest."
-        )
-    return cut
 
 
 def _answer_batch(batch: Sequence[Signal | Answer], predict: Predict) -> Iterator[Answer]:

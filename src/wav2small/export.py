@@ -1,28 +1,34 @@
 """Weights to what runs them: safetensors in, ONNX and int8 ONNX out, each compared with its reference or refused.
 
 The reference of a student of ours is in NumPy; that of any other, a MobileNet or a plug-in, is its network in torch.
+With the labels of the dev speakers an artefact is held to the CCC that its training had there, too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wav2small import reference
-from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, STUDENTS, Micro, Student
-from wav2small.errors import MissingExtraError, WeightsError
-from wav2small.model import session
+from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, STUDENTS, Emotion, Micro, Student
+from wav2small.errors import ManifestError, MissingExtraError, WeightsError
+from wav2small.evaluate import answer_segments
+from wav2small.manifest import Segment
+from wav2small.metrics import concordance_cc
+from wav2small.model import running, session
 from wav2small.outfile import whole_file
-from wav2small.parity import Depths, compare
+from wav2small.parity import Depths, apart, compare
 from wav2small.reference import integer
 from wav2small.weights import DATA, INDEX, Arrays, read_safetensors, sha256, write_safetensors
 
 MAX_INT8_BYTES = 120_000
 """The paper's figure for the quantised network."""
+MAX_LOSS = 0.02
+"""Of CCC, what an artefact may lose in a dimension."""
 SUFFIXES = {"fp32": ".onnx", "int8": "-int8.onnx"}
 SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
 """What the metadata of weights that ship must say."""
@@ -30,13 +36,14 @@ SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file that was written, and its largest differences from the reference."""
+    """A file that was written, its largest differences from the reference, and its CCC on dev speakers if asked for."""
 
     path: Path
     precision: str
     bytes: int
     sha256: str
     errors: Depths
+    ccc: Emotion | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ def export(
     name: str | None = None,
     version: str | None = None,
     extra: Mapping[str, str] | None = None,
+    dev: Sequence[Segment] = (),
+    calibration: Sequence[Segment] = (),
 ) -> list[Artefact]:
     """Write ``NAME.onnx`` and ``NAME-int8.onnx``: both, or none.
 
@@ -94,10 +103,14 @@ def export(
         name: else that of the metadata, else the name of the file without its suffix
         version: else that of the metadata
         extra: more metadata, or other than in the file; ``ccc`` is JSON
+        dev: with the labels that the training chose by: no artefact may lose more than ``MAX_LOSS`` of its CCC on them
+        calibration: speech that sets the scales of a static int8 form, which is held to that CCC alone
 
     Raises:
         WeightsError: if the weights are not a student's, an artefact differs from the reference by more than
-            ``parity.TOLERANCES``, or the int8 file of a student of ours is larger than ``MAX_INT8_BYTES``
+            ``parity.TOLERANCES`` or loses too much CCC, or the int8 file of a student of ours is larger than
+            ``MAX_INT8_BYTES``
+        ManifestError: if a segment of ``dev`` has no label, or there is no speech in ``calibration``
         PluginError: if the student of the metadata is not installed
         MissingExtraError: if a package that it needs is not installed
     """
@@ -105,12 +118,18 @@ def export(
     given = source.stored | dict(extra or {})
     metadata = completed(given, name or given.get("name") or Path(weights).stem, version, source.facts)
     contents, errors = {}, {}
-    for precision, (model, differences) in source.forms().items():
+    if calibration and not dev:
+        raise WeightsError(f"{weights}: a static int8 form is held to its CCC alone; give labels of dev speakers")
+    forms = source.forms()
+    if calibration:
+        forms["int8"] = static_form(forms, calibration, int(metadata["min_length"]), str(weights))
+    for precision, (model, differences) in forms.items():
         describe(model, metadata | {"precision": precision})
         errors[precision] = differences
         contents[precision] = model.SerializeToString()
     if metadata["student"] in STUDENTS and len(contents.get("int8", b"")) > MAX_INT8_BYTES:
         raise WeightsError(f"{weights}: int8 ONNX has {len(contents['int8'])} bytes, allowed {MAX_INT8_BYTES}")
+    ccc = {p: kept(content, f"{weights}, {p}", source.stored, dev) for p, content in contents.items()} if dev else {}
     make_folder(Path(folder))
     paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
     with ExitStack() as stack:
@@ -119,9 +138,47 @@ def export(
     if "fp32" not in contents:
         write_safetensors(paths["int8"].with_suffix(".safetensors"), source.arrays, metadata | {"precision": "int8"})
     return [
-        Artefact(path, precision, len(contents[precision]), sha256(path), errors[precision])
+        Artefact(path, precision, len(contents[precision]), sha256(path), errors[precision], ccc.get(precision))
         for precision, path in paths.items()
     ]
+
+
+def static_form(
+    forms: Mapping[str, tuple[Any, Depths]], segments: Sequence[Segment], min_length: int, source: str
+) -> tuple[Any, Depths]:
+    """The static int8 form of the float32 model, and its largest differences from it."""
+    from wav2small.calibrate import static_int8
+
+    if "fp32" not in forms:
+        raise WeightsError(f"{source}: are integers by training and need no calibration; leave it out")
+    model = forms["fp32"][0]
+    small = static_int8(model, segments, min_length)
+    return small, apart(small, model, min_length)
+
+
+def kept(content: bytes, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
+    """CCC of an ONNX file on labelled segments, if it is not less than its training had there.
+
+    Raises:
+        WeightsError: if it is less by more than ``MAX_LOSS``, or the weights do not say what it was
+        ManifestError: if a segment has no label or cannot be read
+    """
+    if not stored.get("dev_ccc"):
+        raise WeightsError(f"{source}: the weights have no dev_ccc, so there is none to keep; train writes it")
+    truth, found = [], []
+    for segment, answer in zip(dev, answer_segments(dev, running(content, source).batch), strict=True):
+        if segment.emotion is None or answer.emotion is None:
+            raise ManifestError(answer.detail or f"{segment.file}: has no label. Label it first: wav2small label.")
+        truth.append(segment.emotion)
+        found.append(answer.emotion)
+    ccc = Emotion(*map(concordance_cc, zip(*truth, strict=True), zip(*found, strict=True)))
+    for name, before in json.loads(stored["dev_ccc"]).items():
+        if not getattr(ccc, name) >= before - MAX_LOSS:
+            raise WeightsError(
+                f"{source}: CCC of {name} on the dev segments is {getattr(ccc, name):.3f}, and was {before:.3f} in "
+                f"training; at most {MAX_LOSS} may be lost; nothing was written"
+            )
+    return ccc
 
 
 def ship(

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from wav2small.audio import find_files
-from wav2small.config import OUTPUTS, Emotion
-from wav2small.errors import ManifestError
+from wav2small.config import OUTPUTS, SAMPLING_RATE, Emotion
+from wav2small.errors import AudioError, ManifestError
 from wav2small.tables import read_table
 
 NORMS = Path(__file__).parent / "data" / "norms.csv"
@@ -48,6 +50,20 @@ class Segment:
         if name in ("file", "speaker", "split", "label"):
             return str(getattr(self, name))
         return self.fields.get(name, "")
+
+    def cut(self, signal: np.ndarray) -> np.ndarray:
+        """Its samples out of those of the whole file, shape=(samples,), at 16 kHz.
+
+        Raises:
+            AudioError: if the file ends before the segment begins
+        """
+        start = round(self.start * SAMPLING_RATE)
+        stop = None if self.end is None else round(self.end * SAMPLING_RATE)
+        if not len(signal[start:stop]):
+            end = "its end" if self.end is None else f"{self.end:g} s"
+            whole = len(signal) / SAMPLING_RATE
+            raise AudioError(f"{self.path}: is {whole:g} s long, with no sample from {self.start:g} s to {end}")
+        return signal[start:stop]
 
 
 class Norm(NamedTuple):

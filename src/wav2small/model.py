@@ -153,12 +153,17 @@ def onnx_model(path: Path) -> Model:
         raise WeightsError(
             f"{path}: holds safetensors; load it with the backend 'numpy', or run: wav2small export {path}"
         )
-    runner = session(path.read_bytes(), str(path))
+    return running(path.read_bytes(), str(path))
+
+
+def running(content: bytes, source: str) -> Model:
+    """The same for the bytes of an ONNX file, called ``source`` in errors."""
+    runner = session(content, source)
     metadata: dict[str, str] = runner.get_modelmeta().custom_metadata_map
     expected = {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)}
     for key, value in expected.items():
         if metadata.get(key) != value:
-            raise WeightsError(f"{path}: its {key} is {metadata.get(key)!r}, needed here: {value!r}; export it again")
+            raise WeightsError(f"{source}: its {key} is {metadata.get(key)!r}, needed here: {value!r}; export it again")
 
     def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         emotion, embedding = runner.run(["emotion", "embedding"], {"signal": signals})

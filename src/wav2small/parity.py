@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Depths:
     emotion: float
 
 
+DEPTHS = tuple(field.name for field in fields(Depths))
 TOLERANCES = {"fp32": Depths(0.02, 1e-3, 1e-3), "int8": Depths(0.02, 0.03, 0.04)}
 """How far an artefact may be from the reference: by float32 rounding, and by weights of eight and sixteen bits."""
 
@@ -46,7 +47,7 @@ def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config
     for label, signal in probes(config.frontend.win_length):
         expected_log_mel = reference.features(signal, config)
         embedding, emotion = reference.features_to_emotion(expected_log_mel, arrays, config)
-        found = dict(zip(("log_mel", "embedding", "emotion"), run_depths(runner, signal), strict=True))
+        found = dict(zip(DEPTHS, run_depths(runner, signal), strict=True))
         errors = {
             "log_mel": difference(found["log_mel"], expected_log_mel),
             "embedding": relative(found["embedding"], embedding),
@@ -62,9 +63,21 @@ def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config
     return Depths(**largest)
 
 
+def apart(model: Any, other: Any, window: int) -> Depths:
+    """The largest difference of an ONNX model from another at each depth, over :func:`probes`."""
+    runners = [session(with_log_mel(one).SerializeToString(), "ONNX") for one in (model, other)]
+    largest = dict.fromkeys(DEPTHS, 0.0)
+    for _, signal in probes(window):
+        found, expected = (runner.run(list(DEPTHS), {"signal": signal[None]}) for runner in runners)
+        for depth, one, another in zip(DEPTHS, found, expected, strict=True):
+            error = (difference if depth == "log_mel" else relative)(one, another)
+            largest[depth] = max(largest[depth], error)
+    return Depths(**largest)
+
+
 def run_depths(runner: Any, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log-mel (frames, n_mels), embedding and emotion of one signal by a session of :func:`with_log_mel`."""
-    decibel, embedding, emotion = runner.run(["log_mel", "embedding", "emotion"], {"signal": signal[None]})
+    decibel, embedding, emotion = runner.run(list(DEPTHS), {"signal": signal[None]})
     return decibel[0].T, embedding[0], emotion[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -24,6 +25,10 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.option("--name", help="Of the files, and inside them; else that of the weights.")
 @click.option("--version", help="Inside the files; else that of the weights.")
 @click.option("--metadata", metavar="KEY=VALUE", multiple=True, callback=pairs, help="More metadata; repeatable.")
+@click.option(
+    "--dev", multiple=True, metavar="LABELS", help="Refuse what loses CCC on these, the labels train chose by."
+)
+@click.option("--calibrate", metavar="SPEECH", help="Folder or manifest: int8 between the layers too. Needs --dev.")
 @click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
 def command(
     weights: str,
@@ -32,32 +37,44 @@ def command(
     name: str | None,
     version: str | None,
     metadata: dict[str, str],
+    dev: tuple[str, ...],
+    calibrate: str | None,
     format: str,
 ) -> None:
     """Write NAME.onnx and NAME-int8.onnx from a student's weights: both, or none.
 
     Each is the whole way from waveform to emotion in one file, and is written only if it agrees with the NumPy
     reference at log-mel, embedding and emotion; that of a MobileNet or of your own student, with its network in torch.
-    What is shown are the largest differences.
+    What is shown are the largest differences. With --dev no file may have a CCC lower by more than 0.02 than its
+    training had on these labels. With --calibrate the int8 file is static, which is the faster form of large networks:
+    weights and what flows between the layers in eight bits, at scales set by SPEECH; it is held to its CCC alone.
 
     \b
     Example:
       wav2small export best.safetensors -o models --name mine --version 1.0 --metadata licence=Apache-2.0
+      wav2small export best.safetensors -o models --dev dev.csv
+      wav2small export best.safetensors -o models --dev dev.csv --calibrate open/librispeech
     """
     from wav2small import export
+    from wav2small.manifest import read_manifest
 
     if bool(output) == ship:
         raise click.UsageError("Give one of -o FOLDER and --ship.")
+    if calibrate and not dev:
+        raise click.UsageError("--calibrate needs --dev: a static int8 file is held to its CCC alone.")
+    if ship and (dev or calibrate):
+        raise click.UsageError("--dev and --calibrate need -o: what ships is compared with its reference.")
+    held = [segment for path in dev for segment in read_manifest(path) if not segment.column("error")]
+    speech = read_manifest(calibrate) if calibrate else []
     if ship:
         artefacts = export.ship(weights, name, version, metadata)
     else:
-        artefacts = export.export(weights, str(output), name, version, metadata)
+        artefacts = export.export(weights, str(output), name, version, metadata, held, speech)
     click.echo(tables.render([row(artefact) for artefact in artefacts], format), nl=False)
 
 
 def row(artefact: Any) -> dict[str, object]:
     """A line about a file; differences to two digits, as their size is what matters."""
-    errors = {
-        f"{depth} error": f"{getattr(artefact.errors, depth):.1e}" for depth in ("log_mel", "embedding", "emotion")
-    }
-    return {"file": str(artefact.path), "precision": artefact.precision, "bytes": artefact.bytes} | errors
+    errors = {f"{depth} error": f"{error:.1e}" for depth, error in asdict(artefact.errors).items()}
+    ccc = {f"dev CCC {name}": f"{value:.3f}" for name, value in artefact.ccc._asdict().items()} if artefact.ccc else {}
+    return {"file": str(artefact.path), "precision": artefact.precision, "bytes": artefact.bytes} | errors | ccc

@@ -6,10 +6,6 @@ the log-mel.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,11 +15,12 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
+from wav2small.calibrate import made_from, quietly
 from wav2small.config import SAMPLING_RATE
 from wav2small.errors import MissingExtraError, PluginError, WeightsError
 from wav2small.graph import IR_VERSION, cast, rounded
 from wav2small.model import session
-from wav2small.parity import TOLERANCES, Depths, difference, probes, relative, with_log_mel
+from wav2small.parity import DEPTHS, TOLERANCES, Depths, difference, probes, relative, with_log_mel
 from wav2small.train.students import build, load_arrays
 from wav2small.weights import Arrays
 
@@ -33,7 +30,6 @@ LEAST_INT8 = (2**15, 2**16, 2**18, 2**62)
 """Values that a weight must have to get eight bits and not sixteen: the first that keeps to the tolerance is taken."""
 ROWS = {"Conv": 0, "Gemm": 0, "MatMul": 1}
 """What is brought to eight bits, and which axis of its weight has a scale for each place."""
-DEPTHS = ("log_mel", "embedding", "emotion")
 ALLOWED = TOLERANCES | {"int8": replace(TOLERANCES["int8"], embedding=0.1)}
 """As parity.py has it, but the worst of up to 960 values of an embedding, on digital silence, is worse than of 169."""
 
@@ -115,19 +111,6 @@ def to_onnx(net: nn.Module, student: str) -> onnx.ModelProto:
     return cleaned(program.model_proto)
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without what torch warns and logs about itself; an error is still one."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
     """Two outputs, and none of torch's notes, which name the files of this machine."""
     graph = model.graph
@@ -173,8 +156,7 @@ def answers(net: nn.Module, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 def quantise(model: onnx.ModelProto, net: nn.Module) -> tuple[onnx.ModelProto, Depths]:
     """The smallest of the forms of ``LEAST_INT8`` that keeps to the tolerance, and its differences from torch.
 
-    Weights alone are rounded, and computed with in float32. Static quantisation of what flows between the layers too
-    is twice as fast, but was ten times as far off on speech, see docs/students.md.
+    Weights alone are rounded, and computed with in float32; calibrate.py rounds what flows between the layers too.
     """
     for least in LEAST_INT8[:-1]:
         small = with_rounded_weights(model, least)
@@ -210,15 +192,6 @@ def with_rounded_weights(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
     small.graph.node.extend(model.graph.node)
     onnx.checker.check_model(small, full_check=True)
     return small
-
-
-def made_from(model: onnx.ModelProto, name: str) -> set[str]:
-    """A value of a graph, and every value and constant that it is computed from."""
-    found = {name}
-    for node in reversed(model.graph.node):
-        if not found.isdisjoint(node.output):
-            found.update(node.input)
-    return found
 
 
 def store_int8(graph: onnx.GraphProto, name: str, array: np.ndarray, axis: int) -> None:

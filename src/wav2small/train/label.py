@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from wav2small.audio import duration, read
-from wav2small.config import OUTPUTS, SAMPLING_RATE
+from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError, ManifestError
 from wav2small.manifest import Segment
 from wav2small.tables import write_table
@@ -73,14 +73,7 @@ def segment_signal(segment: Segment) -> np.ndarray:
     Raises:
         AudioError: if the file cannot be read, or the segment holds no sample of it
     """
-    signal = read(segment.path)
-    start = round(segment.start * SAMPLING_RATE)
-    stop = None if segment.end is None else round(segment.end * SAMPLING_RATE)
-    if not len(signal[start:stop]):
-        end = "its end" if segment.end is None else f"{segment.end:g} s"
-        whole = len(signal) / SAMPLING_RATE
-        raise AudioError(f"{segment.path}: is {whole:g} s long, with no sample from {segment.start:g} s to {end}")
-    return signal[start:stop]
+    return segment.cut(read(segment.path))
 
 
 def to_text(embedding: np.ndarray) -> str:
