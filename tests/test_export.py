@@ -159,6 +159,38 @@ def test_batch_and_samples_are_free_and_rows_do_not_mix(runners, precision, batc
         np.testing.assert_allclose(embedding[row], alone[1][0], atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def micro():
+    """Runs micro with its log-mel, whose windows are cut, and whose DFT takes two steps."""
+    model = export.graphs(random_arrays(0, MICRO), MICRO)["fp32"]
+    return parity.session(with_log_mel(model).SerializeToString(), "fp32")
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples=st.integers(400, 1800), seed=st.integers(0, 99))
+def test_the_windows_of_micro_are_those_of_its_front_end(micro, samples, seed):
+    signals = np.stack([noise(samples, seed=seed, level=10.0**-row) for row in range(2)])
+    (found,) = micro.run(["log_mel"], {"signal": signals})
+    for signal, decibel in zip(signals, found, strict=True):
+        expected = reference.features(signal, MICRO)
+        assert decibel.T.shape == expected.shape
+        assert difference(decibel.T, expected) < TOLERANCES["fp32"].log_mel
+
+
+@pytest.mark.parametrize("frequency", [60, 100, 1000, 4000, 7800])
+def test_a_tone_is_in_its_bins_and_nowhere_else(micro, frequency):
+    """A bin that was missed or heard twice would be 3 dB or all of it off where it matters."""
+    signal = np.sin(2 * np.pi * frequency * np.arange(16000) / 16000).astype(np.float32)
+    (found,) = micro.run(["log_mel"], {"signal": signal[None]})
+    expected = np.maximum(reference.features(signal, MICRO), -60)  # below is what float32 rounds
+    np.testing.assert_allclose(np.maximum(found[0].T, -60), expected, atol=TOLERANCES["fp32"].log_mel)
+
+
+def test_a_signal_shorter_than_a_window_is_no_answer(micro):
+    with pytest.raises(Exception, match="AveragePool"):
+        micro.run(["log_mel"], {"signal": np.zeros((1, 399), np.float32)})
+
+
 def test_real_speech_agrees_at_three_depths(runners):
     signal = audio.read(ROOT / "examples" / "08a05Fe.flac")
     decibel, embedding, emotion = run_depths(runners["fp32", 0], signal)
