@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# What recipes/open.sh made becomes what ships: weights into the package, log and evaluation beside the recipe.
+# What recipes/open.sh made becomes what ships: weights into the package, log and evaluation beside the recipe; then
+# what ships is measured, beside what else there is. The README's tables are made of it: python recipes/table.py
 #
-#   recipes/ship.sh RUN
+#   WAV2SMALL_MODELS=models recipes/ship.sh DATA RUN
 set -euo pipefail
-run=$1
+data=$1 run=$2
 here=$(dirname "$0")
 mkdir -p "$here/open"
 cp "$run/student/log.jsonl" "$here/open/wav2small-log.jsonl"
 cp "$run/micro/log.jsonl" "$here/open/micro-log.jsonl"
 cp "$run/micro-int8/log.jsonl" "$here/open/micro-int8-log.jsonl"
-cp "$run"/ravdess-norms.json "$run"/ravdess-teacher.json "$run"/emodb-norms.json "$here/open/"
+cp "$run"/{ravdess-norms,ravdess-teacher,emodb-norms}.json "$here/open/"
 cp "$run/open.safetensors" "$here/../src/wav2small/data/open.safetensors"
 ccc() {  # of one artefact, as JSON
     python - "$here/open" "$1" <<'PYTHON'
@@ -28,3 +29,5 @@ wav2small export "$run/student/best.safetensors" --ship --name wav2small --versi
 wav2small export "$run/micro/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro.onnx)"
 wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro-int8.onnx)"
 python "$here/../tests/make_golden.py"
+wav2small bench --with teacher,opensmile,torch --runs 15 --on "$data/noncommercial/ravdess" \
+    --truth "$run/teacher-ravdess.csv" --json "$here/open/bench.jsonl" --plot "$here/../docs/bench.png"

@@ -1,4 +1,7 @@
-"""The README's table of accuracy, from what ``wav2small evaluate --json`` wrote: python recipes/table.py [FOLDER]"""
+"""The README's tables: accuracy, from what ``wav2small evaluate --json`` wrote, and costs, from ``wav2small bench``.
+
+    python recipes/table.py [FOLDER]
+"""
 
 from __future__ import annotations
 
@@ -54,9 +57,29 @@ def cell(scores: list[dict], predictor: str, statistic: str, dimension: str) -> 
     return ""
 
 
+def costs(folder: Path) -> str:
+    """Markdown, a row a model, precision and runtime, and on what it was measured."""
+    rows = [json.loads(line) for line in (folder / "bench.jsonl").read_text().splitlines()]
+    lines = ["| | parameters | MMAC for 5 s | KB | peak MB | load ms | 1 s | 5 s | 60 s | times real time |"]
+    lines.append("|---" * 10 + "|")
+    for row in rows:
+        name = f"{row['name']} {row['precision']}" if row["bytes"] else row["name"]
+        cells = [name if row["runtime"] in ("onnxruntime", name) else f"{name}, {row['runtime']}"]
+        cells.append(f"{row['parameters']:,}" if row["parameters"] else "")
+        scales = (("macs_per_5s", 1e6), ("bytes", 1e3), ("peak_bytes", 1e6))
+        cells += [f"{row[key] / unit:,.1f}" if row[key] else "" for key, unit in scales]
+        cells += [f"{row[key]:,.1f}" for key in ("load_ms", "p50_ms_1s", "p50_ms_5s", "p50_ms_60s")]
+        cells.append(f"{1 / row['rtf']:,.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    first = rows[0]
+    lines += ["", f"Milliseconds an answer, median of {first['runs']}, on one thread of {first['cpu']}."]
+    return "\n".join(lines)
+
+
 def short(number: float) -> str:
     return f"{number:.2f}".replace("0.", ".", 1)
 
 
 if __name__ == "__main__":
-    print(table(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "open"))
+    where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "open"
+    print(table(where), costs(where), sep="\n\n")
