@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -47,12 +47,7 @@ def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config
     for label, signal in probes(config.frontend.win_length):
         expected_log_mel = reference.features(signal, config)
         embedding, emotion = reference.features_to_emotion(expected_log_mel, arrays, config)
-        found = dict(zip(DEPTHS, run_depths(runner, signal), strict=True))
-        errors = {
-            "log_mel": difference(found["log_mel"], expected_log_mel),
-            "embedding": relative(found["embedding"], embedding),
-            "emotion": relative(found["emotion"], emotion),
-        }
+        errors = depth_errors(run_depths(runner, signal), (expected_log_mel, embedding, emotion))
         for depth, allowed in limits.items():
             if not errors[depth] <= allowed:
                 raise WeightsError(
@@ -68,11 +63,15 @@ def apart(model: Any, other: Any, window: int) -> Depths:
     runners = [session(with_log_mel(one).SerializeToString(), "ONNX") for one in (model, other)]
     largest = dict.fromkeys(DEPTHS, 0.0)
     for _, signal in probes(window):
-        found, expected = (runner.run(list(DEPTHS), {"signal": signal[None]}) for runner in runners)
-        for depth, one, another in zip(DEPTHS, found, expected, strict=True):
-            error = (difference if depth == "log_mel" else relative)(one, another)
+        for depth, error in depth_errors(*(run_depths(runner, signal) for runner in runners)).items():
             largest[depth] = max(largest[depth], error)
     return Depths(**largest)
+
+
+def depth_errors(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> dict[str, float]:
+    """How far log-mel, embedding and emotion are from what is expected, each as :class:`Depths` says."""
+    measures = (difference, relative, relative)
+    return {name: how(*pair) for name, how, *pair in zip(DEPTHS, measures, found, expected, strict=True)}
 
 
 def run_depths(runner: Any, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from wav2small.config import SAMPLING_RATE
 from wav2small.errors import MissingExtraError, PluginError, WeightsError
 from wav2small.graph import IR_VERSION, cast, rounded
 from wav2small.model import session
-from wav2small.parity import DEPTHS, TOLERANCES, Depths, difference, probes, relative, with_log_mel
+from wav2small.parity import DEPTHS, TOLERANCES, Depths, depth_errors, probes, with_log_mel
 from wav2small.train.students import build, load_arrays
 from wav2small.weights import Arrays
 
@@ -134,8 +134,7 @@ def compare(model: onnx.ModelProto, net: nn.Module, precision: str) -> Depths:
     allowed, largest = asdict(ALLOWED[precision]), dict.fromkeys(DEPTHS, 0.0)
     for label, signal in probes(net.min_length):
         found = [answer[0] for answer in runner.run(list(DEPTHS), {"signal": signal[None]})]
-        for depth, one, other in zip(DEPTHS, found, answers(net, signal), strict=True):
-            error = (difference if depth == "log_mel" else relative)(one, other)
+        for depth, error in depth_errors(found, answers(net, signal)).items():
             if not error <= allowed[depth]:
                 raise WeightsError(
                     f"{precision} ONNX: {depth} differs by {error:.2g} from torch on {label}, "
