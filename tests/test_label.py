@@ -321,7 +321,7 @@ def test_a_link_to_the_folder_of_the_table_is_no_harm(tmp_path):
 def teacher(monkeypatch) -> Double:
     """What the command gets for any name of a teacher."""
     double = Double()
-    monkeypatch.setattr("wav2small.train.teachers.load_teacher", lambda name, bf16: double)
+    monkeypatch.setattr("wav2small.train.teachers.load_teacher", lambda name, bf16, device: double)
     return double
 
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from wav2small.config import OUTPUTS, Emotion
-from wav2small.errors import WeightsError
+from wav2small.errors import Wav2SmallError, WeightsError
 from wav2small.weights import read_safetensors, write_safetensors
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
@@ -21,6 +21,7 @@ pytest.importorskip("transformers", reason="needs the extra train")
 from transformers import WhisperConfig, WhisperModel  # noqa: E402
 from transformers.models.whisper.modeling_whisper import WhisperEncoder  # noqa: E402
 
+from wav2small.train import choose_device  # noqa: E402
 from wav2small.train.teachers import load_teacher, whisper  # noqa: E402
 from wav2small.train.teachers.open import Heads, OpenTeacher  # noqa: E402
 from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder, fingerprint  # noqa: E402
@@ -394,3 +395,14 @@ def test_augment_needs_no_extra(tmp_path):
     )
     done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (0, "out: 1 clips\n"), done.stderr
+
+
+def test_a_device_is_one_that_torch_has(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert (choose_device(), choose_device("cpu")) == ("cpu", "cpu")
+    with pytest.raises(Wav2SmallError, match=r"^torch has no device 'cuda' here\. There is cpu; or say auto\.$"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert (choose_device(), choose_device("cuda:1")) == ("cuda", "cuda:1")
+    with pytest.raises(Wav2SmallError, match=r"There is cpu, cuda, cuda:0, cuda:1; or say auto"):
+        choose_device("cuda:2")

@@ -23,3 +23,20 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         raise Wav2SmallError(f"{folder}: cannot be made a folder: {error.strerror}. Name another.") from None
     check_writable(folder / "any")
+
+
+def choose_device(name: str = "auto") -> str:
+    """A device of torch by its name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        Wav2SmallError: if torch has none of that name here
+    """
+    import torch
+
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    known = ["cpu", *(["cuda", *gpus] if gpus else [])]
+    if name == "auto":
+        return "cuda" if gpus else "cpu"
+    if name not in known:
+        raise Wav2SmallError(f"torch has no device {name!r} here. There is {', '.join(known)}; or say auto.")
+    return name

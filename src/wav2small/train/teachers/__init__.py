@@ -31,8 +31,8 @@ class Teacher(Protocol):
         ...
 
 
-def load_teacher(name: str, bf16: bool = False) -> Teacher:
-    """A teacher by name; ``bf16`` computes its encoder in bfloat16.
+def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
+    """A teacher by name; ``bf16`` computes its encoder in bfloat16, ``device`` is one that ``choose_device`` gave.
 
     Raises:
         WeightsError: if there is none of that name, or its encoder is not to be had
@@ -43,4 +43,4 @@ def load_teacher(name: str, bf16: bool = False) -> Teacher:
         raise WeightsError(f"there is no teacher {name!r}. Known: {', '.join(TEACHERS)}, or a file that fit wrote.")
     from wav2small.train.teachers.open import HEAD_FILE, OpenTeacher
 
-    return OpenTeacher(HEAD_FILE if name in TEACHERS else Path(name), bf16)
+    return OpenTeacher(HEAD_FILE if name in TEACHERS else Path(name), bf16, device)

@@ -90,17 +90,18 @@ class OpenTeacher:
     Args:
         head: weights of the heads; default: those that ship
         bf16: compute the encoder in bfloat16
+        device: that it computes on
 
     Raises:
         WeightsError: if the encoder or the heads are not to be had
     """
 
-    def __init__(self, head: Path = HEAD_FILE, bf16: bool = False) -> None:
+    def __init__(self, head: Path = HEAD_FILE, bf16: bool = False, device: str = "cpu") -> None:
         self.heads, metadata = Heads.load(head)
         self.name = metadata["name"]
         self.version = metadata["version"]
         self.licence = metadata["licence"]
-        self.body = WhisperBody(find_encoder(), bf16)
+        self.body = WhisperBody(find_encoder(), bf16, device)
 
     def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
         """Emotion of each signal, clipped to 0 to 1; a clip longer than 30 s gets the mean of its pieces.
