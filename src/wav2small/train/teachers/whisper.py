@@ -174,7 +174,7 @@ class WhisperBody:
         hidden = functional.gelu(encoder.conv1(mel)) * real[:, None]
         hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
         real = torch.arange(hidden.shape[1], device=mel.device)[None] < ((lengths + 1) // 2)[:, None]
-        mask = torch.zeros(real.shape, dtype=hidden.dtype, device=mel.device).masked_fill(~real, float("-inf"))[:, None, None]
+        mask = torch.zeros_like(real, dtype=hidden.dtype).masked_fill(~real, float("-inf"))[:, None, None]
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         states = [hidden]
         for layer in encoder.layers:
