@@ -15,14 +15,14 @@ import wav2small
 PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "metrics"},
-    {"audio", "decoder", "frontend", "manifest", "outfile", "plugins", "tables", "weights"},
+    {"audio", "corpora", "decoder", "frontend", "manifest", "outfile", "plugins", "tables", "weights"},
     {"reference"},
     {"model"},
     {"bench", "calibrate", "evaluate", "export", "graph", "macs", "parity", "prediction", "train"},
     {"cli"},
 )
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")
-HEAVY += ("sklearn", "soundfile", "soxr", "timm", "torch", "transformers")
+HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers")
 FILES = sorted(PACKAGE.rglob("*.py"))
 NEED_EXTRAS = {"graph", "train"}
 RUNTIME = {"numpy", "onnxruntime", "soundfile", "soxr", "click", "rich"}

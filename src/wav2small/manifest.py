@@ -9,6 +9,7 @@ Every other column is kept as text.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +164,23 @@ def _check_unique(segments: Iterable[Segment], path: Path) -> None:
                 f"{path}: rows {first} and {number} are the same segment of {segment.file}. "
                 "Remove one, or give them different start and end."
             )
+
+
+def to_row(segment: Segment, folder: str | Path) -> dict[str, object]:
+    """A segment as a row of a table in ``folder``: what ``read_manifest`` makes of the row is the segment."""
+    root = str(segment.path).removesuffix(str(Path(segment.file))) or "."
+    emotion = segment.emotion or (None,) * len(OUTPUTS)
+    return {
+        "file": segment.file,
+        "root": os.path.relpath(os.path.realpath(root), os.path.realpath(folder)),
+        "start": segment.start or None,
+        "end": segment.end,
+        "speaker": segment.speaker,
+        "split": segment.split,
+        "label": segment.label,
+        **segment.fields,
+        **dict(zip(OUTPUTS, emotion, strict=True)),
+    }
 
 
 def select(segments: Sequence[Segment], where: Iterable[tuple[str, str]]) -> list[Segment]:

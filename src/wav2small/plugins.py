@@ -14,6 +14,8 @@ from typing import Any
 from wav2small.errors import PluginError
 from wav2small.weights import closest
 
+CORPORA = "wav2small.corpora"
+"""Group of the corpora: each entry is a wav2small.corpora.Corpus."""
 STUDENTS = "wav2small.students"
 """Group of the students: each entry is ``(dropout: float) -> torch.nn.Module``, see wav2small.train.students."""
 
@@ -31,7 +33,7 @@ def load(group: str, name: str) -> Any:
     """
     found = _found(group)
     if name not in found:
-        what = group.rpartition(".")[2].removesuffix("s")
+        what = {CORPORA: "corpus"}.get(group, group.rpartition(".")[2].removesuffix("s"))
         raise PluginError(f"there is no {what} {name!r}.{closest(name, found)}.")
     try:
         return found[name].load()

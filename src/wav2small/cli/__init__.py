@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("wav2small.cli.evaluate:command", "Score a model or a table of predictions against a manifest."),
     "bench": ("wav2small.cli.bench:command", "Size, MACs, memory, time and CCC of models on this machine."),
     "export": ("wav2small.cli.export:command", "Weights to ONNX, each file checked against the reference."),
+    "corpus": ("wav2small.cli.corpus:command", "A corpus, as its owner distributes it, to a manifest."),
     "label": ("wav2small.cli.label:command", "Label audio with a teacher."),
     "augment": ("wav2small.cli.augment:command", "Make augmented copies of the clips of a manifest."),
     "train": ("wav2small.cli.train:command", "Train a student on a teacher's labels."),

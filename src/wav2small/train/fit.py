@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wav2small.config import OUTPUTS, SAMPLING_RATE
+from wav2small.corpora.protocol import deal
 from wav2small.errors import ManifestError
 from wav2small.manifest import Segment, load_norms, read_manifest
 from wav2small.metrics import concordance_cc
@@ -142,8 +143,8 @@ def _folds(segments: list[Segment], folds: int) -> np.ndarray:
     """The manifest's own fold, else speakers dealt out in order; a speaker is never in two folds."""
     if all(segment.fields.get("fold") for segment in segments):
         return np.array(_own_folds(segments)) % folds
-    speakers = {name: index for index, name in enumerate(sorted({s.speaker or s.file for s in segments}))}
-    return np.array([speakers[s.speaker or s.file] % folds for s in segments])
+    fold = deal((s.speaker or s.file for s in segments), folds)
+    return np.array([fold[s.speaker or s.file] for s in segments])
 
 
 def _own_folds(segments: list[Segment]) -> list[int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 from wav2small.audio import duration, read
 from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError, ManifestError
-from wav2small.manifest import Segment
+from wav2small.manifest import Segment, to_row
 from wav2small.tables import write_table
 from wav2small.train.teachers import Teacher
 
@@ -167,16 +166,8 @@ def _read_part(part: Path, teacher: Teacher, embed: bool) -> dict[Key, dict[str,
 
 
 def _row(segment: Segment, answer: dict[str, object], teacher: Teacher, folder: Path) -> dict[str, object]:
-    root = str(segment.path).removesuffix(str(Path(segment.file))) or "."
     return {
-        "file": segment.file,
-        "root": os.path.relpath(os.path.realpath(root), os.path.realpath(folder)),
-        "start": segment.start or None,
-        "end": segment.end,
-        "speaker": segment.speaker,
-        "split": segment.split,
-        "label": segment.label,
-        **segment.fields,
+        **to_row(segment, folder),
         **{name: answer.get(name) for name in OUTPUTS},
         **_stamp(teacher),
         **({"embedding": answer["embedding"]} if "embedding" in answer else {}),

@@ -1,0 +1,25 @@
+"""AESDD, the acted emotional speech dynamic database: actors say 19 sentences and one of their own in five emotions.
+
+Names: a folder an emotion; its first letter, utterance, and the speaker in brackets; a letter b marks another take.
+Source: Vryzas et al. 2018, Journal of the Audio Engineering Society 66(6).
+"""
+
+from __future__ import annotations
+
+from wav2small.corpora import Corpus
+from wav2small.corpora.acted import Names
+
+NAMES = Names(
+    pattern=r"(?P<label>[a-z])(?P<text>\d\d) ?\((?P<speaker>\d+)\)[a-z]?",
+    codes={"label": {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "s": "sadness"}},
+    example="anger/a01 (1).wav",
+)
+
+AESDD = Corpus(
+    title="Acted emotional speech dynamic database, Greek",
+    annotation="5 acted emotions",
+    splits="by speaker",
+    licence="ask the owner",
+    source="m3c.web.auth.gr",
+    read=NAMES.read,
+)

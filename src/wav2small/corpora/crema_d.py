@@ -1,0 +1,96 @@
+"""CREMA-D: 91 actors say 12 sentences in six emotions; about ten people voted on each clip from the voice alone.
+
+Names: actor, sentence, emotion, intensity. Votes: processedResults/tabulatedVotes.csv, whose rows have a number from
+100000 if voters only heard the clip, 200000 if they saw it, 300000 both; else finishedResponses.csv, where queryType
+is 1, 2 and 3. The label is the acted emotion. The columns heard_anger ... heard_sadness are the shares of the votes by
+voice, and extra says recognised_pct, their percentage for the acted emotion, by which ``fit`` weighs a clip.
+Source: Cao et al. 2014, IEEE Transactions on Affective Computing 5(4):377; docs/README.md of the corpus.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from wav2small.corpora import Corpus
+from wav2small.corpora.acted import Names
+from wav2small.corpora.folder import find_file
+from wav2small.errors import ManifestError
+from wav2small.manifest import Segment
+from wav2small.tables import read_table
+
+EMOTIONS = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness"}
+AUDIO = "AudioWAV/"
+
+NAMES = Names(
+    pattern=AUDIO + r"(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<label>[A-Z]{3})_(?P<intensity>[A-Z]{1,2})",
+    codes={
+        "label": {
+            "ANG": "anger",
+            "DIS": "disgust",
+            "FEA": "fear",
+            "HAP": "happiness",
+            "NEU": "neutral",
+            "SAD": "sadness",
+        },
+        "intensity": {"LO": "low", "MD": "medium", "HI": "high", "XX": "unspecified", "X": "unspecified"},
+    },
+    example="AudioWAV/1001_IEO_ANG_HI.wav",
+)
+
+
+def read(root: Path) -> list[Segment]:
+    """One segment a clip, with the votes on its voice where there are any."""
+    votes = _votes(root)
+    return [_voted(segment, votes.get(segment.path.stem)) for segment in NAMES.read(root)]
+
+
+def _voted(segment: Segment, votes: Counter[str] | None) -> Segment:
+    if not votes:
+        return segment
+    heard = {emotion: votes[code] / votes.total() for code, emotion in EMOTIONS.items()}
+    columns = {f"heard_{emotion}": f"{share:.4f}" for emotion, share in heard.items()}
+    recognised = f"recognised_pct={100 * heard[segment.label]:.2f}"
+    return replace(segment, fields={**segment.fields, **columns, "extra": recognised})
+
+
+def _votes(root: Path) -> dict[str, Counter[str]]:
+    """Name of a clip -> votes by emotion of those who only heard it."""
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    if tabulated := find_file(root, "tabulatedVotes.csv"):
+        for row in _rows(tabulated, "", "fileName", *EMOTIONS):
+            if row[""].startswith("1"):
+                votes[row["fileName"]].update({code: _count(row[code], tabulated) for code in EMOTIONS})
+    elif responses := find_file(root, "finishedResponses.csv"):
+        for row in _rows(responses, "queryType", "clipName", "respEmo"):
+            if row["queryType"] == "1" and row["respEmo"] in EMOTIONS:
+                votes[Path(row["clipName"]).stem][row["respEmo"]] += 1
+    return votes
+
+
+def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
+    rows = read_table(path)
+    missing = [
+        column or "(the number of the row, without a name)" for column in columns if not rows or column not in rows[0]
+    ]
+    if missing:
+        raise ManifestError(f"{path}: has no column {', '.join(missing)}. Copy the corpus's own file again.")
+    return rows
+
+
+def _count(text: str, path: Path) -> int:
+    if not text.isdecimal():
+        raise ManifestError(f"{path}: a count of votes is {text!r}. Needed: a whole number.")
+    return int(text)
+
+
+CREMA_D = Corpus(
+    title="Crowd-sourced emotional multimodal actors dataset, English",
+    annotation="6 acted emotions; votes by voice",
+    splits="by speaker",
+    licence="ODbL 1.0, DbCL 1.0",
+    source="CheyneyComputerScience/CREMA-D",
+    read=read,
+    audio=AUDIO,
+)

@@ -1,0 +1,134 @@
+"""MSP-Conversation: conversations of podcasts, rated continuously in time by six people or more with a joystick.
+
+Layout: Audio/CONVERSATION.wav; Annotations/{Arousal,Dominance,Valence}/CONVERSATION_PART_RATER.csv, some lines about
+the recording and then seconds from the start of the part and a rating; Time_Labels/conversation_parts.txt and
+conversations.txt with ``name;start;end`` in seconds of the podcast (the audio begins where the conversation does); and
+partitions.txt with ``conversation;Train``.
+Scale: -100 to 100: (x + 100) / 200. A segment is five seconds of a part, and its A/D/V the mean over its raters of
+their means over it; a rater's delay of two to six seconds is not corrected. What is left at the end of a part is
+dropped. The conversation stands for its speakers, as several speak within five seconds.
+Splits: the owner's.
+Source: Martinez-Lucas, Abdelwahab and Busso 2020, The MSP-Conversation corpus, Interspeech.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from wav2small.config import OUTPUTS
+from wav2small.corpora import Corpus
+from wav2small.corpora.folder import audio_by_stem, find_file, need_file, none_found, rated, segment
+from wav2small.errors import ManifestError
+from wav2small.manifest import Segment
+
+WIN_DUR = 5.0
+"""Seconds of a segment."""
+SPLITS = {
+    "train": "train",
+    "validation": "dev",
+    "development": "dev",
+    "test": "test",
+    "test1": "test1",
+    "test2": "test2",
+}
+
+
+def read(root: Path) -> list[Segment]:
+    """Segments of five seconds, of every part that has raters of all three dimensions."""
+    parts = _times(need_file(root, "conversation_parts.txt"))
+    whole = find_file(root, "conversations.txt")
+    starts = {name: start for name, (start, _) in _times(whole).items()} if whole else {}
+    for part, (start, _) in parts.items():
+        name = part.rpartition("_")[0]
+        starts[name] = min(start, starts.get(name, start))
+    splits = _splits(find_file(root, "partitions.txt"))
+    audio = audio_by_stem(root)
+    traces = {dimension: _traces(root, dimension) for dimension in OUTPUTS}
+    segments = []
+    for part, (start, end) in parts.items():
+        name = part.rpartition("_")[0]
+        raters = {dimension: traces[dimension].get(part, []) for dimension in OUTPUTS}
+        file = audio.get(name, f"Audio/{name}.wav")
+        columns = {"speaker": name, "split": splits.get(name, "")}
+        for begin, ratings in _windows(raters, end - start):
+            first = round(start - starts[name] + begin, 4)
+            times: dict[str, object] = {"start": first, "end": round(first + WIN_DUR, 4)}
+            emotion = rated(ratings, -100, 100, f"{part} at {begin:g} s")
+            segments.append(segment(root, file, {**columns, **times}, emotion))
+    if not segments:
+        raise none_found(root, "no part has ratings in all of Annotations/Arousal, Dominance and Valence")
+    return segments
+
+
+def _times(path: Path) -> dict[str, tuple[float, float]]:
+    times = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        cells = [cell.strip() for cell in line.split(";")]
+        try:
+            if line.strip():
+                name, start, end = cells
+                times[name] = (float(start), float(end))
+        except ValueError:
+            raise ManifestError(f"{path}, line {number}: reads {line!r}. Needed: name;start;end.") from None
+    return times
+
+
+def _splits(path: Path | None) -> dict[str, str]:
+    splits = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path else []:
+        name, _, split = line.partition(";")
+        if split.strip():
+            key = split.strip().lower()
+            if key not in SPLITS:
+                raise ManifestError(f"{path}: the split of {name} is {split!r}. Known: Train, Validation, Test.")
+            splits[Path(name.strip()).stem] = SPLITS[key]
+    return splits
+
+
+def _traces(root: Path, dimension: str) -> dict[str, list[np.ndarray]]:
+    """Part -> what each rater said about it, shape=(ratings, 2): seconds, rating."""
+    traces: dict[str, list[np.ndarray]] = {}
+    for path in sorted(root.glob(f"**/{dimension.capitalize()}/*.csv")):
+        trace = np.array(list(_ratings(path)))
+        if not len(trace):
+            raise ManifestError(f"{path}: has no line of two numbers, seconds and rating. Copy it again.")
+        traces.setdefault(path.stem.rpartition("_")[0], []).append(trace)
+    return traces
+
+
+def _ratings(path: Path) -> Iterator[tuple[float, float]]:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for cells in csv.reader(file):
+            try:
+                yield float(cells[0]), float(cells[1])
+            except (IndexError, ValueError):
+                continue
+
+
+def _windows(raters: dict[str, list[np.ndarray]], part_dur: float) -> Iterator[tuple[float, dict[str, str]]]:
+    """Start of each window within the part, and its mean ratings as text, "" where nobody rated."""
+    if not all(raters.values()):
+        return
+    for number in range(int(part_dur / WIN_DUR + 1e-6)):
+        begin = number * WIN_DUR
+        ratings = {}
+        for dimension, traces in raters.items():
+            inside = [t[(begin <= t[:, 0]) & (t[:, 0] < begin + WIN_DUR), 1] for t in traces]
+            means = [values.mean() for values in inside if len(values)]
+            ratings[dimension] = str(float(np.mean(means))) if means else ""
+        if all(ratings.values()):
+            yield begin, ratings
+
+
+MSP_CONVERSATION = Corpus(
+    title="MSP-Conversation, English",
+    annotation="A/D/V over time, -100 to 100",
+    splits="official",
+    licence="UT Dallas, on agreement",
+    source="ecs.utdallas.edu/research/researchlabs/msp-lab",
+    read=read,
+)
