@@ -320,13 +320,13 @@ def test_windows_do_not_depend_on_the_blocks_they_come_in(samples, sizes, win_le
 )
 def test_windows_lie_where_the_rule_says(tmp_path, seconds, win_dur, hop_dur, expected):
     path = write(tmp_path / "a.wav", noise(int(seconds * 16000)))
-    cut = [(start, start + len(window) / 16000) for start, window in audio.windows(path, win_dur, hop_dur)]
+    cut = [(start, start + len(window) / 16000) for start, window in audio.cut(audio.blocks(path), win_dur, hop_dur)]
     np.testing.assert_allclose(cut, expected)
 
 
 def test_windows_of_a_tenth_of_a_second_do_not_drift(tmp_path):
     path = write(tmp_path / "a.wav", noise(16000 * 60))
-    cut = [start for start, _ in audio.windows(path, 0.5, 1 / 3)]
+    cut = [start for start, _ in audio.cut(audio.blocks(path), 0.5, 1 / 3)]
     assert cut[-1] == pytest.approx((len(cut) - 1) / 3, abs=1 / 16000)
 
 
@@ -338,7 +338,7 @@ def test_windows_without_length_or_step_are_refused(win_dur, hop_dur):
 
 def test_windows_joined_are_the_whole_file(tmp_path):
     path = write(tmp_path / "a.flac", noise(48000 * 50).reshape(-1, 2), 44100)
-    joined = np.concatenate([window for _, window in audio.windows(path, 2, 2)])
+    joined = np.concatenate([window for _, window in audio.cut(audio.blocks(path), 2, 2)])
     np.testing.assert_array_equal(joined, audio.read(path)[: len(joined)])
     assert len(audio.read(path)) - len(joined) < 3200
 
@@ -431,7 +431,7 @@ def test_two_hours_are_cut_into_windows_in_bounded_memory(tmp_path):
     script = (
         "import resource, sys; from wav2small import audio\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "count = sum(1 for _ in audio.windows(sys.argv[1], 3, 1))\n"
+        "count = sum(1 for _ in audio.cut(audio.blocks(sys.argv[1]), 3, 1))\n"
         "print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
     )
     output = subprocess.run(

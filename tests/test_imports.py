@@ -15,10 +15,11 @@ import wav2small
 PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "metrics"},
-    {"audio", "corpora", "decoder", "frontend", "manifest", "outfile", "plugins", "tables", "weights"},
+    {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "speech", "tables"}
+    | {"weights"},
     {"reference"},
     {"model"},
-    {"bench", "calibrate", "evaluate", "export", "graph", "macs", "parity", "prediction", "train"},
+    {"bench", "calibrate", "evaluate", "export", "graph", "macs", "parity", "prediction", "stream", "train"},
     {"cli"},
 )
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")

@@ -53,7 +53,7 @@ def test_a_file_is_one_row_and_what_the_model_says_of_the_whole_of_it(tmp_path):
     (row,) = predict(path, model=Ear())
     assert emotion(row) == pytest.approx(Ear()(audio.read(path)))
     assert (row.file, row.start, row.end, row.speech, row.error) == (str(path), 0, 4, True, None)
-    assert FIELDS == ("file", "start", "end", "arousal", "dominance", "valence", "speech", "error")
+    assert FIELDS == ("file", "start", "end", "arousal", "dominance", "valence", "speech", "speech_ratio", "error")
 
 
 def test_an_array_a_file_and_a_file_object_get_the_same_answer_and_the_array_stays(tmp_path):
@@ -79,7 +79,7 @@ def test_the_channel_asked_for_is_the_one_heard(tmp_path):
 @given(st.floats(0.2, 20), st.floats(0.1, 5), st.floats(0.05, 5))
 @settings(max_examples=30, deadline=None)
 def test_with_every_each_row_is_what_the_model_says_of_that_window(seconds, window, every):
-    signal, ear = noise(seconds), Ear()
+    signal, ear, window = noise(seconds), Ear(), max(window, every)
     rows = predict(signal, 16000, model=ear, every=every, window=window)
     assert len(rows) == len(ear.heard) > 0
     for number, (row, heard) in enumerate(zip(rows, ear.heard, strict=True)):
@@ -95,7 +95,7 @@ def test_silence_is_no_speech_without_an_emotion_and_no_failure(tmp_path):
     for signal in (np.zeros(32000, "f4"), noise(2, level=1e-4), np.full(32000, 0.25, "f4")):
         ear = Ear()
         (row,) = predict(write(tmp_path / "a.wav", signal, subtype="FLOAT"), model=ear)
-        assert row == Prediction(str(tmp_path / "a.wav"), 0.0, 2.0, None, None, None, False, None)
+        assert row == Prediction(str(tmp_path / "a.wav"), 0.0, 2.0, None, None, None, False, 0.0, None)
         assert ear.heard == []
 
 
@@ -145,11 +145,11 @@ def test_answers_are_clipped_to_0_and_1():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"every": 0}, "every 0 s"),
+        ({"every": 0}, "every 0 s; allowed: 0.1 s or more, every 0.01 s or more"),
         ({"every": -1}, "every -1 s"),
         ({"every": float("nan")}, "every nan s"),
         ({"every": 1, "window": 0.01}, "window of 0.01 s"),
-        ({"every": 1e-6}, "holds no sample"),
+        ({"every": 4, "window": 3}, "would leave audio between them unheard; give a window of 4 s or more"),
         ({"channel": 1}, "has no channel 1"),
         ({"channel": -1}, "has no channel -1"),
     ],
@@ -239,6 +239,7 @@ def test_rows_come_as_they_are_done(tmp_path):
 
 def test_progress_rises_to_the_number_of_files(tmp_path):
     bad_folder(tmp_path)
+    write(tmp_path / "a.wav", noise(9))
     seen = []
     list(predict_files([tmp_path], model=Ear(), every=0.25, window=0.5, progress=lambda *told: seen.append(told)))
     done = [done for done, _ in seen]

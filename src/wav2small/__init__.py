@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from wav2small.metrics import concordance_cc
     from wav2small.model import Model, load, models
     from wav2small.prediction import Prediction, predict
+    from wav2small.stream import Event, Stream
 
-__all__ = ["Emotion", "Model", "Prediction", "concordance_cc", "errors", "load", "models", "predict"]
+__all__ = ["Emotion", "Event", "Model", "Prediction", "Stream"]
+__all__ += ["concordance_cc", "errors", "load", "models", "predict"]
 
 _HOMES = {
     "Emotion": "config",
+    "Event": "stream",
     "Model": "model",
     "Prediction": "prediction",
+    "Stream": "stream",
     "concordance_cc": "metrics",
     "load": "model",
     "models": "model",

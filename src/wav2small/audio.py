@@ -22,9 +22,11 @@ SUFFIXES = frozenset(
 
 MIN_SAMPLING_RATE = 1000
 """Hz; a header below it is a mistake, and would be blown up to any size."""
+MAX_CHANNELS = 256
+"""An array with more is one whose axes are exchanged."""
 MAX_VALUE = 2.0**32
 """Largest float sample read; above it the power of a frame leaves float32."""
-LEVEL_FRAME_LENGTH = SAMPLING_RATE * 32 // 1000
+FRAME_LENGTH = SAMPLING_RATE * 32 // 1000
 SPEECH_LEVEL = -60.0
 """dB re full scale; real speech recorded far too quietly (RMS .002, -54 dB) is above it, an idle microphone below."""
 
@@ -42,7 +44,7 @@ def read(source: Source, channel: int | None = None) -> np.ndarray:
     Raises:
         AudioError: if it is missing, empty, undecodable, damaged, truncated, without samples, or not finite
     """
-    return np.concatenate(list(_resampled(source, channel)))
+    return np.concatenate(list(blocks(source, channel)))
 
 
 def prepare(signal: np.ndarray, sampling_rate: float, channel: int | None = None) -> np.ndarray:
@@ -61,16 +63,35 @@ def prepare(signal: np.ndarray, sampling_rate: float, channel: int | None = None
         AudioError: if it has another shape or type, no samples, or samples that are not finite
     """
     signal = np.asarray(signal)
-    if signal.ndim not in (1, 2) or (signal.ndim == 2 and signal.shape[1] > signal.shape[0] > 0):
+    if signal.ndim == 2 and signal.shape[1] > signal.shape[0] > 0:
         raise AudioError(f"an array of shape {signal.shape} is no signal; give (samples,) or (samples, channels)")
     if signal.size == 0:
         raise AudioError(f"an array of shape {signal.shape} holds no samples")
-    _check_rate("", sampling_rate)
-    mono = _mono("", _scaled(signal).reshape(len(signal), -1), channel)
-    _check_finite("", mono, 0, sampling_rate)
+    mono = to_mono(signal, sampling_rate, channel)
     if sampling_rate == SAMPLING_RATE:
         return mono
     return np.asarray(soxr.resample(mono, sampling_rate, SAMPLING_RATE))
+
+
+def to_mono(signal: np.ndarray, sampling_rate: float, channel: int | None = None, position: int = 0) -> np.ndarray:
+    """A chunk of a signal, checked, at its own rate: a new array, float32, shape=(samples,).
+
+    Args:
+        signal: as in ``prepare``, or no samples at all
+        sampling_rate: of ``signal``, Hz
+        channel: as in ``prepare``
+        position: samples that came before it, for what is said about a sample that is not finite
+
+    Raises:
+        AudioError: as ``prepare``
+    """
+    if signal.ndim not in (1, 2) or (signal.ndim == 2 and not 0 < signal.shape[1] <= MAX_CHANNELS):
+        raise AudioError(f"an array of shape {signal.shape} is no signal; give (samples,) or (samples, channels)")
+    _check_rate("", sampling_rate)
+    columns = signal if signal.ndim == 2 else signal[:, None]
+    mono = _mono("", _scaled(columns), channel)
+    _check_finite("", mono, position, sampling_rate)
+    return mono
 
 
 def duration(source: Source) -> float | None:
@@ -79,24 +100,34 @@ def duration(source: Source) -> float | None:
         return None if recording.frames is None else recording.frames / recording.sampling_rate
 
 
-def windows(
-    source: Source, win_dur: float, hop_dur: float, channel: int | None = None
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Windows of a file, decoded piece by piece: memory does not grow with the length of the file.
+def blocks(source: Source, channel: int | None = None) -> Iterator[np.ndarray]:
+    """A file piece by piece, decoded as it is asked for: memory does not grow with its length.
 
     Args:
         source: path, or binary file object
-        win_dur: seconds of a window
-        hop_dur: seconds from the start of a window to the start of the next
         channel: as in ``read``
 
     Yields:
-        as ``cut``
+        what follows, at 16 kHz, float32, shape=(samples,), of any length
 
     Raises:
         AudioError: as in ``read``, when the damage is reached
     """
-    return cut(_resampled(source, channel), win_dur, hop_dur)
+    with opened(source) as recording:
+        prefix, sampling_rate = recording.prefix, recording.sampling_rate
+        _check_rate(prefix, sampling_rate)
+        resampler = soxr.ResampleStream(sampling_rate, SAMPLING_RATE, 1, dtype="float32")
+        position, samples = 0, 0
+        for block in recording.blocks:
+            mono = _mono(prefix, block, channel)
+            _check_finite(prefix, mono, position, sampling_rate)
+            resampled = np.asarray(resampler.resample_chunk(mono))
+            position, samples = position + len(block), samples + len(resampled)
+            yield resampled
+        rest = np.asarray(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        if samples + len(rest) == 0:
+            raise AudioError(f"{prefix}{position} samples at {sampling_rate} Hz are too short for any answer")
+        yield rest
 
 
 def cut(blocks: Iterable[np.ndarray], win_dur: float, hop_dur: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -135,19 +166,28 @@ def cut(blocks: Iterable[np.ndarray], win_dur: float, hop_dur: float) -> Iterato
 def is_speech(signal: np.ndarray) -> bool:
     """Whether there is anything to hear: the simple energy rule that keeps silence from getting an emotion.
 
-    The loudest tenth of the 32 ms frames, the mean of the signal taken off, has a mean level of -60 dB re full
-    scale or more. It tells silence from sound, not speech from noise.
+    The loudest tenth of the 32 ms frames, the mean of each taken off, has a mean level of -60 dB re full scale or
+    more. It tells silence from sound, not speech from noise.
 
     Args:
         signal: mono audio at 16 kHz, float in [-1, 1], shape=(samples,)
     """
     if len(signal) == 0:
         return False
-    frame_length = min(LEVEL_FRAME_LENGTH, len(signal))
-    frames = signal[: len(signal) // frame_length * frame_length].reshape(-1, frame_length).astype(np.float64)
-    power = np.sort(((frames - signal.mean(dtype=np.float64)) ** 2).mean(axis=1))
-    loudest = power[-max(1, len(power) // 10) :].mean()
-    return bool(loudest >= 10 ** (SPEECH_LEVEL / 10))
+    length = min(FRAME_LENGTH, len(signal))
+    frames = signal[: len(signal) // length * length].reshape(-1, length)
+    return loud_power(frame_power(frames)) > 0
+
+
+def frame_power(frames: np.ndarray) -> np.ndarray:
+    """Power of each frame around its own mean, shape=(frames, samples) to (frames,), in float64."""
+    return np.asarray(frames.var(axis=1, dtype=np.float64))
+
+
+def loud_power(powers: np.ndarray) -> float:
+    """Mean power of the loudest tenth of the frames, one at least; 0 where that is below ``SPEECH_LEVEL``."""
+    loud = float(np.sort(powers)[-max(1, len(powers) // 10) :].mean())
+    return loud if loud >= 10 ** (SPEECH_LEVEL / 10) else 0.0
 
 
 def find_files(paths: Iterable[str | Path]) -> list[str]:
@@ -186,25 +226,6 @@ def _expand(pattern: str) -> list[str]:
     if not files:
         raise AudioError(f"{pattern}: no file matches this pattern")
     return files
-
-
-def _resampled(source: Source, channel: int | None) -> Iterator[np.ndarray]:
-    """Mono blocks at 16 kHz, of any length."""
-    with opened(source) as recording:
-        prefix, sampling_rate = recording.prefix, recording.sampling_rate
-        _check_rate(prefix, sampling_rate)
-        resampler = soxr.ResampleStream(sampling_rate, SAMPLING_RATE, 1, dtype="float32")
-        position, samples = 0, 0
-        for block in recording.blocks:
-            mono = _mono(prefix, block, channel)
-            _check_finite(prefix, mono, position, sampling_rate)
-            resampled = np.asarray(resampler.resample_chunk(mono))
-            position, samples = position + len(block), samples + len(resampled)
-            yield resampled
-        rest = np.asarray(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-        if samples + len(rest) == 0:
-            raise AudioError(f"{prefix}{position} samples at {sampling_rate} Hz are too short for any answer")
-        yield rest
 
 
 def _mono(prefix: str, block: np.ndarray, channel: int | None) -> np.ndarray:

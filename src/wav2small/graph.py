@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from wav2small.config import OUTPUTS, STUDENT, Frontend, Micro, Student
 from wav2small.frontend import dft_kernel, hann, mel_edges, mel_filterbank
-from wav2small.reference.layers import scale_and_shift
+from wav2small.reference.layers import folded, scale_and_shift
 
 OPSET = 17
 IR_VERSION = 8
@@ -258,13 +258,6 @@ def micro_convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: M
         inner = convolution(inner, f"point{index}", f"pointnorm{index}")
         hidden = graph.node("Add", [hidden, inner], f"block{index}")
     return hidden
-
-
-def folded(arrays: Mapping[str, np.ndarray], name: str, norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """A convolution and the batch norm after it as one: kernel and bias."""
-    scale, shift = scale_and_shift(arrays, norm, eps)
-    kernel = arrays[f"{name}.weight"]
-    return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), shift
 
 
 def pool_tokens(graph: Graph, tokens: str, arrays: Mapping[str, np.ndarray]) -> None:

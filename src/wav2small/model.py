@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from wav2small import reference
 from wav2small.audio import prepare
-from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
+from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
 from wav2small.errors import AudioError, WeightsError
+from wav2small.onnx_weights import read_weights
+from wav2small.reference.causal import Causal, Weights, names, weights_from_arrays
 from wav2small.weights import read_index, resolve, shipped_names
 
 Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -30,11 +33,15 @@ class Model:
     Args:
         backend: what computes
         metadata: name, version, licence, teacher and more, as stored with the weights
+        causal: gives the weights of ``micro``, which a stream runs frame by frame
     """
 
-    def __init__(self, backend: Backend, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, backend: Backend, metadata: Mapping[str, str], causal: Callable[[], Weights] | None = None
+    ) -> None:
         self._backend = backend
         self.metadata = dict(metadata)
+        self._causal = causal
         self._min_length = int(metadata.get("min_length", FRONTEND.win_length))
 
     def __call__(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> Emotion:
@@ -58,6 +65,14 @@ class Model:
     def embed(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> np.ndarray:
         """What the three outputs are read from, float32, shape=(size,): 169 values for ``wav2small``."""
         return self._answers([signal], sampling_rate)[1][0]
+
+    def causal(self) -> Causal | None:
+        """The network to be run frame by frame, with a state of its own; None if it hears whole windows only."""
+        config = STUDENTS.get(self.metadata.get("student", ""))
+        if self._causal is None or not isinstance(config, Micro):
+            return None
+        weights = self._causal()
+        return Causal(weights, config) if weights.keys() >= set(names(config)) else None
 
     def _answers(self, signals: Sequence[np.ndarray], sampling_rate: float) -> tuple[np.ndarray, list[np.ndarray]]:
         prepared = [checked(prepare(signal, sampling_rate)) for signal in signals]
@@ -144,7 +159,8 @@ def numpy_model(path: Path) -> Model:
         answers = [reference.forward(signal, arrays, config) for signal in signals]
         return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
 
-    return Model(run, metadata)
+    weights = partial(weights_from_arrays, arrays, config) if isinstance(config, Micro) else None
+    return Model(run, metadata, weights)
 
 
 def onnx_model(path: Path) -> Model:
@@ -169,7 +185,8 @@ def running(content: bytes, source: str) -> Model:
         emotion, embedding = runner.run(["emotion", "embedding"], {"signal": signals})
         return emotion, embedding
 
-    return Model(run, metadata)
+    is_micro = isinstance(STUDENTS.get(metadata.get("student", "")), Micro)
+    return Model(run, metadata, partial(read_weights, content) if is_micro else None)
 
 
 def session(content: bytes, source: str) -> Any:

@@ -10,21 +10,21 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
 from wav2small import audio
-from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
+from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE
 from wav2small.decoder import Source
 from wav2small.errors import AudioError
 from wav2small.model import load
+from wav2small.speech import MIN_SPEECH_DUR, Energy, is_enough, speech_ratio
+from wav2small.stream import WIN_DUR, Predictor, Stream, check_times, clipped
 
-Predictor = Callable[[np.ndarray], Emotion]
-"""What answers: a ``Model``, or any function from a signal at 16 kHz to its emotion."""
-Cut = Callable[[float, float], Iterator[tuple[float, np.ndarray]]]
+Blocks = Iterator[np.ndarray]
+"""Consecutive pieces of a signal at 16 kHz, each shape=(samples,)."""
 Progress = Callable[[float, int], None]
 """Told how many files are done, the part of the current one included, and how many there are."""
 
@@ -32,15 +32,14 @@ STDIN = "-"
 WHOLE_DUR = 30.0
 """Seconds; a longer file is answered from parts, for memory, and because a voice does not keep one emotion."""
 PART_DUR = 15.0
-MIN_WIN_DUR = 0.1
 
 
 @dataclass(frozen=True)
 class Prediction:
     """One row: what was heard from ``start`` to ``end`` in seconds, or why there is no answer.
 
-    Arousal, dominance and valence go from 0 to 1; they are None where there is no speech, and all is None but
-    ``file`` and ``error`` where the file failed.
+    Arousal, dominance and valence go from 0 to 1; they are None where there is too little speech, and all is None but
+    ``file`` and ``error`` where the file failed. ``speech_ratio`` is the share of speech.
     """
 
     file: str
@@ -50,6 +49,7 @@ class Prediction:
     dominance: float | None = None
     valence: float | None = None
     speech: bool | None = None
+    speech_ratio: float | None = None
     error: str | None = None
 
 
@@ -63,7 +63,8 @@ def predict(
     model: str | Path | Predictor = "wav2small",
     channel: int | None = None,
     every: float | None = None,
-    window: float = 3.0,
+    window: float | None = None,
+    min_speech: float = MIN_SPEECH_DUR,
 ) -> list[Prediction]:
     """Arousal, dominance and valence of one file or one signal.
 
@@ -75,8 +76,9 @@ def predict(
         sampling_rate: of an array, Hz; a file says its own
         model: name or path of weights, or what answers: ``load(...)`` of your own, loaded once for many calls
         channel: which channel to hear, from 0; all are mixed down if None
-        every: seconds between the starts of two windows; None for one answer for all
-        window: seconds of a window
+        every: seconds between the starts of two windows, which a ``Stream`` answers; None for one answer for all
+        window: seconds of a window; None is 3, or ``every`` if that is more
+        min_speech: seconds of speech, or a third of what is heard if that is less, for it to get an emotion
 
     Returns:
         one row, or one a window with ``every``
@@ -85,15 +87,14 @@ def predict(
         AudioError: if the audio cannot be read or is too short
         WeightsError: if there are no such weights
     """
-    _check_times(every, window)
-    predictor = load(model) if isinstance(model, (str, Path)) else model
+    listener = _Listener(model, every, window, min_speech)
     if not isinstance(source, np.ndarray):
         file = str(source) if isinstance(source, (str, Path)) else STDIN
-        return list(_rows(file, audio.duration(source), _cutter(source, channel), predictor, every, window))
+        return list(listener.rows(file, audio.duration(source), audio.blocks(source, channel)))
     if sampling_rate is None:
         raise AudioError("an array needs its sampling_rate in Hz: predict(signal, 16000)")
     signal = audio.prepare(source, sampling_rate, channel)
-    return list(_rows("", len(signal) / SAMPLING_RATE, partial(audio.cut, [signal]), predictor, every, window))
+    return list(listener.rows("", len(signal) / SAMPLING_RATE, iter([signal])))
 
 
 def predict_files(
@@ -102,7 +103,8 @@ def predict_files(
     model: str | Path | Predictor = "wav2small",
     channel: int | None = None,
     every: float | None = None,
-    window: float = 3.0,
+    window: float | None = None,
+    min_speech: float = MIN_SPEECH_DUR,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Prediction]:
     """Rows of many files as they are done; one that fails is a row with its error, and the rest go on.
@@ -113,13 +115,13 @@ def predict_files(
         channel: as in ``predict``
         every: as in ``predict``
         window: as in ``predict``
-        progress: called after every window
+        min_speech: as in ``predict``
+        progress: called after every piece of a file
 
     Yields:
         rows in the order of the files; a file found damaged half-way has its row of error after those before it
     """
-    _check_times(every, window)
-    predictor = load(model) if isinstance(model, (str, Path)) else model
+    listener = _Listener(model, every, window, min_speech)
     files = _listed(paths)
     for done, (file, error) in enumerate(files.items()):
         progress(done, len(files))
@@ -128,16 +130,11 @@ def predict_files(
                 raise error
             with _opened(file) as source:
                 duration = audio.duration(source)
-                cut = _reporting(_cutter(source, channel), duration, progress, done, len(files))
-                yield from _rows(file, duration, cut, predictor, every, window)
+                blocks = _reporting(audio.blocks(source, channel), duration, progress, done, len(files))
+                yield from listener.rows(file, duration, blocks)
         except AudioError as failure:
             yield Prediction(_utf8(file), error=_utf8(str(failure).removeprefix(f"{file}: ")))
     progress(len(files), len(files))
-
-
-def _check_times(every: float | None, window: float) -> None:
-    if every is not None and not (every > 0 and window >= MIN_WIN_DUR):
-        raise AudioError(f"every {every:g} s a window of {window:g} s; allowed: above 0, and {MIN_WIN_DUR:g} or more")
 
 
 def _listed(paths: Iterable[str | Path]) -> dict[str, AudioError | None]:
@@ -162,36 +159,57 @@ def _opened(file: str) -> Iterator[Source]:
         yield cast(BinaryIO, copy)
 
 
-def _cutter(source: Source, channel: int | None) -> Cut:
-    return partial(audio.windows, source, channel=channel)
+def _reporting(blocks: Blocks, duration: float | None, progress: Progress, done: int, total: int) -> Blocks:
+    heard = 0
+    for block in blocks:
+        yield block
+        heard += len(block)
+        progress(done + min(1.0, heard / SAMPLING_RATE / duration if duration else 0.0), total)
 
 
-def _reporting(cut: Cut, duration: float | None, progress: Progress, done: int, total: int) -> Cut:
-    def reporting(win_dur: float, hop_dur: float) -> Iterator[tuple[float, np.ndarray]]:
-        for start, signal in cut(win_dur, hop_dur):
-            yield start, signal
-            progress(done + min(1.0, _end(start, signal) / duration if duration else 0.0), total)
+class _Listener:
+    """What answers, and for which stretches: one answer for a file, or one for every window of it."""
 
-    return reporting
+    def __init__(
+        self, model: str | Path | Predictor, every: float | None, window: float | None, min_speech: float
+    ) -> None:
+        window = max(WIN_DUR, every or 0.0) if window is None else window
+        if every is not None:
+            check_times(every, window)
+        self._predictor = load(model) if isinstance(model, (str, Path)) else model
+        self._min_speech = min_speech
+        self._stream = None if every is None else Stream(self._predictor, every, window, min_speech=min_speech)
+
+    def rows(self, file: str, duration: float | None, blocks: Blocks) -> Iterator[Prediction]:
+        if self._stream is None:
+            yield self._whole(file, audio.cut(blocks, *_part_durs(duration)))
+            return
+        self._stream.reset()
+        for event in self._stream.run(blocks):
+            yield Prediction(_utf8(file), **vars(event))
+        if not self._stream.position >= FRONTEND.win_length:
+            raise _too_short(file, self._stream.position)
+
+    def _whole(self, file: str, parts: Iterator[tuple[float, np.ndarray]]) -> Prediction:
+        total, answered, spoken, heard = np.zeros(len(OUTPUTS)), 0, 0.0, 0
+        for _, signal in parts:
+            if len(signal) < FRONTEND.win_length:
+                raise _too_short(file, len(signal))
+            ratio = speech_ratio(signal, Energy())
+            spoken, heard = spoken + ratio * len(signal), heard + len(signal)
+            if is_enough(ratio, len(signal), self._min_speech):
+                total += len(signal) * np.array(clipped(self._predictor(signal)))
+                answered += len(signal)
+        arousal, dominance, valence = (total / answered).tolist() if answered else (None, None, None)
+        end, ratio = heard / SAMPLING_RATE, spoken / heard
+        return Prediction(_utf8(file), 0.0, end, arousal, dominance, valence, answered > 0, ratio)
 
 
-def _rows(
-    file: str, duration: float | None, cut: Cut, predictor: Predictor, every: float | None, window: float
-) -> Iterator[Prediction]:
-    if every is None:
-        yield _whole(file, cut(*_part_durs(duration)), predictor)
-        return
-    for start, signal in cut(window, every):
-        yield _row(file, start, _end(start, signal), _emotion(file, signal, predictor))
-
-
-def _whole(file: str, parts: Iterator[tuple[float, np.ndarray]], predictor: Predictor) -> Prediction:
-    total, weight, end = np.zeros(len(OUTPUTS)), 0, 0.0
-    for start, signal in parts:
-        emotion, end = _emotion(file, signal, predictor), _end(start, signal)
-        if emotion is not None:
-            total, weight = total + len(signal) * np.array(emotion), weight + len(signal)
-    return _row(file, 0.0, end, Emotion(*(total / weight).tolist()) if weight else None)
+def _too_short(file: str, length: int) -> AudioError:
+    return AudioError(
+        f"{f'{file}: ' if file else ''}too short for an answer: {length} of at least {FRONTEND.win_length} "
+        f"samples at {SAMPLING_RATE} Hz"
+    )
 
 
 def _part_durs(duration: float | None) -> tuple[float, float]:
@@ -202,26 +220,6 @@ def _part_durs(duration: float | None) -> tuple[float, float]:
         return WHOLE_DUR + 1, WHOLE_DUR + 1
     part_length = math.ceil(duration * SAMPLING_RATE / math.ceil(duration / PART_DUR)) + 1
     return part_length / SAMPLING_RATE, part_length / SAMPLING_RATE
-
-
-def _emotion(file: str, signal: np.ndarray, predictor: Predictor) -> Emotion | None:
-    """None where there is no speech."""
-    if len(signal) < FRONTEND.win_length:
-        raise AudioError(
-            f"{f'{file}: ' if file else ''}too short for an answer: {len(signal)} of at least {FRONTEND.win_length} "
-            f"samples at {SAMPLING_RATE} Hz"
-        )
-    return Emotion(*np.clip(predictor(signal), 0, 1).tolist()) if audio.is_speech(signal) else None
-
-
-def _row(file: str, start: float, end: float, emotion: Emotion | None) -> Prediction:
-    if emotion is None:
-        return Prediction(_utf8(file), start, end, speech=False)
-    return Prediction(_utf8(file), start, end, *emotion, speech=True)
-
-
-def _end(start: float, signal: np.ndarray) -> float:
-    return start + len(signal) / SAMPLING_RATE
 
 
 def _utf8(name: str) -> str:

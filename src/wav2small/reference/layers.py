@@ -23,6 +23,13 @@ def scale_and_shift(arrays: Mapping[str, np.ndarray], norm: str, eps: float) -> 
     return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
 
 
+def folded(arrays: Mapping[str, np.ndarray], name: str, norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """A convolution and the batch norm after it as one: kernel and bias."""
+    scale, shift = scale_and_shift(arrays, norm, eps)
+    kernel = arrays[f"{name}.weight"]
+    return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), shift
+
+
 def softmax_mean(value: np.ndarray, score: np.ndarray) -> np.ndarray:
     """The mean over time, the first axis, with the softmax of the score over time as the weight."""
     weight = np.exp(score - score.max(0))

@@ -1,0 +1,113 @@
+"""What a stream costs: time of a step, of an hour of a file, memory over a day, and what ``micro`` remembers.
+
+    python benchmarks/stream_cost.py [HOURS]
+
+A step is a chunk of 100 ms that gives an event, hop 0.1 s, window 3 s: median and 95th percentile of 2,000. The hour
+is the example clips again and again, as FLAC at 44.1 kHz: the whole command, and its peak memory. The day, 24 hours if
+not said otherwise, is pushed as fast as it goes in chunks of 100 ms at 16 kHz, int16: events, seconds, and the memory
+of the process after each twelfth of it. One thread throughout.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import numpy as np
+import soundfile
+import soxr
+
+from wav2small import Stream, load
+from wav2small.audio import read
+from wav2small.config import MICRO, SAMPLING_RATE
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PREDICT = [sys.executable, "-c", "from wav2small.cli import main; main()", "predict"]
+STEPS = 2000
+
+
+def main() -> None:
+    hours = float(sys.argv[1]) if len(sys.argv) > 1 else 24.0
+    signal = np.concatenate([read(path) for path in sorted(EXAMPLES.glob("*.flac"))])
+    state()
+    steps(signal)
+    files(signal)
+    day(signal, hours)
+
+
+def state() -> None:
+    network = load("micro").causal()
+    assert network is not None
+    network.push(np.zeros(4 * SAMPLING_RATE, np.float32))
+    print("| micro remembers | values |\n|---|---|")
+    print(f"| signal | {MICRO.frontend.win_length - MICRO.frontend.hop_length} |")
+    for name, values in list(network.state.items())[1:]:
+        print(f"| {name} | {values.size} |")
+    print(f"| pooling | {network.partial(np.zeros((1, MICRO.channels), np.float32)).size} |\n")
+
+
+def steps(signal: np.ndarray) -> None:
+    length = SAMPLING_RATE // 10
+    long = np.resize(signal, (STEPS + 30) * length)
+    print("| a step of 100 ms | median ms | 95th ms |\n|---|---|---|")
+    for name, precision in (("micro", "fp32"), ("micro", "int8"), ("wav2small", "fp32")):
+        stream, taken = Stream(load(name, precision), 0.1, 3.0), []
+        for start in range(0, len(long), length):
+            begun = time.perf_counter()
+            stream.push(long[start : start + length])
+            taken.append(1e3 * (time.perf_counter() - begun))
+        median, late = np.percentile(taken[30:], [50, 95])
+        print(f"| {name} {precision} | {median:.3f} | {late:.3f} |", flush=True)
+
+
+def files(signal: np.ndarray) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hour.flac"
+        with soundfile.SoundFile(path, "w", 44100, 1) as file:  # in pieces: a child inherits the peak of its parent
+            minute = np.resize(soxr.resample(signal, SAMPLING_RATE, 44100), 60 * 44100)
+            for _ in range(60):
+                file.write(minute)
+        print("\n| an hour of FLAC at 44.1 kHz | s | RTF | peak MB |\n|---|---|---|---|")
+        for options in (
+            ["--model", "micro", "--every", "0.5"],
+            ["--model", "micro", "--every", "1"],
+            ["--model", "wav2small", "--every", "1"],
+            ["--model", "wav2small", "--every", "0.5"],
+        ):
+            begun = time.perf_counter()
+            command = [*PREDICT, str(path), *options, "--format", "jsonl"]
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(child.pid, 0)
+            assert status == 0, command
+            taken = time.perf_counter() - begun
+            row = f"| predict {' '.join(options)} | {taken:.1f} | {taken / 3600:.4f} | {usage.ru_maxrss / 1024:.0f} |"
+            print(row, flush=True)
+
+
+def day(signal: np.ndarray, hours: float) -> None:
+    chunk = SAMPLING_RATE // 10
+    minute = (np.resize(signal, 60 * SAMPLING_RATE) * 32767).astype(np.int16)
+    stream, events, begun = Stream(load("micro")), 0, time.perf_counter()
+    print("\n| hours pushed | events | s | resident MB |\n|---|---|---|---|")
+    minutes = round(hours * 60)
+    for number in range(1, minutes + 1):
+        for start in range(0, len(minute), chunk):
+            events += len(stream.push(minute[start : start + chunk]))
+        if number % max(1, minutes // 12) == 0:
+            taken = time.perf_counter() - begun
+            print(f"| {number / 60:.1f} | {events:,} | {taken:.0f} | {resident_mb():.1f} |", flush=True)
+
+
+def resident_mb() -> float:
+    """Of this process, on Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+if __name__ == "__main__":
+    main()

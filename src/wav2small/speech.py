@@ -1,0 +1,108 @@
+"""Whether there is speech: frames of 32 ms get a score, windows a ratio of speech.
+
+The simple rule is energy: it tells silence from sound, and pauses from what is between them, not speech from noise.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from wav2small.audio import FRAME_LENGTH, frame_power, loud_power
+from wav2small.config import SAMPLING_RATE
+
+MIN_SPEECH_DUR = 1.0
+"""Seconds of speech in a window below which it gets no emotion."""
+MIN_RATIO = 1 / 3
+"""The same for windows that are too short for so many seconds."""
+PAUSE_LEVEL = -30.0
+"""dB re the loudest tenth of a window: below it is a pause."""
+
+
+class Detector(Protocol):
+    """Scores frames in their order, and says which scores of a window are speech."""
+
+    def score(self, frames: np.ndarray) -> np.ndarray:
+        """A score for each frame, shape=(frames, samples) to (frames,)."""
+
+    def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        """Of each frame of one window, by their scores."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+
+
+class Energy:
+    """A frame is speech if the window is loud enough for any, and the frame within 30 dB of its loudest tenth."""
+
+    def score(self, frames: np.ndarray) -> np.ndarray:
+        return frame_power(frames)
+
+    def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        loud = loud_power(scores)
+        return np.asarray(scores >= (loud * 10 ** (PAUSE_LEVEL / 10) if loud else np.inf))
+
+    def reset(self) -> None:
+        pass
+
+
+class SpeechMeter:
+    """How much of each window of a stream is speech; what is before the next window is forgotten."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything that was heard."""
+        self._detector.reset()
+        self._rest = np.zeros(0, np.float32)
+        self._scores = np.zeros(0)
+        self._ends = np.zeros(0, np.int64)
+        self._heard = 0
+
+    def push(self, signal: np.ndarray) -> None:
+        """Hear what follows, at 16 kHz, shape=(samples,)."""
+        signal = np.concatenate([self._rest, signal])
+        whole = len(signal) // FRAME_LENGTH * FRAME_LENGTH
+        if whole:
+            self._append(signal[:whole].reshape(-1, FRAME_LENGTH))
+        self._rest = signal[whole:]
+
+    def finish(self) -> None:
+        """What is left makes a shorter frame."""
+        if len(self._rest):
+            self._append(self._rest[None])
+            self._rest = self._rest[:0]
+
+    def ratio(self, start: int, end: int) -> float:
+        """Share of speech in the whole frames from one sample to another; the frames before ``start`` are forgotten.
+
+        What is too short for a whole frame has the share of the frames that it touches.
+        """
+        kept = self._ends > start
+        self._scores, self._ends = self._scores[kept], self._ends[kept]
+        inside = (self._ends - FRAME_LENGTH >= start) & (self._ends <= end)
+        scores = self._scores[inside] if inside.any() else self._scores
+        return float(self._detector.is_speech(scores).mean()) if len(scores) else 0.0
+
+    def _append(self, frames: np.ndarray) -> None:
+        ends = self._heard + frames.shape[1] * np.arange(1, len(frames) + 1)
+        self._heard += frames.size
+        self._scores = np.concatenate([self._scores, self._detector.score(frames)])
+        self._ends = np.concatenate([self._ends, ends])
+
+
+def speech_ratio(signal: np.ndarray, detector: Detector) -> float:
+    """Share of speech in a whole signal at 16 kHz, shape=(samples,)."""
+    meter = SpeechMeter(detector)
+    meter.push(signal)
+    meter.finish()
+    return meter.ratio(0, len(signal))
+
+
+def is_enough(ratio: float, length: int, min_speech: float = MIN_SPEECH_DUR) -> bool:
+    """Whether so much speech in so many samples is worth an answer: some, and a second of it or a third."""
+    dur = length / SAMPLING_RATE
+    return ratio > 0 and ratio * dur >= min(min_speech, MIN_RATIO * dur) - 1e-9
