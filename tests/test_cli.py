@@ -81,14 +81,15 @@ def test_the_version_is_the_installed_one():
 def test_a_table_names_its_columns_and_has_a_row_a_file(answer, clip):
     result = run("predict", clip, EXAMPLES / "08a05Fe.flac")
     header, first, second = result.stdout.splitlines()
-    assert header.split() == ["file", "start", "end", "arousal", "dominance", "valence", "speech"]
-    assert first.split() == [clip, "0.0000", "2.0000", "0.1000", "0.2000", "0.3000", "true"]
-    assert second.split()[3:] == ["0.1000", "0.2000", "0.3000", "true"]
+    assert header.split() == ["file", "start", "end", "arousal", "dominance", "valence", "speech", "speech_ratio"]
+    assert first.split() == [clip, "0.0000", "2.0000", "0.1000", "0.2000", "0.3000", "true", "1.0000"]
+    assert second.split()[3:] == ["0.1000", "0.2000", "0.3000", "true", "0.8247"]
     assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tmp_path):
     expected = {"file": clip, "start": 0, "end": 1, "arousal": 0.1, "dominance": 0.2, "valence": 0.3, "speech": True}
+    expected["speech_ratio"] = 1.0
     options = ("predict", clip, "--every", 1, "--window", 1)
     shown = {name: run(*options, "--format", name).stdout for name in ("csv", "json", "jsonl")}
     assert json.loads(shown["json"]) == [json.loads(line) for line in shown["jsonl"].splitlines()]
@@ -117,13 +118,13 @@ def test_the_model_asked_for_is_the_one_loaded(answer, clip):
 def test_silence_is_a_row_without_an_emotion_and_no_failure(answer, tmp_path):
     path = write(tmp_path / "a.wav", np.zeros(16000, "f4"))
     result = run("predict", path, "--format", "csv")
-    assert result.stdout.splitlines()[1] == f"{path},0.0000,1.0000,,,,false,"
+    assert result.stdout.splitlines()[1] == f"{path},0.0000,1.0000,,,,false,0.0000,"
     assert result.exit_code == 0
 
 
 def test_standard_input_folders_and_patterns(answer, clip, tmp_path):
     result = run("predict", "-", "--format", "csv", stdin=Path(clip).read_bytes())
-    assert result.stdout.splitlines()[1] == "-,0.0000,2.0000,0.1000,0.2000,0.3000,true,"
+    assert result.stdout.splitlines()[1] == "-,0.0000,2.0000,0.1000,0.2000,0.3000,true,1.0000,"
     for path in (tmp_path, tmp_path / "*.wav"):
         assert json.loads(run("predict", path, "--format", "json").stdout)[0]["file"] == clip
 
@@ -186,7 +187,7 @@ def test_unusual_audio_is_answered_not_refused(answer, tmp_path):
     result = run("predict", tmp_path, "--format", "csv")
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line.split(",")[2:] for line in result.stdout.splitlines()[1:]] == [
-        ["1.0000", "0.1000", "0.2000", "0.3000", "true", ""]
+        ["1.0000", "0.1000", "0.2000", "0.3000", "true", "1.0000", ""]
     ] * 4
     assert run("predict", tmp_path / "8 channels.wav", "--channel", 7).exit_code == 0
 
