@@ -18,9 +18,21 @@ LAYERS = (
     {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "speech", "tables"}
     | {"weights"},
     {"reference"},
-    {"model"},
-    {"bench", "calibrate", "evaluate", "export", "graph", "macs", "parity", "prediction", "stream", "train"},
-    {"cli"},
+    {"c_header", "model", "native"},
+    {
+        "bench",
+        "calibrate",
+        "evaluate",
+        "export",
+        "export_c",
+        "graph",
+        "macs",
+        "parity",
+        "prediction",
+        "stream",
+        "train",
+    },
+    {"__main__", "cli"},
 )
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")
 HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers")

@@ -23,3 +23,7 @@ class PluginError(Wav2SmallError):
 
 class MissingExtraError(Wav2SmallError):
     """A feature whose optional packages are not installed."""
+
+
+class NativeError(Wav2SmallError):
+    """The C runtime cannot be compiled here, or was called in a wrong order."""

@@ -1,4 +1,4 @@
-"""wav2small export: weights to ONNX, fp32 and int8, each checked against its reference."""
+"""wav2small export: weights to ONNX, fp32 and int8, or to C, each checked against its reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 
 @click.command()
 @click.argument("weights", metavar="WEIGHTS.safetensors")
+@click.argument("folder", metavar="[FOLDER]", required=False)
 @click.option("-o", "--output", metavar="FOLDER", help="Where the files go; made if it is not there.")
+@click.option("--to", type=click.Choice(("onnx", "c")), default="onnx", show_default=True, help="Which form.")
 @click.option("--ship", is_flag=True, help="Into the package's own folder, and into its index of what ships.")
 @click.option("--name", help="Of the files, and inside them; else that of the weights.")
 @click.option("--version", help="Inside the files; else that of the weights.")
@@ -32,7 +34,9 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
 def command(
     weights: str,
+    folder: str | None,
     output: str | None,
+    to: str,
     ship: bool,
     name: str | None,
     version: str | None,
@@ -49,17 +53,28 @@ def command(
     training had on these labels. With --calibrate the int8 file is static, which is the faster form of large networks:
     weights and what flows between the layers in eight bits, at scales set by SPEECH; it is held to its CCC alone.
 
+    With --to c, write a folder of C instead: the runtime, a header with the weights, and what Arduino, PlatformIO and
+    Zephyr need. WEIGHTS then may be micro, micro-int8 or wav2small, which ship. A C compiler, if there is one, compares
+    it with the reference.
+
     \b
     Example:
       wav2small export best.safetensors -o models --name mine --version 1.0 --metadata licence=Apache-2.0
       wav2small export best.safetensors -o models --dev dev.csv
       wav2small export best.safetensors -o models --dev dev.csv --calibrate open/librispeech
+      wav2small export --to c micro-int8 firmware/wav2small
     """
     from wav2small import export
     from wav2small.manifest import read_manifest
 
+    output = output or folder
     if bool(output) == ship:
         raise click.UsageError("Give one of -o FOLDER and --ship.")
+    if to == "c":
+        if name or version or metadata or dev or calibrate or ship:
+            raise click.UsageError("--to c takes WEIGHTS and FOLDER only: it says what the weights say.")
+        click.echo(tables.render([c_row(weights, str(output))], format), nl=False)
+        return
     if calibrate and not dev:
         raise click.UsageError("--calibrate needs --dev: a static int8 file is held to its CCC alone.")
     if ship and (dev or calibrate):
@@ -78,3 +93,12 @@ def row(artefact: Any) -> dict[str, object]:
     errors = {f"{depth} error": f"{error:.1e}" for depth, error in asdict(artefact.errors).items()}
     ccc = {f"dev CCC {name}": f"{value:.3f}" for name, value in artefact.ccc._asdict().items()} if artefact.ccc else {}
     return {"file": str(artefact.path), "precision": artefact.precision, "bytes": artefact.bytes} | errors | ccc
+
+
+def c_row(weights: str, folder: str) -> dict[str, object]:
+    """A line about a folder of C, which is written."""
+    from wav2small.export_c import export_c
+
+    made = export_c(weights, folder)
+    error = "not compared, no C compiler" if made.error is None else f"{made.error:.1e}"
+    return {"folder": str(made.path), "precision": made.precision, "header bytes": made.header_bytes, "error": error}

@@ -1,0 +1,182 @@
+"""The C runtime in this process: compiled for this machine when it is first asked for, and called through ctypes.
+
+A compiler is needed once for each set of weights; the library stays in the user's cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from wav2small.c_header import HEADER, header
+from wav2small.config import OUTPUTS
+from wav2small.errors import NativeError
+
+SOURCES = ("w2s.h", "w2s.c", "w2s_float.h", "w2s_integer.h")
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+FOR_THIS_MACHINE = ("-march=native",)
+"""Left out where the compiler does not know it."""
+SIZES = {"fp32": ("-DW2S_BLOCK=32", "-DW2S_LANES=16"), "int8": ("-DW2S_BLOCK=1", "-DW2S_LANES=1")}
+
+
+class Description(ctypes.Structure):
+    """``w2s_description`` of w2s.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_char_p) for name in ("name", "version", "precision", "licence", "teacher")),
+        *((name, ctypes.c_char_p) for name in ("training_data", "sha256")),
+        *((name, ctypes.c_int32) for name in ("sampling_rate", "win_length", "hop_length", "frames_a_token")),
+        ("embedding_size", ctypes.c_int32),
+        ("stream_bytes", ctypes.c_size_t),
+    )
+
+
+class Library:
+    """A compiled model; nothing in it changes, so many threads may use it at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._calls = ctypes.CDLL(str(path))
+        self._calls.w2s_describe.restype = ctypes.POINTER(Description)
+        self._calls.w2s_init_checked.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32)
+        self._calls.w2s_level.argtypes = (ctypes.c_void_p, ctypes.c_float, ctypes.c_float)
+        self.about = self._calls.w2s_describe().contents
+
+    def stream(self) -> NativeStream:
+        """A new stream."""
+        return NativeStream(self._calls, self.about)
+
+
+class NativeStream:
+    """A stream of the C runtime: ``push``, ``finish``, ``reset``, ``read``. One thread at a time."""
+
+    def __init__(self, calls: ctypes.CDLL, about: Description) -> None:
+        self._calls = calls
+        self._about = about
+        self._memory = ctypes.create_string_buffer(about.stream_bytes + 64)
+        self._stream = ctypes.c_void_p(-(-ctypes.addressof(self._memory) // 64) * 64)
+        identity = int(about.sha256[:8], 16)
+        checked(calls.w2s_init_checked(self._stream, about.stream_bytes, identity))
+
+    def push(self, samples: np.ndarray) -> int:
+        """More samples, int16 or float, mono at 16 kHz; how many tokens they completed."""
+        name = "int16" if samples.dtype == np.int16 else "float"
+        array = np.ascontiguousarray(samples, np.int16 if name == "int16" else np.float32)
+        call = getattr(self._calls, f"w2s_push_{name}")
+        return checked(call(self._stream, array.ctypes.data_as(ctypes.c_void_p), len(array)))
+
+    def level(self, mean: float, variance: float) -> None:
+        """Of the whole signal, before its first sample; for models that are normalised over the utterance."""
+        checked(self._calls.w2s_level(self._stream, mean, variance))
+
+    def finish(self) -> int:
+        """No more comes; how many tokens that completed."""
+        return checked(self._calls.w2s_finish(self._stream))
+
+    def reset(self) -> None:
+        """Begin again."""
+        checked(self._calls.w2s_reset(self._stream))
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding and emotion of all since the last reset, emotion not clipped."""
+        emotion = np.zeros(len(OUTPUTS), np.float32)
+        embedding = np.zeros(self._about.embedding_size, np.float32)
+        pointers = (array.ctypes.data_as(ctypes.c_void_p) for array in (emotion, embedding))
+        checked(self._calls.w2s_read(self._stream, *pointers))
+        return embedding, emotion
+
+
+def checked(result: int) -> int:
+    """A result of C that is no error.
+
+    Raises:
+        NativeError: saying which it is
+    """
+    if result < 0:
+        said = {-1: "was not begun", -2: "has ended; reset it first", -3: "got a length that it cannot have"}
+        said |= {-4: "has heard less than one window", -5: "is of another library"}
+        said[-6] = "takes its level before the first sample, and only for a model that is normalised over the utterance"
+        raise NativeError(f"the stream {said.get(result, f'answered {result}')}.")
+    return result
+
+
+def library(weights: str | Path) -> Library:
+    """The runtime with these weights, compiled now if it never was.
+
+    Raises:
+        WeightsError: if they are not those of a student that C can run
+        NativeError: if there is no C compiler, or it fails
+    """
+    text = header(weights)
+    precision = "int8" if "#define W2S_INTEGERS 1" in text else "fp32"
+    return Library(compiled(text, (*FLAGS, *SIZES[precision])))
+
+
+def compiled(text: str, flags: tuple[str, ...]) -> Path:
+    """The library of a header, from the cache or new."""
+    compiler = find_compiler()
+    digest = hashlib.sha256(repr((text, flags, compiler, machine())).encode())
+    for name in SOURCES:
+        digest.update((runtime() / name).read_bytes())
+    target = cache() / f"w2s-{digest.hexdigest()[:32]}.so"
+    if not target.is_file():
+        compile_to(target, text, compiler, flags)
+    return target
+
+
+def compile_to(target: Path, text: str, compiler: list[str], flags: tuple[str, ...]) -> None:
+    """Compile in a folder of its own, and move what comes out to its place at once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        (Path(folder) / HEADER).write_text(text, encoding="ascii")
+        made = Path(folder) / target.name
+        command = [*compiler, *flags, f"-I{folder}", str(runtime() / "w2s.c"), "-o", str(made)]
+        result = subprocess.run([*command, *FOR_THIS_MACHINE], capture_output=True, text=True)
+        if result.returncode != 0:
+            result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode != 0:
+            lines = result.stderr.strip().splitlines()
+            raise NativeError(f"{compiler[0]} cannot compile the C runtime: {lines[0] if lines else result.returncode}")
+        os.replace(made, target)
+
+
+def find_compiler() -> list[str]:
+    """The command of a C compiler: that of the variable CC, or one that is there."""
+    if os.environ.get("CC"):
+        return shlex.split(os.environ["CC"])
+    found = [path for name in COMPILERS if (path := shutil.which(name))]
+    if not found:
+        raise NativeError(
+            f"the backend 'c' needs a C compiler once, and none of {', '.join(COMPILERS)} is here; install one, "
+            "name one in the variable CC, or use the backend 'onnx'."
+        )
+    return found[:1]
+
+
+def machine() -> str:
+    """What a library for this machine depends on: folders of users go from one machine to another."""
+    try:
+        flags = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")]
+    except OSError:
+        flags = []
+    return f"{sys.platform} {os.uname().machine if hasattr(os, 'uname') else ''} {flags[:1]}"
+
+
+def runtime() -> Path:
+    """Folder of the C sources: inside the package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "c", package.parents[1] / "c") if (folder / "w2s.c").is_file())
+
+
+def cache() -> Path:
+    """The user's folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wav2small"

@@ -1,0 +1,213 @@
+"""The C runtime is its reference: integers to the bit, floats to 1e-4, in any cutting of any signal."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from random_student import METADATA, noise, random_arrays
+from wav2small import native, reference
+from wav2small.cli import main
+from wav2small.config import MICRO, STUDENTS
+from wav2small.errors import NativeError, WeightsError
+from wav2small.export_c import answer, expected_answer, export_c
+from wav2small.frontend import running_log_mel
+from wav2small.parity import probes, voice
+from wav2small.reference import integer_frontend
+from wav2small.weights import DATA, write_safetensors
+
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, native.COMPILERS)), reason="needs a C compiler")
+SHIPPED = ("micro-int8", "micro", "wav2small")
+INTEGERS = STUDENTS["micro-int8"]
+
+
+@pytest.fixture(scope="module")
+def libraries():
+    return {name: native.library(DATA / f"{name}.safetensors") for name in SHIPPED}
+
+
+@pytest.fixture(scope="module")
+def students():
+    return {name: reference.load_student(DATA / f"{name}.safetensors")[::2] for name in SHIPPED}
+
+
+def voices(seed: int = 0, dur: float = 3.0) -> np.ndarray:
+    return voice(np.random.default_rng(seed), dur)
+
+
+def answered(library: native.Library, pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    stream = library.stream()
+    for piece in pieces:
+        stream.push(piece)
+    stream.finish()
+    return stream.read()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_probe_has_the_answer_of_the_reference(name, libraries, students):
+    arrays, config = students[name]
+    for label, signal in probes(config.frontend.win_length):
+        found, expected = answer(libraries[name], signal, config), expected_answer(signal, arrays, config)
+        np.testing.assert_allclose(found, expected, atol=0 if name == "micro-int8" else 1e-5, rtol=0, err_msg=label)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(400, 30000), st.lists(st.integers(0, 3000), max_size=12), st.floats(1e-5, 2), st.integers(0, 99))
+def test_integers_are_equal_to_the_bit_in_any_cutting(libraries, students, samples, sizes, level, seed):
+    signal = integer_frontend.to_samples(noise(samples, seed, level))
+    embedding, emotion = integer_frontend.forward(signal, *students["micro-int8"])
+    found = answered(libraries["micro-int8"], np.split(signal, np.minimum(np.cumsum(sizes or [0]), samples)))
+    np.testing.assert_array_equal(found[1] * 2**15, emotion)
+    unit = 2.0 ** -(int(students["micro-int8"][0]["value.bits"]) + 8)
+    np.testing.assert_array_equal(found[0] / np.float32(unit), embedding)
+
+
+@pytest.mark.parametrize("name", ["micro", "wav2small"])
+@settings(max_examples=15, deadline=None)
+@given(st.integers(64, 30000), st.lists(st.integers(0, 3000), max_size=12))
+def test_floats_do_not_depend_on_the_cutting(libraries, name, samples, sizes):
+    signal = noise(samples, samples)
+    whole = answered(libraries[name], [signal])
+    pieces = answered(libraries[name], np.split(signal, np.minimum(np.cumsum(sizes or [0]), samples)))
+    np.testing.assert_allclose(pieces[0], whole[0], atol=2e-5)
+    np.testing.assert_allclose(pieces[1], whole[1], atol=2e-5)
+
+
+@pytest.mark.parametrize("student", ["micro", "micro-int8", "wav2small", "wav2small-running"])
+def test_another_student_of_the_same_operators_needs_no_c(tmp_path, student):
+    config = STUDENTS[student]
+    write_safetensors(tmp_path / "mine.safetensors", random_arrays(3, config), METADATA | {"student": student})
+    made = export_c(tmp_path / "mine.safetensors", tmp_path / "mine")
+    assert made.error is not None and made.error <= (0 if student == "micro-int8" else 1e-4)
+    assert not list(tmp_path.glob("tmp*"))
+
+
+def test_weights_scaled_by_a_million_keep_their_digits(tmp_path):
+    arrays = {**random_arrays(0, MICRO)}
+    arrays["conv.weight"] = arrays["conv.weight"] * np.float32(1e-6)
+    arrays["norm.running_var"] = arrays["norm.running_var"] * np.float32(1e-12)
+    arrays["norm.running_mean"] = arrays["norm.running_mean"] * np.float32(1e-6)
+    write_safetensors(tmp_path / "small.safetensors", arrays, METADATA | {"student": "micro"})
+    library = native.library(tmp_path / "small.safetensors")
+    expected = expected_answer(voices(), arrays, MICRO)
+    np.testing.assert_allclose(answer(library, voices(), MICRO), expected, atol=1e-4)
+
+
+def test_the_same_after_reset_bit_for_bit(libraries):
+    for library in libraries.values():
+        stream = library.stream()
+        answers = []
+        for before in (noise(20000, 1, 0.9), np.zeros(100, np.float32)):
+            stream.push(before)
+            stream.reset()
+            stream.push(voices())
+            stream.finish()
+            answers.append(np.concatenate(stream.read()))
+            stream.reset()
+        np.testing.assert_array_equal(*answers)
+        np.testing.assert_array_equal(answers[0], np.concatenate(answered(library, [voices()])))
+
+
+def test_wrong_use_is_said(libraries):
+    library = libraries["micro"]
+    stream = library.stream()
+    with pytest.raises(NativeError, match="less than one window"):
+        stream.read()
+    assert stream.push(np.zeros(0, np.float32)) == 0
+    with pytest.raises(NativeError, match="length"):
+        native.checked(library._calls.w2s_push_int16(stream._stream, None, -1))
+    with pytest.raises(NativeError, match="level"):
+        stream.level(0.0, 1.0)
+    with pytest.raises(NativeError, match="another library"):
+        native.checked(library._calls.w2s_init_checked(stream._stream, 8, 0))
+    assert stream.push(np.zeros(200, np.float32)) == 0
+    assert stream.finish() == 1, "less than one window is padded"
+    with pytest.raises(NativeError, match="ended"):
+        stream.push(np.zeros(9, np.float32))
+    stream._memory[:] = bytes(len(stream._memory))
+    with pytest.raises(NativeError, match="not begun"):
+        stream.push(np.zeros(9, np.float32))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_no_number_counts_as_zero(libraries, name):
+    bad = voices()
+    bad[1000:1010] = [np.nan, np.inf, -np.inf, 1e30, -1e30, np.nan, np.nan, np.inf, np.nan, np.nan]
+    good = np.where(np.abs(bad) < 1e5, bad, 0).astype(np.float32)
+    if name == "micro-int8":  # which cuts what is too large
+        good = np.where(np.isnan(bad), 0, np.clip(bad, -1, 1)).astype(np.float32)
+    np.testing.assert_array_equal(answered(libraries[name], [bad])[1], answered(libraries[name], [good])[1])
+
+
+def test_integer_log_mel_is_near_that_in_floats():
+    """0.05 dB down to where samples have a few steps; where most are 0, what is left of a band is rounding."""
+    for level, tolerance in ((0.3, 0.02), (0.01, 0.05), (1e-3, 0.1), (2e-4, 1.0)):
+        samples = integer_frontend.to_samples(level * voices(5) / 0.1 + noise(48000, 1, level / 10))
+        expected = running_log_mel(samples / 32768.0, INTEGERS.level_frames, INTEGERS.frontend)
+        np.testing.assert_allclose(integer_frontend.log_mel(samples, INTEGERS) / 64, expected, atol=tolerance)
+
+
+def test_nothing_overflows_at_full_scale(libraries, students):
+    """A square wave is the loudest that there is; its spectrum and powers still fit."""
+    for hertz in (65, 130, 250, 1000, 3800, 7999):
+        square = np.where(np.sin(2 * np.pi * hertz * np.arange(64000) / 16000 + 0.1) > 0, 32767, -32768).astype(
+            np.int16
+        )
+        table = integer_frontend.tables(INTEGERS)
+        assert 0 <= integer_frontend.mel_power(square, table, INTEGERS).sum(1).max() < 2**62.9
+        expected = running_log_mel(square / 32768.0, INTEGERS.level_frames, INTEGERS.frontend)
+        found = integer_frontend.log_mel(square, INTEGERS) / 64
+        np.testing.assert_allclose(np.maximum(found, -60), np.maximum(expected, -60), atol=0.1)
+        _, emotion = integer_frontend.forward(square, *students["micro-int8"])
+        np.testing.assert_array_equal(answered(libraries["micro-int8"], [square])[1] * 2**15, emotion)
+
+
+@given(st.integers(1, 2**62))
+def test_log2_of_integers(value):
+    found = integer_frontend.log2_of(np.array([value]), integer_frontend.tables(INTEGERS))[0]
+    assert abs(found / 2**16 - np.log2(float(value))) < 1e-4
+
+
+def test_export_writes_a_folder_or_nothing(tmp_path):
+    result = CliRunner().invoke(main, ["export", "--to", "c", "micro-int8", str(tmp_path / "w2s")])
+    assert result.exit_code == 0, result.output
+    names = {str(path.relative_to(tmp_path / "w2s")) for path in (tmp_path / "w2s").rglob("*") if path.is_file()}
+    assert {"src/w2s.c", "src/w2s_model.h", "library.json", "library.properties", "zephyr/module.yml"} <= names
+    assert "$" not in (tmp_path / "w2s" / "library.properties").read_text()
+    assert export_c("micro-int8", tmp_path / "w2s").error == 0, "written again"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years of work")
+    with pytest.raises(WeightsError, match="other content"):
+        export_c("micro-int8", tmp_path / "home")
+    assert (tmp_path / "home" / "thesis.tex").is_file()
+    result = CliRunner().invoke(main, ["export", "--to", "c", str(tmp_path / "none.safetensors"), str(tmp_path / "x")])
+    assert result.exit_code == 1 and "cannot be read" in result.stderr and not (tmp_path / "x").exists()
+
+
+def test_pooling_of_channels_is_refused(tmp_path):
+    config = STUDENTS["wav2small-17k"]
+    write_safetensors(tmp_path / "17k.safetensors", random_arrays(0, config), METADATA | {"student": config.name})
+    with pytest.raises(WeightsError, match="pools channels"):
+        export_c(tmp_path / "17k.safetensors", tmp_path / "c")
+
+
+def test_without_a_compiler_it_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(NativeError, match="needs a C compiler"):
+        native.library(DATA / "micro.safetensors")
+    assert export_c("micro-int8", tmp_path / "c").error is None
+
+
+def test_a_front_end_of_another_size_exports(tmp_path, monkeypatch):
+    frontend = replace(MICRO.frontend, n_fft=256, win_length=256, hop_length=128, n_mels=20)
+    config = replace(MICRO, name="small", frontend=frontend, channels=24, pooled=40, stride=3, dilations=(1, 3))
+    monkeypatch.setitem(STUDENTS, "small", config)
+    write_safetensors(tmp_path / "small.safetensors", random_arrays(1, config), METADATA | {"student": "small"})
+    assert export_c(tmp_path / "small.safetensors", tmp_path / "c").error < 1e-4
