@@ -16,7 +16,7 @@ PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "metrics"},
     {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "speech", "tables"}
-    | {"weights"},
+    | {"calibration", "weights"},
     {"reference"},
     {"c_header", "model", "native"},
     {
@@ -25,7 +25,9 @@ LAYERS = (
         "evaluate",
         "export",
         "export_c",
+        "fit_calibration",
         "graph",
+        "head",
         "macs",
         "parity",
         "prediction",

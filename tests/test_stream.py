@@ -190,9 +190,8 @@ def test_a_file_by_stream_and_by_predict_every_has_the_same_events(tmp_path, nam
         rows = predict(tmp_path / f"a.{suffix}", model=model(name), every=1, window=2.5)
         raw, rate = soundfile.read(tmp_path / f"a.{suffix}", dtype="float32")
         events = answers(Stream(model(name), 1, 2.5), cut(raw, [4410]), rate)
-        assert [(row.start, row.end, *emotion(row), row.speech, row.speech_ratio) for row in rows] == [
-            tuple(vars(event).values()) for event in events
-        ]
+        shown = [{key: value for key, value in vars(row).items() if key not in ("file", "error")} for row in rows]
+        assert shown == [vars(event) for event in events]
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000, 16000.5])

@@ -11,11 +11,12 @@ import numpy as np
 
 from wav2small import reference
 from wav2small.audio import prepare
+from wav2small.calibration import Calibration, load_calibration, shipped_calibration
 from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
 from wav2small.errors import AudioError, WeightsError
 from wav2small.onnx_weights import read_weights
 from wav2small.reference.causal import Causal, Weights, names, weights_from_arrays
-from wav2small.weights import read_index, resolve, shipped_names
+from wav2small.weights import DATA, read_index, resolve, shipped_names
 
 Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Signals (batch, samples), float32 at 16 kHz, to emotion (batch, 3), not clipped, and embedding (batch, size)."""
@@ -34,13 +35,19 @@ class Model:
         backend: what computes
         metadata: name, version, licence, teacher and more, as stored with the weights
         causal: gives the weights of ``micro``, which a stream runs frame by frame
+        calibration: what rows and events are told by; a call answers what the network does
     """
 
     def __init__(
-        self, backend: Backend, metadata: Mapping[str, str], causal: Callable[[], Weights] | None = None
+        self,
+        backend: Backend,
+        metadata: Mapping[str, str],
+        causal: Callable[[], Weights] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._backend = backend
         self.metadata = dict(metadata)
+        self.calibration = calibration
         self._causal = causal
         self._min_length = int(metadata.get("min_length", FRONTEND.win_length))
 
@@ -109,16 +116,22 @@ def groups(lengths: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def load(name_or_path: str | Path = "wav2small", precision: str = "fp32", backend: str = "onnx") -> Model:
+def load(
+    name_or_path: str | Path = "wav2small",
+    precision: str = "fp32",
+    backend: str = "onnx",
+    calibration: str | Path | None = None,
+) -> Model:
     """Load a network.
 
     Args:
         name_or_path: what ``models()`` lists, or a file: ONNX, or safetensors for the backend ``numpy``
         precision: ``fp32`` or ``int8``; a file given by its path is taken as it is
         backend: ``onnx`` runs in ONNX Runtime on one thread, ``numpy`` is the slow and readable reference
+        calibration: a file of ``wav2small calibrate``; default: the one that ships with the weights, if one does
 
     Raises:
-        WeightsError: if there is no such network, or the file is damaged or of another network
+        WeightsError: if there is no such network, or a file is damaged or of another network
 
     Example:
         >>> model = load("wav2small")
@@ -130,7 +143,13 @@ def load(name_or_path: str | Path = "wav2small", precision: str = "fp32", backen
     if precision not in PRECISIONS:
         raise WeightsError(f"precision is {precision!r}, known: {', '.join(PRECISIONS)}")
     path = locate(name_or_path, precision, SUFFIXES[backend])
-    return numpy_model(path) if backend == "numpy" else onnx_model(path)
+    model = numpy_model(path) if backend == "numpy" else onnx_model(path)
+    if calibration is None:
+        model.calibration = shipped_calibration(model.metadata) if path.parent == DATA else None
+    else:
+        model.calibration = load_calibration(calibration)
+        model.calibration.check(model.metadata)
+    return model
 
 
 def models() -> list[dict[str, Any]]:

@@ -16,12 +16,12 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from wav2small import audio
-from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE
+from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.decoder import Source
 from wav2small.errors import AudioError
 from wav2small.model import load
-from wav2small.speech import MIN_SPEECH_DUR, Energy, is_enough, speech_ratio
-from wav2small.stream import WIN_DUR, Predictor, Stream, check_times, clipped
+from wav2small.speech import MIN_SPEECH_DUR, Energy, Sound, is_enough, sound
+from wav2small.stream import WIN_DUR, Predictor, Stream, Teller, check_times, clipped
 
 Blocks = Iterator[np.ndarray]
 """Consecutive pieces of a signal at 16 kHz, each shape=(samples,)."""
@@ -38,8 +38,7 @@ PART_DUR = 15.0
 class Prediction:
     """One row: what was heard from ``start`` to ``end`` in seconds, or why there is no answer.
 
-    Arousal, dominance and valence go from 0 to 1; they are None where there is too little speech, and all is None but
-    ``file`` and ``error`` where the file failed. ``speech_ratio`` is the share of speech.
+    All is as in ``Event``, and None but for ``file`` and ``error`` where the file failed.
     """
 
     file: str
@@ -50,10 +49,20 @@ class Prediction:
     valence: float | None = None
     speech: bool | None = None
     speech_ratio: float | None = None
+    confidence: float | None = None
+    word: str | None = None
+    arousal_low: float | None = None
+    arousal_high: float | None = None
+    dominance_low: float | None = None
+    dominance_high: float | None = None
+    valence_low: float | None = None
+    valence_high: float | None = None
     error: str | None = None
 
 
-FIELDS = tuple(field.name for field in fields(Prediction))
+INTERVALS = tuple(f"{name}_{end}" for name in OUTPUTS for end in ("low", "high"))
+FIELDS = tuple(field.name for field in fields(Prediction) if field.name not in INTERVALS)
+"""Columns of a row unless more are asked for."""
 
 
 def predict(
@@ -65,6 +74,8 @@ def predict(
     every: float | None = None,
     window: float | None = None,
     min_speech: float = MIN_SPEECH_DUR,
+    calibrated: bool = True,
+    min_confidence: float = 0.0,
 ) -> list[Prediction]:
     """Arousal, dominance and valence of one file or one signal.
 
@@ -79,15 +90,17 @@ def predict(
         every: seconds between the starts of two windows, which a ``Stream`` answers; None for one answer for all
         window: seconds of a window; None is 3, or ``every`` if that is more
         min_speech: seconds of speech, or a third of what is heard if that is less, for it to get an emotion
+        calibrated: whether rows are told by the calibration of the model, if it has one; else A/D/V are the network's
+        min_confidence: below it a dimension is None
 
     Returns:
         one row, or one a window with ``every``
 
     Raises:
         AudioError: if the audio cannot be read or is too short
-        WeightsError: if there are no such weights
+        WeightsError: if there are no such weights, or there is a ``min_confidence`` and no calibration
     """
-    listener = _Listener(model, every, window, min_speech)
+    listener = _Listener(model, every, window, min_speech, calibrated, min_confidence)
     if not isinstance(source, np.ndarray):
         file = str(source) if isinstance(source, (str, Path)) else STDIN
         return list(listener.rows(file, audio.duration(source), audio.blocks(source, channel)))
@@ -105,6 +118,8 @@ def predict_files(
     every: float | None = None,
     window: float | None = None,
     min_speech: float = MIN_SPEECH_DUR,
+    calibrated: bool = True,
+    min_confidence: float = 0.0,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Prediction]:
     """Rows of many files as they are done; one that fails is a row with its error, and the rest go on.
@@ -116,12 +131,14 @@ def predict_files(
         every: as in ``predict``
         window: as in ``predict``
         min_speech: as in ``predict``
+        calibrated: as in ``predict``
+        min_confidence: as in ``predict``
         progress: called after every piece of a file
 
     Yields:
         rows in the order of the files; a file found damaged half-way has its row of error after those before it
     """
-    listener = _Listener(model, every, window, min_speech)
+    listener = _Listener(model, every, window, min_speech, calibrated, min_confidence)
     files = _listed(paths)
     for done, (file, error) in enumerate(files.items()):
         progress(done, len(files))
@@ -171,14 +188,30 @@ class _Listener:
     """What answers, and for which stretches: one answer for a file, or one for every window of it."""
 
     def __init__(
-        self, model: str | Path | Predictor, every: float | None, window: float | None, min_speech: float
+        self,
+        model: str | Path | Predictor,
+        every: float | None,
+        window: float | None,
+        min_speech: float,
+        calibrated: bool,
+        min_confidence: float,
     ) -> None:
         window = max(WIN_DUR, every or 0.0) if window is None else window
         if every is not None:
             check_times(every, window)
         self._predictor = load(model) if isinstance(model, (str, Path)) else model
         self._min_speech = min_speech
-        self._stream = None if every is None else Stream(self._predictor, every, window, min_speech=min_speech)
+        self._teller = Teller(self._predictor, calibrated, min_confidence)
+        self._stream = None
+        if every is not None:
+            self._stream = Stream(
+                self._predictor,
+                every,
+                window,
+                min_speech=min_speech,
+                calibrated=calibrated,
+                min_confidence=min_confidence,
+            )
 
     def rows(self, file: str, duration: float | None, blocks: Blocks) -> Iterator[Prediction]:
         if self._stream is None:
@@ -191,18 +224,19 @@ class _Listener:
             raise _too_short(file, self._stream.position)
 
     def _whole(self, file: str, parts: Iterator[tuple[float, np.ndarray]]) -> Prediction:
-        total, answered, spoken, heard = np.zeros(len(OUTPUTS)), 0, 0.0, 0
+        total, answered, sounds, lengths = np.zeros(len(OUTPUTS)), 0, [], []
         for _, signal in parts:
             if len(signal) < FRONTEND.win_length:
                 raise _too_short(file, len(signal))
-            ratio = speech_ratio(signal, Energy())
-            spoken, heard = spoken + ratio * len(signal), heard + len(signal)
-            if is_enough(ratio, len(signal), self._min_speech):
+            sounds.append(sound(signal, Energy()))
+            lengths.append(len(signal))
+            if is_enough(sounds[-1].ratio, len(signal), self._min_speech):
                 total += len(signal) * np.array(clipped(self._predictor(signal)))
                 answered += len(signal)
-        arousal, dominance, valence = (total / answered).tolist() if answered else (None, None, None)
-        end, ratio = heard / SAMPLING_RATE, spoken / heard
-        return Prediction(_utf8(file), 0.0, end, arousal, dominance, valence, answered > 0, ratio)
+        output = Emotion(*(total / answered).tolist()) if answered else None
+        heard = Sound(*np.average(sounds, axis=0, weights=lengths).tolist())
+        event = self._teller.event(0.0, sum(lengths) / SAMPLING_RATE, output, heard)
+        return Prediction(_utf8(file), **vars(event))
 
 
 def _too_short(file: str, length: int) -> AudioError:

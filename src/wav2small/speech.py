@@ -1,11 +1,11 @@
-"""Whether there is speech: frames of 32 ms get a score, windows a ratio of speech.
+"""Whether there is speech: frames of 32 ms get a score, windows a ratio of speech and a contrast.
 
 The simple rule is energy: it tells silence from sound, and pauses from what is between them, not speech from noise.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,18 @@ MIN_RATIO = 1 / 3
 """The same for windows that are too short for so many seconds."""
 PAUSE_LEVEL = -30.0
 """dB re the loudest tenth of a window: below it is a pause."""
+MAX_CONTRAST = 80.0
+"""dB."""
+
+
+class Sound(NamedTuple):
+    """Of a window: the share of speech, and how far its loud frames are above its quiet ones, dB.
+
+    Noise fills up the pauses: some dB below speech it leaves about that much contrast and 7 dB, silence far more.
+    """
+
+    ratio: float
+    contrast: float
 
 
 class Detector(Protocol):
@@ -59,6 +71,7 @@ class SpeechMeter:
         self._detector.reset()
         self._rest = np.zeros(0, np.float32)
         self._scores = np.zeros(0)
+        self._powers = np.zeros(0)
         self._ends = np.zeros(0, np.int64)
         self._heard = 0
 
@@ -76,30 +89,42 @@ class SpeechMeter:
             self._append(self._rest[None])
             self._rest = self._rest[:0]
 
-    def ratio(self, start: int, end: int) -> float:
-        """Share of speech in the whole frames from one sample to another; the frames before ``start`` are forgotten.
+    def sound(self, start: int, end: int) -> Sound:
+        """Of the whole frames from one sample to another; the frames before ``start`` are forgotten.
 
-        What is too short for a whole frame has the share of the frames that it touches.
+        What is too short for a whole frame is told by the frames that it touches.
         """
         kept = self._ends > start
-        self._scores, self._ends = self._scores[kept], self._ends[kept]
+        self._scores, self._powers, self._ends = self._scores[kept], self._powers[kept], self._ends[kept]
+        if not len(self._ends):
+            return Sound(0.0, 0.0)
         inside = (self._ends - FRAME_LENGTH >= start) & (self._ends <= end)
-        scores = self._scores[inside] if inside.any() else self._scores
-        return float(self._detector.is_speech(scores).mean()) if len(scores) else 0.0
+        if not inside.any():
+            inside[:] = True
+        return Sound(float(self._detector.is_speech(self._scores[inside]).mean()), contrast(self._powers[inside]))
 
     def _append(self, frames: np.ndarray) -> None:
         ends = self._heard + frames.shape[1] * np.arange(1, len(frames) + 1)
         self._heard += frames.size
         self._scores = np.concatenate([self._scores, self._detector.score(frames)])
+        self._powers = np.concatenate([self._powers, frame_power(frames)])
         self._ends = np.concatenate([self._ends, ends])
 
 
-def speech_ratio(signal: np.ndarray, detector: Detector) -> float:
-    """Share of speech in a whole signal at 16 kHz, shape=(samples,)."""
+def sound(signal: np.ndarray, detector: Detector) -> Sound:
+    """Of a whole signal at 16 kHz, shape=(samples,)."""
     meter = SpeechMeter(detector)
     meter.push(signal)
     meter.finish()
-    return meter.ratio(0, len(signal))
+    return meter.sound(0, len(signal))
+
+
+def contrast(powers: np.ndarray) -> float:
+    """dB between the quantiles .1 and .9 of the powers of frames, at most ``MAX_CONTRAST``, shape=(frames,)."""
+    quiet, loud = np.quantile(powers, (0.1, 0.9))
+    if loud <= quiet:
+        return 0.0
+    return min(MAX_CONTRAST, float(10 * np.log10(loud / quiet))) if quiet > 0 else MAX_CONTRAST
 
 
 def is_enough(ratio: float, length: int, min_speech: float = MIN_SPEECH_DUR) -> bool:

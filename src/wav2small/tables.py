@@ -20,6 +20,8 @@ from wav2small.outfile import whole_file as whole_file
 TEXT_FORMATS = ("table", "csv", "json", "jsonl")
 FORMATS = (*TEXT_FORMATS, "parquet")
 SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
+SPARE = ("confidence", "word", "error")
+"""Columns that a table on the screen is without where they are empty."""
 
 Row = Mapping[str, object]
 
@@ -139,7 +141,7 @@ def _jsonable(value: Any) -> Any:
 
 def _table_lines(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
     rows = list(rows)
-    shown = [column for column in columns if column != "error" or any(row.get(column) for row in rows)]
+    shown = [column for column in columns if column not in SPARE or any(row.get(column) for row in rows)]
     cells = [[_printable(_plain(row.get(column), decimals=4)) for column in shown] for row in rows]
     widths = [max(map(len, column)) for column in zip(shown, *cells, strict=True)]
     to_the_right = [any(_is_number(row.get(column)) for row in rows) for column in shown]

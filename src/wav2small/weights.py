@@ -158,6 +158,11 @@ def resolve(name: str, precision: str = "fp32", suffix: str = ".onnx", folder: P
     return path
 
 
+def weights_name(metadata: Mapping[str, str], prefix: str = "") -> str:
+    """Name, version and precision of weights in one text, from metadata whose keys have that prefix."""
+    return " ".join(filter(None, (metadata.get(prefix + key, "") for key in ("name", "version", "precision"))))
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """The rest of a sentence: the nearest name, and all of them."""
     known = sorted(set(names))

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE", help="Write the rows to FILE, whole or not at all.")
 @click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@click.option("--raw", is_flag=True, help="The network's own numbers: no calibration, confidence or word.")
+@click.option("--calibration", metavar="FILE", help="One that calibrate wrote, not the one that ships.")
+@click.option("--min-confidence", default=0.0, type=click.FloatRange(0, 1), help="Below it a dimension is left empty.")
+@click.option("--intervals", is_flag=True, help="Six more columns: where the label is for 80 % of unheard clips.")
 def command(
     paths: tuple[str, ...],
     every: float | None,
@@ -36,19 +40,29 @@ def command(
     output: str | None,
     model: str,
     precision: str,
+    raw: bool,
+    calibration: str | None,
+    min_confidence: float,
+    intervals: bool,
 ) -> None:
     """Arousal, dominance and valence of audio files, each from 0 to 1.
 
     PATH is a file, a folder (walked for audio), a pattern in quotes, or - for standard input. Silence is a row
     without an emotion. A file that fails is a row with its error, said on standard error too; the rest are done,
     and the exit code is 1. After Ctrl-C the rows that are done are printed, but a FILE is not written.
+
+    Confidence is the part of the usual range that an answer rules out, the mean of the three dimensions; the word is
+    tense, elated, calm, low or neutral, by the mean of many voices, and empty where that is open.
     """
     from wav2small.model import load
-    from wav2small.prediction import FIELDS, predict_files
+    from wav2small.prediction import FIELDS, INTERVALS, predict_files
 
     if window is not None and every is None:
         raise click.UsageError("--window needs --every.")
+    if raw and (calibration or min_confidence or intervals):
+        raise click.UsageError("--raw goes without --calibration, --min-confidence and --intervals.")
     format = format or (tables.format_of(output) if output else "table")
+    columns = (*FIELDS[:-1], *(INTERVALS if intervals else ()), FIELDS[-1])
     if format == "parquet":
         tables.check_parquet()
         if not output:
@@ -58,13 +72,20 @@ def command(
     tally, is_shown = Tally(), bool(output) or format == "table" or not sys.stdout.isatty()
     with progress_bar("predict", is_shown) as progress:
         predictions = predict_files(
-            paths, model=load(model, precision), channel=channel, every=every, window=window or 3.0, progress=progress
+            paths,
+            model=load(model, precision, calibration=calibration),
+            channel=channel,
+            every=every,
+            window=window or 3.0,
+            calibrated=not raw,
+            min_confidence=min_confidence,
+            progress=progress,
         )
         rows = map(asdict, tally.watch(predictions, stops=output is None))
         if output:
-            tables.write_table(rows, output, format, FIELDS)
+            tables.write_table(rows, output, format, columns)
         else:
-            for piece in tables.lines(rows, format, FIELDS):
+            for piece in tables.lines(rows, format, columns):
                 if format != "table" or tally.failed != tally.files:
                     click.echo(piece, nl=False)
     sys.exit(tally.exit_code())

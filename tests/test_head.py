@@ -1,0 +1,104 @@
+"""A head learns what can be learnt, by speakers it has not heard, and a file gives back the same head."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from wav2small.cli import main
+from wav2small.errors import ManifestError, WeightsError
+from wav2small.head import fit_head, load_head
+from wav2small.model import load
+from wav2small.weights import write_safetensors
+
+METADATA = {"name": "mine", "version": "1", "precision": "fp32", "licence": "any"}
+
+
+def clips(count: int, categories: int, apart: float, seed: int = 0) -> tuple[np.ndarray, list[str], list[str]]:
+    """Embeddings whose categories are so far apart, of six speakers who differ by more than that."""
+    rng = np.random.default_rng(seed)
+    places = rng.integers(categories, size=count)
+    speakers = np.arange(count) % 6
+    embedding = rng.standard_normal((count, 8)) + 3 * rng.standard_normal((6, 8))[speakers]
+    embedding[:, 0] = rng.standard_normal(count)
+    embedding[:, 0] += apart * places
+    return embedding, [f"c{place}" for place in places], [f"s{speaker}" for speaker in speakers]
+
+
+@pytest.mark.parametrize("categories", [2, 3])
+def test_a_head_finds_what_is_there_on_unheard_speakers(categories):
+    embedding, labels, speakers = clips(300, categories, apart=6.0)
+    head, confusion = fit_head(embedding, labels, speakers, METADATA)
+    assert confusion.recall.min() > 0.9 and confusion.counts.sum() == 300 and confusion.speakers == 6
+    right = 0
+    for row, label in zip(embedding, labels, strict=True):
+        found = head(row)
+        assert sum(found.values()) == pytest.approx(1) and list(found.values()) == sorted(found.values(), reverse=True)
+        right += next(iter(found)) == label
+    assert right > 280
+
+
+def test_the_matrix_is_of_speakers_whom_the_head_did_not_hear():
+    """Labels that say who speaks and nothing else are learnt by heart, and not found again."""
+    embedding, _, speakers = clips(240, 2, apart=0.0)
+    labels = ["a" if speaker in ("s0", "s1", "s2") else "b" for speaker in speakers]
+    head, confusion = fit_head(embedding, labels, speakers, METADATA)
+    by_heart = np.mean([next(iter(head(row))) == label for row, label in zip(embedding, labels, strict=True)])
+    assert by_heart > 0.9 and confusion.recall.mean() < 0.75
+
+
+def test_a_head_round_trips_and_is_of_one_model(tmp_path):
+    embedding, labels, speakers = clips(120, 3, apart=4.0)
+    head, confusion = fit_head(embedding, labels, speakers, METADATA)
+    head.save(tmp_path / "head.safetensors")
+    found = load_head(tmp_path / "head.safetensors")
+    assert found(embedding[0]) == head(embedding[0]) and found.labels == ("c0", "c1", "c2")
+    assert json.loads(found.metadata["confusion"]) == confusion.counts.tolist()
+    found.check(METADATA)
+    with pytest.raises(WeightsError, match="fitted on mine 1 fp32, not on mine 1 int8"):
+        found.check(METADATA | {"precision": "int8"})
+
+
+def test_what_is_no_head_is_refused(tmp_path):
+    write_safetensors(tmp_path / "a.safetensors", {"weight": np.zeros((2, 3), np.float32)}, {"kind": "other"})
+    with pytest.raises(WeightsError, match="is no head"):
+        load_head(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("labels", "speakers", "message"),
+    [
+        (["a"] * 4, ["s", "t"] * 2, "1 category in 4 clips"),
+        (["a", "a", "b", "b"], ["s", "t", "u", "u"], "'b' has clips of one"),
+    ],
+)
+def test_what_cannot_be_tested_on_unheard_speakers_is_refused(labels, speakers, message):
+    with pytest.raises(ManifestError, match=message):
+        fit_head(np.zeros((4, 2)), labels, speakers, METADATA)
+
+
+def test_the_command_fits_on_audio_and_shows_the_matrix(tmp_path):
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    lines = ["file,speaker,label"]
+    for number in range(12):
+        label, speaker = ("loud", "soft")[number % 2], f"s{number % 3}"
+        signal = rng.standard_normal(8000) if label == "loud" else np.sin(np.arange(8000) / (8 + number))
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * signal, 16000)
+        lines.append(f"{number}.wav,{speaker},{label}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    output = tmp_path / "head.safetensors"
+    done = CliRunner().invoke(main, ["head", str(tmp_path), "--model", "micro", "-o", str(output)])
+    assert done.exit_code == 0, done.output
+    assert done.output.split()[:4] == ["truth", "loud", "soft", "recall"] and "average recall 1.000" in done.output
+    model = load("micro")
+    head = load_head(output)
+    head.check(model.metadata)
+    assert next(iter(head(model.embed(0.1 * rng.standard_normal(8000))))) == "loud"
+    (tmp_path / "bare.csv").write_text("file\n0.wav\n")
+    done = CliRunner().invoke(main, ["head", str(tmp_path / "bare.csv"), "-o", str(output)])
+    assert done.exit_code == 1 and "none of 1 rows has a label" in done.output
