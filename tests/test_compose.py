@@ -162,11 +162,12 @@ def manifest(corpora, tmp_path) -> Path:
     return path
 
 
-def test_the_command_makes_a_set_without_the_fold(manifest, corpora, tmp_path):
+@pytest.mark.parametrize("options", [("--without-fold", 0), ("--where", "fold=1")])
+def test_the_command_makes_a_set_without_the_fold(manifest, corpora, tmp_path, options):
     corpora[0][0].path.write_text("of fold 0: nobody reads it")
     corpora[0][2].path.write_text("likewise")
     output = tmp_path / "clips"
-    result = run(manifest, "-o", output, "--clips", 2, "--without-fold", 0, "--workers", 1)
+    result = run(manifest, "-o", output, "--clips", 2, "--workers", 1, *options)
     assert (result.exit_code, result.output) == (0, f"{output}: 2 clips\n")
     assert len(read_manifest(output)) == 2
     expected = compose([[corpora[0][1], corpora[0][3]]], 1, 1)

@@ -6,17 +6,27 @@ from pathlib import Path
 
 import click
 
+from wav2small.cli.options import where_option
+
 
 @click.command("augment")
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder for FLAC files.")
 @click.option("--clips", default=1000, show_default=True, type=click.IntRange(1), help="How many; 1,200 are an hour.")
 @click.option("--without-fold", "fold", default="", help="Leave out the rows with this fold: the dev speakers.")
+@where_option
 @click.option("--plain", is_flag=True, help="Distort nothing: the clips of the same seed, clean, for the teacher.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(
-    manifests: tuple[str, ...], output: str, clips: int, fold: str, plain: bool, seed: int, workers: int
+    manifests: tuple[str, ...],
+    output: str,
+    clips: int,
+    fold: str,
+    where: list[tuple[str, str]],
+    plain: bool,
+    seed: int,
+    workers: int,
 ) -> None:
     """Make new clips: cut, sped up, mixed, joined, distorted, at any level.
 
@@ -25,13 +35,14 @@ def command(
     \b
     Example:
       wav2small augment open/emodb open/librispeech -o build/clips --clips 12000 --without-fold 0
+      wav2small augment msp.csv --where split=train -o build/clips --clips 200000
       wav2small augment open/emodb open/librispeech -o build/plain --clips 12000 --without-fold 0 --plain
     """
     from wav2small.cli.progress import progress_bar
-    from wav2small.manifest import read_manifest
+    from wav2small.manifest import read_manifest, select
     from wav2small.train.compose import Compose, compose_all
 
-    corpora = [[s for s in read_manifest(m) if not fold or s.column("fold") != fold] for m in manifests]
+    corpora = [[s for s in select(read_manifest(m), where) if not fold or s.column("fold") != fold] for m in manifests]
     with progress_bar("clips") as tell:
         compose_all(corpora, Path(output), clips, seed, workers, tell, Compose(plain=1.0) if plain else Compose())
     click.echo(f"{output}: {clips} clips")

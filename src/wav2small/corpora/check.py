@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from wav2small.manifest import Segment
 from wav2small.weights import sha256
 
 Tell = Callable[[float, float], None]
+BEGINNING = 4096
+"""Bytes."""
 KINDS = ("no audio", "no annotation", "duplicate audio", "speaker in two splits")
 
 
@@ -31,7 +33,7 @@ def check(segments: Sequence[Segment], root: Path, audio: str, tell: Tell) -> li
         segments: all that are annotated
         root: the folder that their files are relative to; a file stands for a corpus without further audio
         audio: regular expression, found in the path of every file that should be annotated
-        tell: called with (done, total) bytes of files that are compared
+        tell: called with (done, total) files that are compared: by size, by their beginning, whole
     """
     files = {segment.path for segment in segments}
     there = {path for path in files if path.is_file()}
@@ -44,23 +46,43 @@ def check(segments: Sequence[Segment], root: Path, audio: str, tell: Tell) -> li
 
 
 def _duplicates(segments: Iterable[Segment], tell: Tell) -> list[Finding]:
-    """Files with the same bytes; only those of one size are read."""
-    by_size: dict[int, dict[Path, Segment]] = defaultdict(dict)
+    """Files with the same bytes: of one size, of one beginning, of one sha256; few are read to their end."""
+    by_path: dict[Path, Segment] = {}
     for segment in segments:
-        by_size[segment.path.stat().st_size].setdefault(segment.path, segment)
-    alike = {size: same for size, same in by_size.items() if len(same) > 1}
-    done, total = 0, sum(size * len(same) for size, same in alike.items())
-    first: dict[str, Segment] = {}
-    findings = []
-    for size, same in sorted(alike.items()):
-        for path, segment in same.items():
-            other = first.setdefault(sha256(path), segment)
-            if other is not segment:
-                where = f", of another split: {other.split}, {segment.split}" if other.split != segment.split else ""
-                findings.append(Finding("duplicate audio", segment.file, f"of {other.file}{where}"))
-            done += size
+        by_path.setdefault(segment.path, segment)
+    groups = [list(by_path.values())]
+    for key in (_size, _beginning, sha256):
+        groups = [alike for alike in _parts(groups, key, tell) if len(alike) > 1]
+    return [
+        Finding("duplicate audio", other.file, f"of {first.file}{_of_another_split(first, other)}")
+        for first, *others in groups
+        for other in others
+    ]
+
+
+def _parts(groups: Sequence[list[Segment]], key: Callable[[Path], object], tell: Tell) -> Iterator[list[Segment]]:
+    """Each group, divided by what ``key`` says of its files."""
+    done, total = 0, sum(map(len, groups))
+    for group in groups:
+        parts: dict[object, list[Segment]] = defaultdict(list)
+        for segment in group:
+            parts[key(segment.path)].append(segment)
+            done += 1
             tell(done, total)
-    return findings
+        yield from parts.values()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(BEGINNING)
+
+
+def _of_another_split(first: Segment, other: Segment) -> str:
+    return f", of another split: {first.split}, {other.split}" if first.split != other.split else ""
 
 
 def _shared_speakers(segments: Iterable[Segment]) -> list[Finding]:

@@ -105,6 +105,5 @@ def none_found(root: Path, what: str) -> ManifestError:
 
 def _files(root: Path) -> Iterator[str]:
     for parent, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            if not name.startswith("."):
-                yield Path(parent, name).relative_to(root).as_posix()
+        before = "" if Path(parent) == root else f"{Path(parent).relative_to(root).as_posix()}/"
+        yield from (before + name for name in names if not name.startswith("."))

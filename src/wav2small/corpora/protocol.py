@@ -1,8 +1,9 @@
 """Who trains and who is held out: folds and splits that never share a speaker, by one rule.
 
 Speakers, sorted by name, are dealt into folds in turn. Where a corpus has sessions, in which speakers talk with each
-other, sessions are dealt out instead. Fold 0 is dev, fold 1 is test, the rest train; of two groups the first is dev and
-the other train. A clip of an unknown speaker is for training, and in no fold. The splits of a corpus's owner stand.
+other, sessions are dealt out instead. Fold 0 is dev, fold 1 is test, the rest train; of two folds the first is dev and
+the other train. A clip of an unknown speaker is for training, and in no fold. The splits of a corpus's owner stand, and
+so do folds that a table has already.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from wav2small.errors import ManifestError
 from wav2small.manifest import Segment
 
 FOLDS = 5
-SPLITS = {0: "dev", 1: "test"}
+SPLITS = {"0": "dev", "1": "test"}
 
 
 def deal(groups: Iterable[str], folds: int) -> dict[str, int]:
@@ -23,16 +24,13 @@ def deal(groups: Iterable[str], folds: int) -> dict[str, int]:
 
 
 def with_splits(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments with a split: their own if one of them has any, else by the rule above."""
+    """The segments with a split: their own if one of them has any, else by their fold."""
     if any(segment.split for segment in segments):
         return list(segments)
-    groups = [_group(segment) for segment in segments]
-    fold = deal(groups, FOLDS)
-    names = SPLITS if len(fold) > 2 else {0: "dev"} if len(fold) == 2 else {}
-    return [
-        replace(segment, split=names.get(fold.get(group, -1), "train"))
-        for segment, group in zip(segments, groups, strict=True)
-    ]
+    folds = [segment.column("fold") for segment in with_folds(segments, None)]
+    count = len({*folds} - {""})
+    names = SPLITS if count > 2 else {"0": SPLITS["0"]} if count == 2 else {}
+    return [replace(segment, split=names.get(fold, "train")) for segment, fold in zip(segments, folds, strict=True)]
 
 
 def with_folds(segments: Sequence[Segment], fold: str | None) -> list[Segment]:
