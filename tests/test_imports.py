@@ -16,7 +16,7 @@ PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "metrics"},
     {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "speech", "tables"}
-    | {"calibration", "weights"},
+    | {"calibration", "remote", "store", "weights"},
     {"reference"},
     {"c_header", "model", "native"},
     {
@@ -36,8 +36,8 @@ LAYERS = (
     },
     {"__main__", "cli"},
 )
-HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "rich", "safetensors", "scipy")
-HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers")
+HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "ray", "rich", "safetensors", "scipy")
+HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers", "upath")
 FILES = sorted(PACKAGE.rglob("*.py"))
 NEED_EXTRAS = {"graph", "train"}
 RUNTIME = {"numpy", "onnxruntime", "soundfile", "soxr", "click", "rich"}

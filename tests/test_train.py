@@ -28,8 +28,8 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
 
 from wav2small.train import train as training  # noqa: E402
+from wav2small.train.embedding import to_text  # noqa: E402
 from wav2small.train.interrupt import uninterrupted  # noqa: E402
-from wav2small.train.label import to_text  # noqa: E402
 from wav2small.train.train import BEST, CHECKPOINT, LOG, Clips, Run, TrainConfig, train  # noqa: E402
 
 RATE = 16000

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
 
-from wav2small.errors import AudioError
+from wav2small.errors import AudioError, Wav2SmallError
+from wav2small.remote import is_remote, locate
 
 Source = str | Path | BinaryIO
-"""A path, or a binary file object that can seek; an object is read from its start and left open."""
+"""A path or URL, or a binary file object that can seek; an object is read from its start and left open."""
 
 READABLE = "wav, flac, ogg, opus, mp3, aiff, au, caf, w64"
 BLOCK_VALUES = 2**16
@@ -44,12 +46,13 @@ def opened(source: Source) -> Iterator[Recording]:
     Raises:
         AudioError: if it is missing, empty, truncated, or not audio; while its blocks are read, if it is damaged
     """
-    if not isinstance(source, (str, Path)):
-        with _decoder(source, "", "FILE") as sound:
+    if hasattr(source, "read"):
+        with _decoder(cast(BinaryIO, source), "", "FILE") as sound:
             yield _recording(sound, "")
         return
+    path = locate(source)
     prefix = f"{source}: "
-    with _open_file(source, prefix) as file, _decoder(file, prefix, Path(source).name) as sound:
+    with _open_file(path, prefix) as file, _decoder(file, prefix, path.name) as sound:
         yield _recording(sound, prefix)
 
 
@@ -60,7 +63,9 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _open_file(path: str | Path, prefix: str) -> BinaryIO:
+def _open_file(path: Path, prefix: str) -> BinaryIO:
+    if is_remote(path):
+        return _fetch(path, prefix)
     if os.path.isdir(path):
         raise AudioError(f"{prefix}is a folder, not an audio file")
     try:  # by its descriptor: a decoder that sees the name would judge the format by it
@@ -71,6 +76,18 @@ def _open_file(path: str | Path, prefix: str) -> BinaryIO:
         raise AudioError(f"{prefix}cannot be opened: {error.strerror}") from None
     except ValueError:
         raise AudioError(f"{path!r}: is no name of a file; it holds a null character") from None
+
+
+def _fetch(path: Path, prefix: str) -> BinaryIO:
+    """The whole of a remote file, in one request. What is not there is an error of the audio; a network's is not."""
+    try:
+        return io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
+        raise AudioError(f"{prefix}there is no such file; check the name") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise AudioError(f"{prefix}cannot be opened: {error.strerror or error}") from None
+    except OSError as error:
+        raise Wav2SmallError(f"{prefix}cannot be fetched now ({error}). Try again when the network is back.") from None
 
 
 def _decoder(file: BinaryIO, prefix: str, name: str) -> _Sequential:

@@ -9,18 +9,20 @@ Every other column is kept as text.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from wav2small.audio import find_files
+from wav2small.audio import SUFFIXES, find_files
 from wav2small.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.errors import AudioError, ManifestError
-from wav2small.tables import read_table
+from wav2small.remote import is_remote, join, locate, relative
+from wav2small.store import Store
+from wav2small.tables import as_text, read_table
 
 NORMS = Path(__file__).parent / "data" / "norms.csv"
 """The project's own norms: what a category's name says about arousal, dominance and valence, with sources."""
@@ -79,7 +81,8 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> list[Se
     """Segments of a manifest, or of a folder.
 
     Args:
-        source: a CSV, JSON or Parquet file, a folder with a ``manifest.csv``, or a folder of audio files
+        source: a CSV, JSON or Parquet file, a folder with a ``manifest.csv``, a label store, or a folder of audio
+            files; a path or a URL
         root: folder that ``file`` is relative to; default: the folder of the manifest, and its column ``root``
 
     Returns:
@@ -88,19 +91,20 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> list[Se
     Raises:
         ManifestError: if the table has no column ``file``, no rows, a segment twice, or a number that is none
     """
-    path = Path(source)
+    path = locate(source)
     if path.is_dir() and (path / "manifest.csv").is_file():
         path = path / "manifest.csv"
-    if path.is_dir():
+    store = Store.find(path) if path.is_dir() else None
+    if path.is_dir() and store is None:
         return _read_folder(path)
-    rows = read_table(path)
+    rows = [as_text(row) for row in store.rows()] if store else read_table(path)
     if not rows:
         raise ManifestError(f"{path}: has no rows. A manifest has one row a segment, with at least a column file.")
     if "file" not in rows[0]:
         raise ManifestError(f"{path}: has no column file, only {', '.join(rows[0])}. Name the column of paths file.")
-    folder = path.parent if root is None else Path(root)
+    folder = (path if store else path.parent) if root is None else locate(root)
     segments = [
-        _segment(row, folder / row.get("root", "") if root is None else folder, f"{path}, row {number}")
+        _segment(row, join(folder, row.get("root", "")) if root is None else folder, f"{path}, row {number}")
         for number, row in enumerate(rows, 1)
     ]
     _check_unique(segments, path)
@@ -108,7 +112,12 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> list[Se
 
 
 def _read_folder(folder: Path) -> list[Segment]:
-    files = [Path(file) for file in find_files([folder])]
+    if is_remote(folder):
+        files = sorted((f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.name[0] != "."), key=str)
+        if not files:
+            raise AudioError(f"{folder}: no audio in this folder; looked for {' '.join(sorted(SUFFIXES))}")
+    else:
+        files = [Path(file) for file in find_files([folder])]
     return [Segment(file=file.relative_to(folder).as_posix(), path=file) for file in files]
 
 
@@ -121,7 +130,7 @@ def _segment(row: Mapping[str, str], folder: Path, where: str) -> Segment:
         raise ManifestError(f"{where}: a segment from {start} to {end} s is empty. Needed: 0 <= start < end.")
     return Segment(
         file=file,
-        path=folder / file,
+        path=join(folder, file),
         start=start or 0.0,
         end=end,
         speaker=row.get("speaker", ""),
@@ -172,7 +181,7 @@ def to_row(segment: Segment, folder: str | Path) -> dict[str, object]:
     emotion = segment.emotion or (None,) * len(OUTPUTS)
     return {
         "file": segment.file,
-        "root": os.path.relpath(os.path.realpath(root), os.path.realpath(folder)),
+        "root": None if is_remote(segment.file) else _seen_from(folder, root),
         "start": segment.start or None,
         "end": segment.end,
         "speaker": segment.speaker,
@@ -181,6 +190,11 @@ def to_row(segment: Segment, folder: str | Path) -> dict[str, object]:
         **segment.fields,
         **dict(zip(OUTPUTS, emotion, strict=True)),
     }
+
+
+@cache
+def _seen_from(folder: str | Path, root: str) -> str:
+    return relative(locate(root), locate(folder))
 
 
 def select(segments: Sequence[Segment], where: Iterable[tuple[str, str]]) -> list[Segment]:

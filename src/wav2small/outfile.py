@@ -5,22 +5,34 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from wav2small.errors import Wav2SmallError
+from wav2small.remote import is_remote, locate
+
+TEMPORARY = ".wav2small-"
+"""What the name of an unfinished file begins with; one stays behind where a program was killed."""
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Name of a temporary file beside ``path``, which takes its place if all goes well and is removed if not.
 
-    It has the same suffix. A device, such as ``/dev/stdout``, is written to directly.
+    It has the same suffix. A device, such as ``/dev/stdout``, is written to directly. What is remote is written here
+    first, and sent when it is whole.
 
     Raises:
         Wav2SmallError: if it cannot be written, also for want of space
     """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / str(path).rpartition("/")[2]
+            yield temporary
+            locate(path).write_bytes(temporary.read_bytes())
+        return
     target = _target(path)
     if _is_device(target):
         with _full_disk_said(path):
@@ -40,7 +52,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raise ``Wav2SmallError`` if ``whole_file(path)`` could not write; nothing is left behind."""
+    """Raise ``Wav2SmallError`` if ``whole_file(path)`` could not write; nothing is left behind.
+
+    What is remote is not tried.
+    """
+    if is_remote(path):
+        return
     target = _target(path)
     if _is_device(target):
         return
@@ -65,7 +82,7 @@ def _is_device(target: Path) -> bool:
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".wav2small-{secrets.token_hex(4)}{target.suffix}")
+    return target.with_name(f"{TEMPORARY}{secrets.token_hex(4)}{target.suffix}")
 
 
 def _unwritable(path: str | Path, error: OSError) -> Wav2SmallError:

@@ -16,6 +16,7 @@ import numpy as np
 from wav2small.errors import ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.outfile import check_writable as check_writable
 from wav2small.outfile import whole_file as whole_file
+from wav2small.remote import locate
 
 TEXT_FORMATS = ("table", "csv", "json", "jsonl")
 FORMATS = (*TEXT_FORMATS, "parquet")
@@ -37,18 +38,23 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
         MissingExtraError: if it is Parquet and pyarrow is not installed
     """
     try:
-        content = Path(path).read_bytes()
+        content = locate(path).read_bytes()
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be opened: {error.strerror}") from None
+        raise ManifestError(f"{path}: cannot be opened: {error.strerror or 'there is no such file'}") from None
     if content.startswith(b"PAR1"):
-        return [{key: _plain(value) for key, value in row.items()} for row in _read_parquet(path)]
+        return [as_text(row) for row in _read_parquet(content, path)]
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ManifestError(f"{path}: is no table; give CSV, JSON or JSON lines in UTF-8, or Parquet") from None
     if text.lstrip()[:1] in ("[", "{"):
-        return [{str(key): _plain(value) for key, value in row.items()} for row in _parse_json(text, path)]
+        return [as_text(row) for row in _parse_json(text, path)]
     return _parse_csv(text, path)
+
+
+def as_text(row: Row) -> dict[str, str]:
+    """A row with every value as text, as ``read_table`` gives it."""
+    return {str(key): _plain(value) for key, value in row.items()}
 
 
 def render(rows: Sequence[Row], format: str) -> str:
@@ -97,7 +103,7 @@ def write_table(
 
 def format_of(path: str | Path) -> str:
     """Format that the suffix of an output file stands for."""
-    suffix = Path(path).suffix.lower()
+    suffix = Path(str(path)).suffix.lower()
     if suffix not in SUFFIXES:
         raise Wav2SmallError(f"{path}: no format has the suffix {suffix!r}; end it with {' '.join(SUFFIXES)}")
     return SUFFIXES[suffix]
@@ -105,7 +111,7 @@ def format_of(path: str | Path) -> str:
 
 def check_parquet() -> None:
     """Raise ``MissingExtraError`` if Parquet cannot be read or written here."""
-    _pyarrow()
+    pyarrow()
 
 
 def _plain(value: object, decimals: int | None = None) -> str:
@@ -214,7 +220,8 @@ def _parse_json(text: str, path: str | Path) -> list[dict[str, object]]:
     return rows
 
 
-def _pyarrow() -> Any:
+def pyarrow() -> Any:
+    """The module, with its Parquet; ``MissingExtraError`` if it is not installed."""
     try:
         import pyarrow.parquet
     except ImportError:
@@ -222,21 +229,19 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _read_parquet(path: str | Path) -> list[dict[str, object]]:
-    pyarrow = _pyarrow()
+def _read_parquet(content: bytes, path: str | Path) -> list[dict[str, object]]:
     try:
-        rows: list[dict[str, object]] = pyarrow.parquet.read_table(str(path)).to_pylist()
-    except pyarrow.ArrowException as error:
+        rows: list[dict[str, object]] = pyarrow().parquet.read_table(pyarrow().BufferReader(content)).to_pylist()
+    except pyarrow().ArrowException as error:
         raise ManifestError(f"{path}: is damaged Parquet: {str(error).splitlines()[0]}") from None
     return rows
 
 
 def _write_parquet(rows: Sequence[Row], path: str | Path, columns: Sequence[str] | None) -> None:
-    pyarrow = _pyarrow()
     columns = columns or list(dict.fromkeys(column for row in rows for column in row))
     try:
-        table = pyarrow.table({column: [_jsonable(row.get(column)) for row in rows] for column in columns})
-    except pyarrow.ArrowException as error:
+        table = pyarrow().table({column: [_jsonable(row.get(column)) for row in rows] for column in columns})
+    except pyarrow().ArrowException as error:
         raise Wav2SmallError(f"{path}: a column of Parquet has one type: {str(error).splitlines()[0]}") from None
     with whole_file(path) as temporary:
-        pyarrow.parquet.write_table(table, str(temporary))
+        pyarrow().parquet.write_table(table, str(temporary))

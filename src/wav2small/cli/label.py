@@ -1,23 +1,41 @@
-"""``wav2small label``: audio and a teacher -> a table of labels."""
+"""``wav2small label``: audio and a teacher -> a table of labels, or a store of them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from wav2small.cli.options import where_option
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wav2small.cli.progress import Tell
+    from wav2small.train.engine import Engine
+
+
+PART_HELP = "Rows of a Parquet part, which is written whole; about as many are done again after a kill."
+BATCH_HELP = "Seconds of audio computed at once, padded to the longest; on a GPU hundreds."
+
 
 @click.command("label")
 @click.argument("source", metavar="FOLDER|MANIFEST")
 @click.option("--teacher", "name", default="open", show_default=True, help="Its name, or a file that fit wrote.")
-@click.option("-o", "output", required=True, type=click.Path(), help="CSV, JSON lines or Parquet, by its suffix.")
-@click.option("--root", type=click.Path(file_okay=False), help="Folder that the manifest's files are relative to.")
+@click.option("-o", "output", required=True, help="CSV, JSON lines or Parquet by its suffix; without one, a folder.")
+@click.option("--root", help="Folder that the manifest's files are relative to.")
 @where_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto is a GPU if there is one.")
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16: twice as fast where there is hardware for it.")
 @click.option("--embed", is_flag=True, help="Add the teacher's embedding, a second target for students: 1 KB a row.")
+@click.option("--batch", "batch_dur", default=32.0, show_default=True, type=click.FloatRange(0), help=BATCH_HELP)
+@click.option("--workers", type=click.IntRange(1), help="Batches at once; default: one a core, or with ray a GPU.")
+@click.option("--part", "part_rows", default=256, show_default=True, type=click.IntRange(1), help=PART_HELP)
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who computes.")
+@click.option("--ray-address", help="Of a running cluster, such as ray://head:10001; default: one is started here.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -29,31 +47,72 @@ def command(
     device: str,
     bf16: bool,
     embed: bool,
+    batch_dur: float,
+    workers: int | None,
+    part_rows: int,
+    engine: str,
+    ray_address: str | None,
 ) -> None:
     """Label audio with a teacher's arousal, dominance and valence.
 
     FOLDER holds audio, or a manifest.csv; MANIFEST is a CSV or Parquet file with a column file. An unreadable file
-    becomes a row with its error; the exit code is then 1. The same command resumes a run that was stopped.
+    becomes a row with its error; the exit code then is 1. The same command resumes a run that was stopped, or killed.
+
+    With a folder as output the labels stay in Parquet parts, as they were written; evaluate, train and any reader of
+    Parquet take it. Paths may be URLs of object stores (extra remote), and many machines may work (extra ray).
 
     \b
     Example:
       wav2small label recordings --teacher open -o labels.csv
+      wav2small label s3://speech/clips.parquet -o s3://speech/labels --embed --device cuda --bf16
+      wav2small label /mnt/clips -o /mnt/labels --engine ray --ray-address auto
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.manifest import read_manifest, select
-    from wav2small.tables import check_parquet, check_writable, format_of
+    from wav2small.remote import locate
+    from wav2small.store import check_folder
+    from wav2small.tables import check_writable, pyarrow
     from wav2small.train import check_extra, choose_device
-    from wav2small.train.label import label
-    from wav2small.train.teachers import load_teacher
 
     check_extra()
-    check_writable(output)
-    if format_of(output) == "parquet":
-        check_parquet()
+    pyarrow()
+    from wav2small.train.engine import How, Threads, choose_workers
+    from wav2small.train.label import label, store_of
+    from wav2small.train.teachers import load_teacher
+
+    to = locate(output)
+    folder = store_of(to)
+    if folder != to:
+        check_writable(output)
+    check_folder(folder)
     segments = select(read_manifest(source, root), where)
-    teacher = load_teacher(name, bf16, choose_device(device))
+    how = How(embed, batch_dur)
+    if engine == "ray":
+        from wav2small.train.ray_engine import Workers
+
+        made: Engine = Workers(partial(load_teacher, name, bf16), how, device, workers, ray_address)
+    else:
+        device = choose_device(device)
+        made = Threads(load_teacher(name, bf16, device), how, workers or choose_workers(device))
     with progress_bar("labels") as tell:
-        rows = label(segments, teacher, Path(output), tell, embed)
-    failed = sum(1 for row in rows if row["error"])
-    click.echo(f"{output}: {len(rows) - failed} labels by {teacher.name} {teacher.version}, {failed} errors", err=True)
-    ctx.exit(1 if failed else 0)
+        found = label(segments, made, to, how, _in_words(tell), part_rows)
+    who = f"{made.stamp.teacher} {made.stamp.teacher_version}"
+    click.echo(f"{output}: {found.rows - found.errors} labels by {who}, {found.errors} errors", err=True)
+    ctx.exit(1 if found.errors else 0)
+
+
+def _in_words(tell: Tell) -> Callable[[int, int, float], None]:
+    """Clips, hours, hours of audio a second, and how long it will take yet."""
+    start, first = 0.0, -1
+
+    def told(done: int, total: int, dur: float) -> None:
+        nonlocal start, first
+        if first < 0:
+            start, first = time.monotonic(), done
+            return
+        seconds = time.monotonic() - start
+        left = timedelta(seconds=round((total - done) * seconds / (done - first)))
+        hours = f"{dur / 3600:,.2f} h, {dur / 3600 / seconds:.4f} h/s"
+        tell(done, total, f"{done:,} of {total:,} clips, {hours}, {left} left")
+
+    return told

@@ -1,69 +1,84 @@
-"""Teacher x manifest -> labels: batched by length, resumable, one row a segment whatever happens to it.
+"""Teacher x manifest -> labels: one row a segment whatever happens to it, in a store that outlives whoever writes it.
 
-Finished rows go to FILE.part, one JSON line each, as they come; a stopped run reads them back. When all are done
-the table is written whole, in the order of the manifest, and the part is removed.
+An engine answers the parts of the store that are missing: ``engine.Threads`` in this process, ``ray_engine.Workers`` on
+a cluster. A table is the store read once, when it is full.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from wav2small.audio import duration, read
+from wav2small.audio import read
 from wav2small.config import OUTPUTS
-from wav2small.errors import AudioError, ManifestError
 from wav2small.manifest import Segment, to_row
-from wav2small.tables import write_table
-from wav2small.train.teachers import Teacher
+from wav2small.remote import absolute, locate
+from wav2small.store import Store
+from wav2small.tables import format_of
+from wav2small.train.engine import Answer, Engine, How, Stamp
 
-Key = tuple[str, float, float | None]
-BATCH_SIZE = 16
-"""Segments of like length that the teacher gets at once."""
+LABEL = (*OUTPUTS, *Stamp._fields, "embedding", "error")
+"""Columns that are ours; the others are the manifest's."""
+
+Row = dict[str, Any]
+
+
+class Labelled(NamedTuple):
+    """What a run came to: rows of the manifest, those with an error, and seconds of audio that this run heard."""
+
+    rows: int
+    errors: int
+    dur: float
 
 
 def label(
     segments: Sequence[Segment],
-    teacher: Teacher,
+    engine: Engine,
     output: Path,
-    tell: Callable[[float, float], None],
-    embed: bool = False,
-) -> list[dict[str, object]]:
-    """Label every segment and write the table.
+    how: How,
+    tell: Callable[[int, int, float], None],
+    part_rows: int,
+) -> Labelled:
+    """Label every segment, from where a stopped run was.
 
     Args:
         segments: of a manifest
-        teacher: who labels
-        output: CSV, JSON lines or Parquet, by its suffix
-        tell: called with (done, total) segments
-        embed: add a column ``embedding``, the teacher's, as :func:`to_text` writes it
-
-    Returns:
-        the rows: the manifest's columns, A/D/V, teacher, its version and licence, and the error of an unreadable file
+        engine: has them labelled
+        output: a table by its suffix, beside a store until it is whole; or, without suffix, the store itself
+        how: what the engine was made with
+        tell: called with (segments done, segments, seconds of audio heard)
+        part_rows: rows that are written together
 
     Raises:
-        ManifestError: if the part of a stopped run comes from another teacher, or has no embeddings
+        ManifestError: if a stopped run had other segments, another teacher, or was asked for other things
     """
-    part = output.with_name(output.name + ".part")
-    done = _read_part(part, teacher, embed)
-    todo = [segment for segment in segments if _key(segment) not in done]
-    with part.open("a", encoding="utf-8") as file:
-        if not part.stat().st_size:
-            file.write(json.dumps(_stamp(teacher) | {"embed": embed}) + "\n")
-        for batch in _by_length(todo):
-            for segment, answer in zip(batch, _label_batch(batch, teacher, embed), strict=True):
-                done[_key(segment)] = answer
-                file.write(json.dumps([*_key(segment), answer]) + "\n")
-            file.flush()
-            tell(len(done), len(segments))
-    rows = [_row(segment, done[_key(segment)], teacher, output.parent) for segment in segments]
-    write_table(rows, output)
-    part.unlink()
-    return rows
+    folder = store_of(output)
+    base = output if folder == output else output.parent
+    store = Store.begin(folder, _plan(segments, base, engine.stamp, how, part_rows))
+    missing = store.missing()
+    done, dur = len(segments) - sum(len(store.numbers(part)) for part in missing), 0.0
+
+    def heard(clips: int, seconds: float) -> None:
+        nonlocal done, dur
+        done, dur = done + clips, dur + seconds
+        tell(done, len(segments), dur)
+
+    tell(done, len(segments), dur)
+    parts = ((part, [_anywhere(segments[number]) for number in store.numbers(part)]) for part in missing)
+    for part, answers in engine.answers(parts, heard):
+        numbered = zip(store.numbers(part), answers, strict=True)
+        store.write(part, [_row(segments[number], base, engine.stamp, answer) for number, answer in numbered])
+    errors = store.count("error")
+    if folder != output:
+        store.render(output)
+        store.remove()
+    return Labelled(len(segments), errors, dur)
 
 
 def segment_signal(segment: Segment) -> np.ndarray:
@@ -75,101 +90,48 @@ def segment_signal(segment: Segment) -> np.ndarray:
     return segment.cut(read(segment.path))
 
 
-def to_text(embedding: np.ndarray) -> str:
-    """An embedding as text for a table: float16, little-endian, in base64."""
-    return base64.b64encode(embedding.astype("<f2").tobytes()).decode()
-
-
-def from_text(text: str, file: str) -> np.ndarray:
-    """The embedding that :func:`to_text` wrote for ``file``, float32, shape=(size,).
+def store_of(output: Path) -> Path:
+    """The folder of the store that a table is made from; the output itself if it has no suffix.
 
     Raises:
-        ManifestError: if the text is none
+        Wav2SmallError: if the suffix stands for no format
     """
-    try:
-        return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)
-    except (binascii.Error, ValueError):
-        raise ManifestError(
-            f"{file}: its embedding reads {text[:20]!r}, which is not base64 of float16. Label again."
-        ) from None
+    if output.suffix == "" or output.is_dir():
+        return output
+    format_of(output)
+    return output.with_name(output.name + ".parts")
 
 
-def _label_batch(batch: Sequence[Segment], teacher: Teacher, embed: bool) -> list[dict[str, object]]:
-    signals, answers = [], []
-    for segment in batch:
-        try:
-            signals.append(segment_signal(segment))
-            answers.append({})
-        except AudioError as error:
-            answers.append({"error": str(error)})
-    labelled = iter(_answers(signals, teacher, embed) if signals else [])
-    return [answer or next(labelled) for answer in answers]
-
-
-def _answers(signals: list[np.ndarray], teacher: Teacher, embed: bool) -> list[dict[str, object]]:
-    emotions, embeddings = teacher.label_and_embed(signals) if embed else (teacher.label(signals), None)
-    answers: list[dict[str, object]] = [{n: round(v, 6) for n, v in emotion._asdict().items()} for emotion in emotions]
-    if embeddings is not None:
-        for answer, embedding in zip(answers, embeddings, strict=True):
-            answer["embedding"] = to_text(embedding)
-    return answers
-
-
-def _by_length(segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
-    ordered = sorted(segments, key=_seconds)
-    for first in range(0, len(ordered), BATCH_SIZE):
-        yield ordered[first : first + BATCH_SIZE]
-
-
-def _seconds(segment: Segment) -> float:
-    if segment.end is not None:
-        return segment.end - segment.start
-    try:
-        return (duration(segment.path) or 0.0) - segment.start
-    except AudioError:
-        return 0.0
-
-
-def _key(segment: Segment) -> Key:
-    return (segment.file, segment.start, segment.end)
-
-
-def _stamp(teacher: Teacher) -> dict[str, str]:
-    return {"teacher": teacher.name, "teacher_version": teacher.version, "teacher_licence": teacher.licence}
-
-
-def _who(stamp: Mapping[str, object]) -> str:
-    how = "with" if stamp["embed"] else "without"
-    return (
-        f"teacher {stamp['teacher']} version {stamp['teacher_version']} ({stamp['teacher_licence']}) {how} embeddings"
-    )
-
-
-def _read_part(part: Path, teacher: Teacher, embed: bool) -> dict[Key, dict[str, object]]:
-    """What a stopped run finished; a last line that was cut off is dropped from the file."""
-    if not part.is_file():
-        return {}
-    content = part.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        part.write_bytes(whole)
-    try:
-        lines = [json.loads(line) for line in whole.decode().splitlines()]
-        if lines and lines[0] != _stamp(teacher) | {"embed": embed}:
-            raise ManifestError(
-                f"{part}: was begun by {_who(lines[0])}, not by {_who(_stamp(teacher) | {'embed': embed})}. "
-                "Finish it so, or remove the file."
-            )
-        return {(file, start, end): answer for file, start, end, answer in lines[1:]}
-    except (KeyError, TypeError, ValueError):
-        raise ManifestError(f"{part}: is damaged, so a stopped run cannot go on. Remove it to begin again.") from None
-
-
-def _row(segment: Segment, answer: dict[str, object], teacher: Teacher, folder: Path) -> dict[str, object]:
+def _plan(segments: Sequence[Segment], base: Path, stamp: Stamp, how: How, part_rows: int) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    names: dict[str, None] = {}
+    for segment in segments:
+        about = _about(segment, base)
+        names |= dict.fromkeys(about)
+        digest.update(json.dumps(about).encode() + b"\n")
+    names |= dict.fromkeys(name for name in LABEL if how.embed or name != "embedding")
+    numbers = {"start", "end", *OUTPUTS}
     return {
-        **to_row(segment, folder),
-        **{name: answer.get(name) for name in OUTPUTS},
-        **_stamp(teacher),
-        **({"embedding": answer["embedding"]} if "embedding" in answer else {}),
-        "error": answer.get("error"),
+        "rows": len(segments),
+        "part_rows": part_rows,
+        "columns": {name: "double" if name in numbers else "string" for name in names},
+        "segments": digest.hexdigest(),
+        **stamp._asdict(),
+        **asdict(how),
     }
+
+
+def _about(segment: Segment, base: Path) -> Row:
+    """What the manifest says; not the labels of an earlier teacher, if those are there."""
+    return {name: value for name, value in to_row(segment, base).items() if name not in LABEL}
+
+
+def _anywhere(segment: Segment) -> Segment:
+    """The same, found from wherever a worker is, so that its errors read the same too."""
+    return replace(segment, path=locate(absolute(segment.path)))
+
+
+def _row(segment: Segment, base: Path, stamp: Stamp, answer: Answer) -> Row:
+    emotion = answer.emotion._asdict() if answer.emotion else {}
+    told = {"embedding": answer.embedding, "error": answer.error}
+    return {**_about(segment, base), **emotion, **stamp._asdict(), **told}

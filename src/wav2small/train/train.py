@@ -30,9 +30,10 @@ from wav2small.manifest import Segment
 from wav2small.metrics import concordance_cc
 from wav2small.outfile import whole_file
 from wav2small.train import make_folder
+from wav2small.train.embedding import from_text
 from wav2small.train.fit import ccc_loss
 from wav2small.train.interrupt import uninterrupted
-from wav2small.train.label import from_text, segment_signal
+from wav2small.train.label import segment_signal
 from wav2small.train.students import build, start_from, to_arrays
 from wav2small.weights import write_safetensors
 

@@ -1,0 +1,29 @@
+"""A teacher's embedding as text, so that any table can hold it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import numpy as np
+
+from wav2small.errors import ManifestError
+
+
+def to_text(embedding: np.ndarray) -> str:
+    """An embedding as text for a table: float16, little-endian, in base64."""
+    return base64.b64encode(embedding.astype("<f2").tobytes()).decode()
+
+
+def from_text(text: str, file: str) -> np.ndarray:
+    """The embedding that :func:`to_text` wrote for ``file``, float32, shape=(size,).
+
+    Raises:
+        ManifestError: if the text is none
+    """
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)
+    except (binascii.Error, ValueError):
+        raise ManifestError(
+            f"{file}: its embedding reads {text[:20]!r}, which is not base64 of float16. Label again."
+        ) from None
