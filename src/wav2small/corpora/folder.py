@@ -48,8 +48,8 @@ def need_file(root: Path, *names: str) -> Path:
     path = find_file(root, *names)
     if path is None:
         raise ManifestError(
-            f"{root}: has no {' and no '.join(names)}, which hold its annotation. Give the folder that its owner's "
-            "archive unpacks to."
+            f"{root}: there is no {' or '.join(names)}, where its annotation is. Give the folder that its "
+            "owner's archive unpacks to."
         )
     return path
 

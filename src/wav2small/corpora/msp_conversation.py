@@ -47,11 +47,11 @@ def read(root: Path) -> list[Segment]:
         starts[name] = min(start, starts.get(name, start))
     splits = _splits(find_file(root, "partitions.txt"))
     audio = audio_by_stem(root)
-    traces = {dimension: _traces(root, dimension) for dimension in OUTPUTS}
+    traces = {dimension: _files(root, dimension) for dimension in OUTPUTS}
     segments = []
     for part, (start, end) in parts.items():
         name = part.rpartition("_")[0]
-        raters = {dimension: traces[dimension].get(part, []) for dimension in OUTPUTS}
+        raters = {dimension: [_trace(path) for path in traces[dimension].get(part, [])] for dimension in OUTPUTS}
         file = audio.get(name, f"Audio/{name}.wav")
         columns = {"speaker": name, "split": splits.get(name, "")}
         for begin, ratings in _windows(raters, end - start):
@@ -89,15 +89,20 @@ def _splits(path: Path | None) -> dict[str, str]:
     return splits
 
 
-def _traces(root: Path, dimension: str) -> dict[str, list[np.ndarray]]:
-    """Part -> what each rater said about it, shape=(ratings, 2): seconds, rating."""
-    traces: dict[str, list[np.ndarray]] = {}
+def _files(root: Path, dimension: str) -> dict[str, list[Path]]:
+    """Part -> a file of each of its raters."""
+    files: dict[str, list[Path]] = {}
     for path in sorted(root.glob(f"**/{dimension.capitalize()}/*.csv")):
-        trace = np.array(list(_ratings(path)))
-        if not len(trace):
-            raise ManifestError(f"{path}: has no line of two numbers, seconds and rating. Copy it again.")
-        traces.setdefault(path.stem.rpartition("_")[0], []).append(trace)
-    return traces
+        files.setdefault(path.stem.rpartition("_")[0], []).append(path)
+    return files
+
+
+def _trace(path: Path) -> np.ndarray:
+    """What a rater said about a part, shape=(ratings, 2): seconds, rating."""
+    trace = np.array(list(_ratings(path)))
+    if not len(trace):
+        raise ManifestError(f"{path}: has no line of two numbers, seconds and rating. Copy it again.")
+    return trace
 
 
 def _ratings(path: Path) -> Iterator[tuple[float, float]]:
