@@ -14,7 +14,7 @@ import wav2small
 
 PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
-    {"config", "errors", "metrics"},
+    {"config", "errors", "licences", "metrics"},
     {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "speech", "tables"}
     | {"calibration", "remote", "store", "weights"},
     {"reference"},

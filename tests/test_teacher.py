@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from wav2small.config import OUTPUTS, Emotion
-from wav2small.errors import Wav2SmallError, WeightsError
+from wav2small.errors import PluginError, Wav2SmallError, WeightsError
 from wav2small.weights import read_safetensors, write_safetensors
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
@@ -23,8 +23,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder  # noqa:
 
 from wav2small.train import choose_device  # noqa: E402
 from wav2small.train.teachers import load_teacher, whisper  # noqa: E402
+from wav2small.train.teachers.hub import fingerprint  # noqa: E402
 from wav2small.train.teachers.open import Heads, OpenTeacher  # noqa: E402
-from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder, fingerprint  # noqa: E402
+from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder  # noqa: E402
 
 MODELS = Path(os.environ.get("WAV2SMALL_MODELS") or Path(__file__).parents[2] / "shared" / "models")
 RATE = 16000
@@ -367,7 +368,7 @@ def test_a_clip_longer_than_the_encoder_gets_the_mean_of_its_pieces(teacher):
 
 
 def test_an_unknown_teacher_is_named_with_those_there_are():
-    with pytest.raises(WeightsError, match=r"there is no teacher 'nobody'\. Known: open"):
+    with pytest.raises(PluginError, match=r"there is no teacher 'nobody'\. Known: dawn, odyssey, open, paper"):
         load_teacher("nobody")
 
 

@@ -22,6 +22,7 @@ from wav2small.config import OUTPUTS, Emotion
 from wav2small.errors import AudioError, ManifestError, WeightsError
 from wav2small.manifest import Segment
 from wav2small.metrics import concordance_cc
+from wav2small.model import load
 from wav2small.weights import sha256
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
@@ -453,12 +454,13 @@ def test_uninterrupted_respects_that_ctrl_c_is_ignored_and_works_in_a_thread():
     assert done == [1]
 
 
-def table(path: Path, segments: list[Segment]) -> Path:
+def table(path: Path, segments: list[Segment], more: dict[str, str] | None = None) -> Path:
+    who = {"teacher": "open", "teacher_version": "1", **(more or {})}
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", "speaker", *OUTPUTS, "teacher", "teacher_version", "error"])
-        writer.writerows([str(s.path), s.speaker, *s.emotion, "open", "1", ""] for s in segments)
-        writer.writerow([str(path.parent / "gone.wav"), "x", "", "", "", "open", "1", "there is no such file"])
+        writer.writerow(["file", "speaker", *OUTPUTS, *who, "error"])
+        writer.writerows([str(s.path), s.speaker, *s.emotion, *who.values(), ""] for s in segments)
+        writer.writerow([str(path.parent / "gone.wav"), "x", "", "", "", *who.values(), "there is no such file"])
     return path
 
 
@@ -472,11 +474,33 @@ def test_the_command_trains_on_the_rows_that_have_labels(data, tmp_path):
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/run/{BEST}\n"), result.output
     assert result.stderr.startswith("step 2: loss ") and "dev CCC arousal " in result.stderr
     _, metadata, _ = reference.load_student(tmp_path / "run" / BEST)
-    about = {key: metadata[key] for key in ("teacher", "training_data", "licence")}
-    assert about == {"teacher": "open 1", "training_data": "tones", "licence": "Apache-2.0"}
+    about = {key: metadata[key] for key in ("teacher", "training_data", "licence", "teacher_licence")}
+    expected = {"teacher": "open 1", "training_data": "tones", "licence": "Apache-2.0", "teacher_licence": ""}
+    assert about == expected
     result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 3)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"wav2small: {tmp_path}/run: holds a run with steps 2, asked for 3.")
+
+
+def test_weights_from_non_commercial_labels_say_so_and_so_does_what_is_exported_or_begun_from_them(data, tmp_path):
+    free, dev = table(tmp_path / "free.csv", data[0]), table(tmp_path / "dev.csv", data[1])
+    bound = table(tmp_path / "bound.csv", data[0], {"teacher_licence": "MIT AND CC-BY-NC-SA-4.0"})
+    options = ("--dev", dev, "--steps", 1, "--threads", 1, "--student", "micro")
+    assert command(bound, *options, "-o", tmp_path / "run").exit_code == 0
+    begun = ("--from", tmp_path / "run" / BEST, "--student", "micro-int8", "-o", tmp_path / "begun")
+    assert command(free, *options[:-2], *begun).exit_code == 0
+    for folder in ("run", "begun"):
+        arguments = ["export", str(tmp_path / folder / BEST), "-o", str(tmp_path / f"{folder} out"), "--version", "1"]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+        (artefact,) = (tmp_path / f"{folder} out").glob("*.onnx")
+        metadata = load(str(artefact)).metadata
+        assert metadata["licence"] == "CC-BY-NC-SA-4.0"
+        assert set(metadata["teacher_licence"].split(" AND ")) == {"MIT", "CC-BY-NC-SA-4.0"}
+        assert f"{artefact}: CC-BY-NC-SA-4.0 AND MIT: not for commercial use\n" == result.stderr
+    assert command(bound, *options, "--licence", "secret", "-o", tmp_path / "given").exit_code == 0
+    _, metadata, _ = reference.load_student(tmp_path / "given" / BEST)
+    assert (metadata["licence"], metadata["teacher_licence"]) == ("secret", "MIT AND CC-BY-NC-SA-4.0")
 
 
 def test_the_student_can_hear_other_audio_than_the_teacher(data, tmp_path):

@@ -17,6 +17,7 @@ from wav2small import reference
 from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, STUDENTS, Emotion, Micro, Student
 from wav2small.errors import ManifestError, MissingExtraError, WeightsError
 from wav2small.evaluate import answer_segments
+from wav2small.licences import joined
 from wav2small.manifest import Segment
 from wav2small.metrics import concordance_cc
 from wav2small.model import running, session
@@ -36,7 +37,10 @@ SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file that was written, its largest differences from the reference, and its CCC on dev speakers if asked for."""
+    """A file that was written, its largest differences from the reference, its CCC on dev speakers if asked for.
+
+    ``licence`` is that of the weights and of the teachers that they learnt from.
+    """
 
     path: Path
     precision: str
@@ -44,6 +48,7 @@ class Artefact:
     sha256: str
     errors: Depths
     ccc: Emotion | None = None
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ def export(
         raise WeightsError(f"{weights}: int8 ONNX has {len(contents['int8'])} bytes, allowed {MAX_INT8_BYTES}")
     ccc = {p: kept(content, f"{weights}, {p}", source.stored, dev) for p, content in contents.items()} if dev else {}
     make_folder(Path(folder))
+    licence = joined([metadata["licence"], metadata.get("teacher_licence", "")])
     paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
     with ExitStack() as stack:
         for precision, content in contents.items():
@@ -138,7 +144,9 @@ def export(
     if "fp32" not in contents:
         write_safetensors(paths["int8"].with_suffix(".safetensors"), source.arrays, metadata | {"precision": "int8"})
     return [
-        Artefact(path, precision, len(contents[precision]), sha256(path), errors[precision], ccc.get(precision))
+        Artefact(
+            path, precision, len(contents[precision]), sha256(path), errors[precision], ccc.get(precision), licence
+        )
         for precision, path in paths.items()
     ]
 

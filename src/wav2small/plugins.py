@@ -1,6 +1,6 @@
 """What this package and others offer under a name, by entry points.
 
-A package adds a student with three lines of its ``pyproject.toml``::
+A package adds a student, or a teacher, with three lines of its ``pyproject.toml``::
 
     [project.entry-points."wav2small.students"]
     mine = "my_package:make_student"
@@ -18,6 +18,8 @@ CORPORA = "wav2small.corpora"
 """Group of the corpora: each entry is a wav2small.corpora.Corpus."""
 STUDENTS = "wav2small.students"
 """Group of the students: each entry is ``(dropout: float) -> torch.nn.Module``, see wav2small.train.students."""
+TEACHERS = "wav2small.teachers"
+"""Group of the teachers: each entry is ``(bf16: bool, device: str) -> Teacher``, see wav2small.train.teachers."""
 
 
 def names(group: str) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from wav2small.errors import WeightsError
+from wav2small.licences import joined
 from wav2small.outfile import whole_file
 
 DATA = Path(__file__).parent / "data"
@@ -110,6 +111,12 @@ def check_arrays(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[in
 def sha256(path: str | Path) -> str:
     """Hexadecimal sha256 of a file."""
     return hashlib.sha256(read_bytes(Path(path))).hexdigest()
+
+
+def licence_of(path: str | Path) -> str:
+    """The licences that weights have from their teachers and by themselves; "" if they do not say."""
+    _, metadata = read_safetensors(path)
+    return joined([metadata.get("teacher_licence", ""), metadata.get("licence", "")])
 
 
 def read_index(folder: Path = DATA) -> list[dict[str, Any]]:

@@ -65,6 +65,7 @@ def command(
       wav2small export --to c micro-int8 firmware/wav2small
     """
     from wav2small import export
+    from wav2small.licences import is_non_commercial
     from wav2small.manifest import read_manifest
 
     output = output or folder
@@ -86,13 +87,17 @@ def command(
     else:
         artefacts = export.export(weights, str(output), name, version, metadata, held, speech)
     click.echo(tables.render([row(artefact) for artefact in artefacts], format), nl=False)
+    for artefact in artefacts:
+        if is_non_commercial(artefact.licence):
+            click.echo(f"{artefact.path}: {artefact.licence}: not for commercial use", err=True)
 
 
 def row(artefact: Any) -> dict[str, object]:
     """A line about a file; differences to two digits, as their size is what matters."""
     errors = {f"{depth} error": f"{error:.1e}" for depth, error in asdict(artefact.errors).items()}
     ccc = {f"dev CCC {name}": f"{value:.3f}" for name, value in artefact.ccc._asdict().items()} if artefact.ccc else {}
-    return {"file": str(artefact.path), "precision": artefact.precision, "bytes": artefact.bytes} | errors | ccc
+    facts = {"file": str(artefact.path), "precision": artefact.precision, "bytes": artefact.bytes}
+    return facts | errors | ccc | {"licence": artefact.licence}
 
 
 def c_row(weights: str, folder: str) -> dict[str, object]:

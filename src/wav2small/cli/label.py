@@ -24,7 +24,7 @@ BATCH_HELP = "Seconds of audio computed at once, padded to the longest; on a GPU
 
 @click.command("label")
 @click.argument("source", metavar="FOLDER|MANIFEST")
-@click.option("--teacher", "name", default="open", show_default=True, help="Its name, or a file that fit wrote.")
+@click.option("--teacher", "name", default="open", show_default=True, help="Its name, a file of fit, or ensemble:A,B.")
 @click.option("-o", "output", required=True, help="CSV, JSON lines or Parquet by its suffix; without one, a folder.")
 @click.option("--root", help="Folder that the manifest's files are relative to.")
 @where_option

@@ -19,7 +19,7 @@ import click
     "--learning-rate", default=3e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="At most."
 )
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
-@click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the weights, recorded in them.")
+@click.option("--licence", help="Recorded in the weights; else that of the labels if not for sale, or Apache-2.0.")
 @click.option("--threads", default=0, type=click.IntRange(0), help="Threads of torch; 0 leaves it to torch.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
 @click.option("--bf16", is_flag=True, help="Convolutions in bfloat16.")
@@ -36,7 +36,7 @@ def command(
     steps: int,
     learning_rate: float,
     data: str,
-    licence: str,
+    licence: str | None,
     threads: int,
     seed: int,
     bf16: bool,
@@ -59,9 +59,10 @@ def command(
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.config import OUTPUTS
+    from wav2small.licences import joined, of_weights
     from wav2small.manifest import read_manifest
     from wav2small.train import check_extra
-    from wav2small.weights import sha256
+    from wav2small.weights import licence_of, sha256
 
     check_extra()
     import torch
@@ -83,7 +84,9 @@ def command(
         compiled=compiled,
     )
     teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in train_segments})
-    metadata = {"teacher": ", ".join(teachers), "training_data": data, "licence": licence}
+    licences = [s.column("teacher_licence") for s in train_segments] + ([licence_of(start)] if start else [])
+    metadata = {"teacher": ", ".join(teachers), "training_data": data, "teacher_licence": joined(licences)}
+    metadata["licence"] = licence or of_weights(licences)
 
     def report(line: dict[str, float]) -> None:
         scores = ", ".join(f"{name} {line[name]:.3f}" for name in OUTPUTS)

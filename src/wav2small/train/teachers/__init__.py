@@ -1,18 +1,24 @@
-"""Teachers by name: speech -> the arousal, dominance and valence that students learn from."""
+"""Teachers by name: speech -> the arousal, dominance and valence that students learn from.
+
+An entry point of the group ``wav2small.teachers`` is a function ``(bf16, device) -> teacher``, and the teacher has what
+:class:`Teacher` lists; ``label --teacher NAME`` then knows it by its name.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from wav2small import plugins
 from wav2small.config import Emotion
 from wav2small.errors import WeightsError
 from wav2small.train import check_extra
 
-TEACHERS = ("open",)
+ENSEMBLE = "ensemble:"
 
 
 class Teacher(Protocol):
@@ -32,15 +38,42 @@ class Teacher(Protocol):
 
 
 def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
-    """A teacher by name; ``bf16`` computes its encoder in bfloat16, ``device`` is one that ``choose_device`` gave.
+    """A teacher by name; ``bf16`` computes matrix products in bfloat16, ``device`` is one that ``choose_device`` gave.
+
+    Args:
+        name: of an entry point of the group ``wav2small.teachers``; a file that fit wrote; or several of these with
+            weights if they differ, ``ensemble:odyssey=2,mine.safetensors``
 
     Raises:
-        WeightsError: if there is none of that name, or its encoder is not to be had
+        PluginError: if there is none of that name, saying which is closest
+        WeightsError: if its weights are not to be had, or are not its own
         MissingExtraError: if the extra ``train`` is not installed
     """
     check_extra()
-    if name not in TEACHERS and not Path(name).is_file():
-        raise WeightsError(f"there is no teacher {name!r}. Known: {', '.join(TEACHERS)}, or a file that fit wrote.")
-    from wav2small.train.teachers.open import HEAD_FILE, OpenTeacher
+    if name.startswith(ENSEMBLE):
+        from wav2small.train.teachers.ensemble import Ensemble
 
-    return OpenTeacher(HEAD_FILE if name in TEACHERS else Path(name), bf16, device)
+        members, weights = parse_ensemble(name)
+        return Ensemble(name, [load_teacher(member, bf16, device) for member in members], weights)
+    if name not in plugins.names(plugins.TEACHERS) and (Path(name).is_file() or Path(name).suffix):
+        from wav2small.train.teachers.open import OpenTeacher
+
+        return OpenTeacher(Path(name), bf16, device)
+    teacher: Teacher = plugins.load(plugins.TEACHERS, name)(bf16, device)
+    return teacher
+
+
+def parse_ensemble(name: str) -> tuple[list[str], list[float]]:
+    """The members and their weights of ``ensemble:a=2,b``.
+
+    Raises:
+        WeightsError: if there are not at least two, one is there twice, or a weight is no number above 0
+    """
+    parts = [part.strip().partition("=") for part in name.removeprefix(ENSEMBLE).split(",")]
+    members = [member for member, _, _ in parts]
+    if len(members) < 2 or len(set(members)) < len(members) or not all(members):
+        raise WeightsError(f"{name!r}: an ensemble has two members or more, each once: ensemble:odyssey,dawn=2.")
+    for _, _, text in parts:
+        if text and not (re.fullmatch(r"\d*\.?\d+", text) and float(text) > 0):
+            raise WeightsError(f"{name!r}: the weight {text!r} is no number above 0: ensemble:odyssey,dawn=2.")
+    return members, [float(text) if text else 1.0 for _, _, text in parts]

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from wav2small.config import SAMPLING_RATE, Emotion
 from wav2small.errors import WeightsError
-from wav2small.train.teachers.whisper import MAX_DUR, Head, WhisperBody, find_encoder, load_strictly
+from wav2small.train.teachers.base import TransformerTeacher
+from wav2small.train.teachers.hub import load_strictly
+from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder
 from wav2small.weights import read_safetensors, write_safetensors
 
 HEAD_FILE = Path(__file__).parents[2] / "data" / "open.safetensors"
-PIECE_DUR = 15.0
-"""Seconds of a piece when a clip is too long for the encoder; its label is the mean over the pieces."""
 
 
 class Heads:
@@ -84,7 +83,7 @@ class Heads:
         return cls(layers, heads.mean.numpy(), heads.spread.numpy(), list(heads)), metadata
 
 
-class OpenTeacher:
+class OpenTeacher(TransformerTeacher):
     """Whisper-base statistics through our heads.
 
     Args:
@@ -103,29 +102,12 @@ class OpenTeacher:
         self.licence = metadata["licence"]
         self.body = WhisperBody(find_encoder(), bf16, device)
 
-    def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
-        """Emotion of each signal, clipped to 0 to 1; a clip longer than 30 s gets the mean of its pieces.
-
-        Args:
-            signals: mono float32 at 16 kHz, each shape=(samples,)
-        """
-        return self.label_and_embed(signals)[0]
-
-    def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
-        """The same, and what the emotion is read from: the hidden layers of all heads, shape=(signals, size)."""
-        pieces = [_pieces(signal) for signal in signals]
-        statistics = self.body.statistics([piece for clip in pieces for piece in clip])
-        ends = np.cumsum([len(clip) for clip in pieces], dtype=int)
-
-        def means(answers: np.ndarray) -> np.ndarray:
-            parts = np.split(answers, ends)[: len(signals)]
-            return np.array([part.mean(0) for part in parts]).reshape(len(signals), answers.shape[1])
-
-        emotions = np.clip(means(self.heads(statistics)), 0, 1)
-        return [Emotion(*row.tolist()) for row in emotions], means(self.heads.embed(statistics))
+    def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """A/D/V, then the hidden layers of all heads, shape=(signals, 3 + size)."""
+        statistics = self.body.statistics(signals)
+        return np.concatenate([self.heads(statistics), self.heads.embed(statistics)], axis=1)
 
 
-def _pieces(signal: np.ndarray) -> list[np.ndarray]:
-    if len(signal) <= MAX_DUR * SAMPLING_RATE:
-        return [signal]
-    return np.array_split(signal, int(np.ceil(len(signal) / (PIECE_DUR * SAMPLING_RATE))))
+def open_teacher(bf16: bool = False, device: str = "cpu") -> OpenTeacher:
+    """The one that ships."""
+    return OpenTeacher(HEAD_FILE, bf16, device)

@@ -6,10 +6,9 @@ Source: Radford et al. 2022, arXiv:2212.04356; ``openai/whisper-base`` on the hu
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from wav2small.config import SAMPLING_RATE
 from wav2small.errors import WeightsError
-from wav2small.weights import check_arrays, read_safetensors
+from wav2small.train.teachers.hub import fingerprint, load_strictly
+from wav2small.weights import read_safetensors
 
 ENCODER_FILE = "whisper-base-encoder.safetensors"
 HUB_NAME = "openai/whisper-base"
@@ -32,8 +32,6 @@ FINGERPRINT = "f3106a6c48cd87ac450d9060cc1718094aa0df2d88edb62a759a1ffc758d60c1"
 """``fingerprint`` of the encoder that our heads were fitted on."""
 
 CONFIG = WhisperConfig(d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048)
-MAX_DUR = 30.0
-"""Seconds; the encoder has no positions beyond."""
 MIN_LENGTH = 1600
 """Samples; a shorter signal is padded with zeros."""
 
@@ -59,26 +57,6 @@ def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEn
             f"Needed: the encoder of {HUB_NAME} as published; remove the file to fetch it again."
         )
     return encoder.eval()
-
-
-def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names and float16 values in alphabetical order: the same for a float16 and a float32 copy."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().to(torch.float16).contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def load_strictly(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
-    """Give a module its weights, in float32.
-
-    Raises:
-        WeightsError: naming every array that is missing, left over, misshapen or not finite
-    """
-    floats = {name: np.array(array, np.float32) for name, array in arrays.items()}
-    check_arrays(floats, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}, source)
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in floats.items()})
 
 
 def _read_encoder(path: Path) -> WhisperEncoder:

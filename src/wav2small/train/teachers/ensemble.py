@@ -1,0 +1,39 @@
+"""Several teachers as one: their weighted mean, all their embeddings, and every licence of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wav2small.config import Emotion
+from wav2small.licences import joined
+from wav2small.train.teachers import Teacher
+
+
+class Ensemble:
+    """A weighted mean of teachers.
+
+    Args:
+        name: that labels will bear
+        teachers: the members
+        weights: one each, above 0; default: all the same
+    """
+
+    def __init__(self, name: str, teachers: Sequence[Teacher], weights: Sequence[float] = ()) -> None:
+        given = np.array(weights or [1.0] * len(teachers))
+        self.name = name
+        self.teachers = teachers
+        self.weights = given / given.sum()
+        self.version = "+".join(teacher.version for teacher in teachers)
+        self.licence = joined(teacher.licence for teacher in teachers)
+
+    def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
+        """The weighted mean of what each says, shape=(samples,) a signal."""
+        return self.label_and_embed(signals)[0]
+
+    def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
+        """The same, and the embeddings of all members side by side."""
+        emotions, embeddings = zip(*(teacher.label_and_embed(signals) for teacher in self.teachers), strict=True)
+        means = np.tensordot(self.weights, np.array(emotions), 1)
+        return [Emotion(*row.tolist()) for row in means], np.concatenate(embeddings, axis=1)

@@ -1,0 +1,124 @@
+"""Networks that hear the waveform itself: wav2vec2 and its family, in batches that change nobody's answer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from wav2small.config import SAMPLING_RATE
+from wav2small.train.teachers.base import TransformerTeacher
+from wav2small.train.teachers.hub import TRAINING_ONLY, fingerprint
+
+MIN_LENGTH = 1600
+"""Samples; a shorter signal is padded with zeros."""
+BATCH_DUR = 120.0
+"""Seconds of audio in a batch, padding included: about 2 GB for a large network in float32."""
+
+
+def unit_variance(signal: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance over the clip.
+
+    Source: ``Wav2Vec2FeatureExtractor`` of transformers with ``do_normalize``.
+    """
+    return ((signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)).astype(np.float32)
+
+
+def padding_is_safe(config: PretrainedConfig) -> bool:
+    """Whether a clip's states are its own in a padded batch; else only clips of one length can share one.
+
+    A group norm in the first convolution takes its statistics over all of the time, padding included, and the
+    positions of data2vec and of some HuBERTs pass several layers, in which padding leaks back.
+    """
+    positions_leak = config.model_type == "data2vec-audio" or getattr(config, "conv_pos_batch_norm", False)
+    return getattr(config, "feat_extract_norm", "group") == "layer" and not positions_leak
+
+
+def batches(lengths: Sequence[int], same_length: bool = False) -> Iterator[list[int]]:
+    """Indices of signals that go together, by length, each batch of at most ``BATCH_DUR`` with its padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        full = (len(batch) + 1) * lengths[index] > BATCH_DUR * SAMPLING_RATE
+        if batch and (full or (same_length and lengths[index] != lengths[batch[0]])):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def padded(signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Signals side by side with zeros after the shorter ones, shape=(batch, samples), and their lengths."""
+    lengths = [len(signal) for signal in signals]
+    out = np.zeros((len(signals), max(lengths)), np.float32)
+    for row, signal in zip(out, signals, strict=True):
+        row[: len(signal)] = signal
+    return torch.from_numpy(out), torch.tensor(lengths)
+
+
+def long_enough(signal: np.ndarray) -> np.ndarray:
+    """With zeros after it up to ``MIN_LENGTH``."""
+    return np.pad(signal, (0, max(0, MIN_LENGTH - len(signal))))
+
+
+def is_real(lengths: Tensor, config: PretrainedConfig, tokens: int) -> Tensor:
+    """Which tokens come from a clip and not from its padding, shape=(batch, tokens)."""
+    counts = lengths
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        counts = torch.div(counts - kernel, stride, rounding_mode="floor") + 1
+    return torch.arange(tokens, device=lengths.device)[None] < counts[:, None]
+
+
+def states(encoder: nn.Module, signals: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    """States of an encoder: of the convolutions, then of each layer, the last with the norm after it.
+
+    Args:
+        encoder: Wav2Vec2Model, HubertModel, WavLMModel or Data2VecAudioModel
+        signals: normalised, shape=(batch, samples)
+        lengths: of each without its padding
+
+    Returns:
+        one (batch, tokens, width) a layer, and which tokens are real, (batch, tokens)
+    """
+    mask = torch.arange(signals.shape[1], device=signals.device)[None] < lengths[:, None]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own, of torch
+        found = encoder(signals, attention_mask=None if mask.all() else mask.long(), output_hidden_states=True)
+    layers = [*found.hidden_states[:-1], found.last_hidden_state]
+    return layers, is_real(lengths, encoder.config, layers[-1].shape[1])
+
+
+class PublishedTeacher(TransformerTeacher):
+    """A network of the hub as a teacher.
+
+    Args:
+        net: (signals, lengths) to A/D/V in this order, (batch, 3), and an embedding, (batch, size)
+        bf16: matrix products in bfloat16
+        device: that torch computes on
+    """
+
+    def __init__(self, net: nn.Module, bf16: bool = False, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.net = net.eval().to(self.device)
+        self.bf16 = bf16
+        used = {name: tensor for name, tensor in net.state_dict().items() if not TRAINING_ONLY.fullmatch(name)}
+        self.version = fingerprint(used)[:12]
+
+    def normalise(self, signal: np.ndarray) -> np.ndarray:
+        """A signal as the network was trained to have it."""
+        raise NotImplementedError
+
+    def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """A/D/V and the embedding of each signal, shape=(signals, 3 + size)."""
+        ready = [self.normalise(long_enough(signal)) for signal in signals]
+        rows: dict[int, np.ndarray] = {}
+        for batch in batches([len(signal) for signal in ready]):
+            sound, lengths = padded([ready[index] for index in batch])
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                emotion, embedding = self.net(sound.to(self.device), lengths.to(self.device))
+            rows |= zip(batch, torch.cat([emotion, embedding], 1).float().cpu().numpy(), strict=True)
+        return np.stack([rows[index] for index in range(len(signals))])
