@@ -20,7 +20,12 @@ from wav2small.cli import COMMANDS, main
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAM = [sys.executable, "-c", "from wav2small.cli import main; main(prog_name='wav2small')"]
+PROGRAM = [
+    sys.executable,
+    "-c",
+    "from wav2small import cli, speech; speech.SILERO_FILES = {}; cli.main(prog_name='wav2small')",
+]
+"""The command without extras, as ``make demo`` installs it."""
 SHOWN = ("predict", "models")
 """Commands whose output in the README is compared; the others take long or need a corpus."""
 

@@ -15,7 +15,7 @@ import wav2small
 PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "licences", "metrics"},
-    {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "speech", "tables"}
+    {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "tables"}
     | {"calibration", "remote", "store", "weights"},
     {"reference"},
     {"c_header", "model", "native"},
@@ -28,9 +28,11 @@ LAYERS = (
         "fit_calibration",
         "graph",
         "head",
+        "live",
         "macs",
         "parity",
         "prediction",
+        "speech",
         "stream",
         "train",
     },

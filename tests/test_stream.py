@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from random_student import random_arrays
-from wav2small import Event, Stream, audio, load, predict, reference
+from wav2small import Event, Stream, audio, load, predict, reference, speech
 from wav2small.config import MICRO, STUDENTS, Emotion
-from wav2small.errors import AudioError
+from wav2small.errors import AudioError, MissingExtraError, Wav2SmallError
 from wav2small.model import Model
 from wav2small.reference.causal import Causal, weights_from_arrays
 
@@ -228,17 +228,19 @@ def test_the_channel_asked_for_is_the_one_heard():
     assert [Stream(model(), channel=number).push(signal)[0].speech for number in (0, 1)] == [True, False]
 
 
-def test_a_window_with_too_little_speech_says_so_and_has_no_emotion():
-    signal = np.zeros(6 * 16000, "f4")
-    signal[2 * 16000 : 3 * 16000 - 1024] = voices()[:16000][: 16000 - 1024]
-    for part in (48000, 16000):
-        stream = Stream(model(), 0.5, 3, min_speech=part / 16000)
-        events = answers(stream, cut(signal, [1600]))
-        assert [event.speech for event in events] == [event.speech_ratio * 3 * 16000 >= 16000 for event in events]
-    assert {event.arousal is None for event in events} == {not event.speech for event in events}
-    some = answers(Stream(model(), 0.5, 3, min_speech=0.2), [signal])
-    assert [event.speech for event in some] == [3 * event.speech_ratio >= 0.2 for event in some]
-    assert {True, False} == {event.speech for event in some}
+@pytest.mark.parametrize("min_speech", [0.1, 0.5, 1.0, 2.5])
+def test_a_window_with_too_little_speech_says_so_and_has_no_emotion(min_speech):
+    signal = np.concatenate([np.zeros(48000, "f4"), voices()[:48000], np.zeros(48000, "f4")])
+    events = answers(Stream(model(), 0.2, 3, min_speech=min_speech), cut(signal, [1600]))
+    assert {True, False} == {event.speech for event in events}
+    for event in events:
+        enough = event.speech_ratio * 3 >= min_speech
+        assert (event.speech, event.arousal is None) == (enough, not enough)
+
+
+def test_a_short_window_needs_less_speech_in_proportion():
+    signal = np.concatenate([np.zeros(6400, "f4"), voices()[20_000:25_600], np.zeros(4000, "f4")])
+    assert [answers(Stream(model(), min_speech=s), [signal])[0].speech for s in (0.9, 1.2)] == [True, False]
 
 
 def test_silence_is_an_event_without_an_emotion():
@@ -308,6 +310,33 @@ def test_wrong_use_is_one_sentence_and_the_stream_goes_on(act, words):
 def test_impossible_times_are_refused(hop, window, words):
     with pytest.raises(AudioError, match=words):
         Stream(model(), hop, window)
+
+
+def test_silero_tells_a_voice_from_noise_and_forgets_at_a_reset(silero):
+    noise = (0.1 * np.random.default_rng(0).standard_normal(64_000)).astype("f4")
+    stream = Stream(model(), vad="silero")
+    assert [event.speech for event in answers(stream, cut(noise, [777]))] == [False] * 3
+    for cuts in ([64_000], [1, 511, 3000]):
+        stream.reset()
+        events = answers(stream, cut(voices()[:64_000], cuts))
+        assert all(event.speech and event.speech_ratio > 0.5 for event in events)
+        assert events == answers(Stream(model(), vad="auto"), [voices()[:64_000]])
+    assert all(event.speech for event in answers(Stream(model(), vad="energy"), [noise]))
+
+
+def test_silero_answers_the_examples_as_files(silero):
+    for path in EXAMPLES:
+        (row,) = predict(path, model=model(), vad="silero")
+        assert row.speech and 0.5 < row.speech_ratio < 1
+
+
+def test_without_its_weights_silero_names_the_extra_and_auto_is_energy():
+    speech._silero_session.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"pip install 'wav2small\[vad\]'"):
+        Stream(model(), vad="silero")
+    assert isinstance(speech.detector("auto"), speech.Energy)
+    with pytest.raises(Wav2SmallError, match="vad is 'webrtc', known: auto, silero, energy"):
+        Stream(model(), vad="webrtc")
 
 
 @pytest.mark.parametrize("level", [0.1, 0.0])

@@ -20,7 +20,7 @@ from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.decoder import Source
 from wav2small.errors import AudioError
 from wav2small.model import load
-from wav2small.speech import MIN_SPEECH_DUR, Energy, Sound, is_enough, sound
+from wav2small.speech import FILE_DUR, MIN_SPEECH_DUR, Sound, detector, is_enough, sound
 from wav2small.stream import WIN_DUR, Predictor, Stream, Teller, check_times, clipped
 
 Blocks = Iterator[np.ndarray]
@@ -74,6 +74,7 @@ def predict(
     every: float | None = None,
     window: float | None = None,
     min_speech: float = MIN_SPEECH_DUR,
+    vad: str = "auto",
     calibrated: bool = True,
     min_confidence: float = 0.0,
 ) -> list[Prediction]:
@@ -89,7 +90,8 @@ def predict(
         channel: which channel to hear, from 0; all are mixed down if None
         every: seconds between the starts of two windows, which a ``Stream`` answers; None for one answer for all
         window: seconds of a window; None is 3, or ``every`` if that is more
-        min_speech: seconds of speech, or a third of what is heard if that is less, for it to get an emotion
+        min_speech: seconds of speech for an emotion; less in proportion in a window below 3 s, or a file below 10 s
+        vad: what tells speech, as in ``Stream``
         calibrated: whether rows are told by the calibration of the model, if it has one; else A/D/V are the network's
         min_confidence: below it a dimension is None
 
@@ -100,7 +102,7 @@ def predict(
         AudioError: if the audio cannot be read or is too short
         WeightsError: if there are no such weights, or there is a ``min_confidence`` and no calibration
     """
-    listener = _Listener(model, every, window, min_speech, calibrated, min_confidence)
+    listener = _Listener(model, every, window, min_speech, vad, calibrated, min_confidence)
     if not isinstance(source, np.ndarray):
         file = str(source) if isinstance(source, (str, Path)) else STDIN
         return list(listener.rows(file, audio.duration(source), audio.blocks(source, channel)))
@@ -118,6 +120,7 @@ def predict_files(
     every: float | None = None,
     window: float | None = None,
     min_speech: float = MIN_SPEECH_DUR,
+    vad: str = "auto",
     calibrated: bool = True,
     min_confidence: float = 0.0,
     progress: Progress = lambda done, total: None,
@@ -131,6 +134,7 @@ def predict_files(
         every: as in ``predict``
         window: as in ``predict``
         min_speech: as in ``predict``
+        vad: as in ``predict``
         calibrated: as in ``predict``
         min_confidence: as in ``predict``
         progress: called after every piece of a file
@@ -138,7 +142,7 @@ def predict_files(
     Yields:
         rows in the order of the files; a file found damaged half-way has its row of error after those before it
     """
-    listener = _Listener(model, every, window, min_speech, calibrated, min_confidence)
+    listener = _Listener(model, every, window, min_speech, vad, calibrated, min_confidence)
     files = _listed(paths)
     for done, (file, error) in enumerate(files.items()):
         progress(done, len(files))
@@ -193,6 +197,7 @@ class _Listener:
         every: float | None,
         window: float | None,
         min_speech: float,
+        vad: str,
         calibrated: bool,
         min_confidence: float,
     ) -> None:
@@ -201,6 +206,7 @@ class _Listener:
             check_times(every, window)
         self._predictor = load(model) if isinstance(model, (str, Path)) else model
         self._min_speech = min_speech
+        self._detector = detector(vad)
         self._teller = Teller(self._predictor, calibrated, min_confidence)
         self._stream = None
         if every is not None:
@@ -209,6 +215,7 @@ class _Listener:
                 every,
                 window,
                 min_speech=min_speech,
+                vad=vad,
                 calibrated=calibrated,
                 min_confidence=min_confidence,
             )
@@ -228,9 +235,9 @@ class _Listener:
         for _, signal in parts:
             if len(signal) < FRONTEND.win_length:
                 raise _too_short(file, len(signal))
-            sounds.append(sound(signal, Energy()))
+            sounds.append(sound(signal, self._detector))
             lengths.append(len(signal))
-            if is_enough(sounds[-1].ratio, len(signal), self._min_speech):
+            if is_enough(sounds[-1].ratio, len(signal), self._min_speech, FILE_DUR):
                 total += len(signal) * np.array(clipped(self._predictor(signal)))
                 answered += len(signal)
         output = Emotion(*(total / answered).tolist()) if answered else None

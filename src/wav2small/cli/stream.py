@@ -1,0 +1,165 @@
+"""wav2small stream: a microphone, a pipe or a file to events as they come, on meters or as lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from wav2small.cli.options import min_speech_option, vad_option
+from wav2small.config import OUTPUTS
+from wav2small.errors import AudioError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+    from wav2small.live import Audio
+    from wav2small.stream import Event, Stream
+
+HISTORY = 40
+"""Events that the meters remember."""
+BAR_WIDTH = 30
+LEVELS = "▁▂▃▄▅▆▇█"
+
+
+@click.command()
+@click.argument("source", required=False, metavar="[FILE|-]")
+@click.option("--hop", "hop_dur", default=0.5, show_default=True, metavar="SECONDS", help="From event to event.")
+@click.option("--window", "win_dur", default=3.0, show_default=True, metavar="SECONDS", help="An event is heard from.")
+@click.option("--device", metavar="NAME|NUMBER", help="Which microphone; else the system's default.")
+@click.option("--raw", type=click.FloatRange(1000), metavar="HZ", help="- is 16-bit mono samples without a header.")
+@click.option("--channel", type=click.IntRange(0), metavar="N", help="Hear channel N, from 0; else all, mixed down.")
+@click.option("--fast", is_flag=True, help="A file as fast as it goes, not in real time.")
+@click.option("--jsonl", is_flag=True, help="A line of JSON an event, for programs.")
+@click.option("--model", default="micro", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
+@click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@vad_option
+@min_speech_option
+def command(
+    source: str | None,
+    hop_dur: float,
+    win_dur: float,
+    device: str | None,
+    raw: float | None,
+    channel: int | None,
+    fast: bool,
+    jsonl: bool,
+    model: str,
+    precision: str,
+    vad: str,
+    min_speech: float,
+) -> None:
+    """Arousal, dominance and valence while somebody speaks.
+
+    Without a FILE the microphone is heard (pip install 'wav2small[live]'); - is a WAV file or, with --raw, samples on
+    standard input. A terminal gets meters, a pipe a line an event. Ctrl-C ends it, with an event for what is left.
+
+    \b
+    Examples:
+      wav2small stream
+      wav2small stream talk.flac --fast --jsonl
+      arecord -t raw -f S16_LE -r 16000 | wav2small stream - --raw 16000
+    """
+    from wav2small.live import in_real_time
+    from wav2small.model import load
+    from wav2small.stream import Stream
+
+    if raw is not None and source != "-":
+        raise click.UsageError("--raw is for samples on standard input: give - as the FILE.")
+    stream = Stream(load(model, precision), hop_dur, win_dur, channel=channel, min_speech=min_speech, vad=vad)
+    show_meters = sys.stdout.isatty() and not jsonl
+    with ExitStack() as stack:
+        audio = stack.enter_context(opened(source, device, raw))
+        show = as_json if jsonl else stack.enter_context(meters()) if show_meters else as_line
+        chunks = audio.chunks if fast or source in (None, "-") else in_real_time(audio)
+        sys.exit(listen(stream, chunks, audio.sampling_rate, show))
+
+
+def listen(stream: Stream, chunks: Iterable[np.ndarray], sampling_rate: float, show: Callable[[Event], None]) -> int:
+    """Push and show until the chunks end, fail, or somebody presses Ctrl-C; the exit code."""
+    code = 0
+    try:
+        for chunk in chunks:
+            for event in stream.push(chunk, sampling_rate):
+                show(event)
+    except KeyboardInterrupt:
+        pass
+    except AudioError as error:
+        click.echo(f"wav2small: {error}", err=True)
+        code = 1
+    for event in stream.finish():
+        show(event)
+    return code
+
+
+def opened(source: str | None, device: str | None, raw: float | None) -> AbstractContextManager[Audio]:
+    """The audio that is asked for."""
+    from wav2small import live
+
+    if source is None:
+        return live.microphone_audio(device)
+    if source == "-":
+        return live.pipe_audio(sys.stdin.buffer) if raw is None else live.raw_audio(sys.stdin.buffer, raw)
+    return live.file_audio(source)
+
+
+def as_json(event: Event) -> None:
+    click.echo(json.dumps(vars(event)))
+    sys.stdout.flush()
+
+
+def as_line(event: Event) -> None:
+    click.echo(f"{event.start:8.2f} {event.end:8.2f}  {spoken(event)}")
+    sys.stdout.flush()
+
+
+def spoken(event: Event) -> str:
+    """An event in words."""
+    if not event.speech:
+        return "no speech"
+    return "  ".join(f"{name} {getattr(event, name):.2f}" for name in OUTPUTS)
+
+
+@contextmanager
+def meters() -> Iterator[Callable[[Event], None]]:
+    """Meters on the terminal, moved by every event."""
+    from rich.live import Live
+
+    history: deque[Event] = deque(maxlen=HISTORY)
+    with Live(auto_refresh=False) as live:
+
+        def show(event: Event) -> None:
+            history.append(event)
+            live.update(drawn(history), refresh=True)
+
+        yield show
+
+
+def drawn(history: Sequence[Event]) -> Table:
+    """A bar and the course of each dimension, and of speech; the newest event is the last."""
+    from rich.table import Table
+
+    event = history[-1]
+    table = Table(title=f"{event.start:.1f} to {event.end:.1f} s", box=None, show_header=False, title_justify="left")
+    for name in OUTPUTS:
+        values = [getattr(one, name) for one in history]
+        table.add_row(name, "no speech" if values[-1] is None else f"{values[-1]:.2f}", bar(values[-1]), course(values))
+    ratios = [one.speech_ratio for one in history]
+    table.add_row("speech", f"{ratios[-1]:.0%}", bar(ratios[-1]), course(ratios))
+    return table
+
+
+def bar(value: float | None) -> str:
+    full = round((value or 0.0) * BAR_WIDTH)
+    return "█" * full + "·" * (BAR_WIDTH - full)
+
+
+def course(values: Sequence[float | None]) -> str:
+    """One character a value, a space for none."""
+    return "".join(" " if value is None else LEVELS[min(int(value * len(LEVELS)), len(LEVELS) - 1)] for value in values)

@@ -1,0 +1,205 @@
+"""Live audio: a microphone that is there, goes away or never was; pipes; the pace of time; meters and lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from wav2small import Event, Stream, audio, live
+from wav2small.cli import main
+from wav2small.cli.stream import drawn
+from wav2small.errors import AudioError, MissingExtraError
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "08a05Fe.flac"
+
+
+class PortAudioError(Exception):
+    pass
+
+
+class Microphone:
+    """Stands for sounddevice.InputStream: gives what ``spoken`` holds, then goes away."""
+
+    spoken: tuple[np.ndarray, ...] = ()
+
+    def __init__(self, callback, finished_callback, **options):
+        self.callback, self.finished, self.options, self.closed = callback, finished_callback, options, False
+        Microphone.last = self
+
+    def start(self):
+        for chunk in self.spoken:
+            buffer = chunk.copy()
+            self.callback(buffer, len(buffer), None, None)
+            buffer[:] = 9  # PortAudio uses its buffer again
+        self.finished()
+
+    def close(self, ignore_errors):
+        self.closed = True
+
+
+def query_devices(device, kind):
+    if device not in (None, 3, "USB"):
+        raise ValueError(f"No {kind} device matching {device!r}")
+    return {"name": "USB microphone", "default_samplerate": 48000.0}
+
+
+@pytest.fixture
+def sounddevice(monkeypatch):
+    module = types.SimpleNamespace(InputStream=Microphone, query_devices=query_devices, PortAudioError=PortAudioError)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    signal, _ = soundfile.read(EXAMPLE, dtype="float32")
+    loud = np.repeat(signal, 3)[:, None]
+    monkeypatch.setattr(Microphone, "spoken", tuple(loud[start : start + 4800] for start in range(0, 147_000, 4800)))
+    return module
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(main, ["stream", *map(str, arguments)], **options)
+
+
+def test_a_microphone_that_vanishes_is_answered_until_then_and_named(sounddevice):
+    result = run("--device", "3", "--jsonl")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["end"] for event in events] == [3.0, pytest.approx(3.1, abs=0.01)]
+    assert result.exit_code == 1 and "USB microphone: the microphone is gone" in result.stderr
+    assert Microphone.last.closed and Microphone.last.options["samplerate"] == 48000
+    expected = Stream("micro").push(np.concatenate(Microphone.spoken), 48000)[0]
+    assert events[0] == vars(expected)
+
+
+def test_a_microphone_that_falls_silent_for_seconds_is_gone(sounddevice, monkeypatch):
+    monkeypatch.setattr(live, "PATIENCE_DUR", 0.01)
+    monkeypatch.setattr(Microphone, "start", lambda self: None)
+    with (
+        live.microphone_audio("USB") as heard,
+        pytest.raises(AudioError, match="USB microphone: the microphone is gone"),
+    ):
+        next(heard.chunks)
+
+
+@pytest.mark.parametrize("device", ["7", "Bluetooth"])
+def test_a_microphone_that_is_not_there_is_one_sentence(sounddevice, device):
+    result = run("--device", device)
+    assert result.exit_code == 1 and result.stdout == ""
+    assert "no microphone can be heard (No input device matching" in result.stderr
+    assert "Traceback" not in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_microphone_that_cannot_be_opened_is_one_sentence(sounddevice, monkeypatch):
+    def refuse(self):
+        raise PortAudioError("Device unavailable [PaErrorCode -9985]\nmore")
+
+    monkeypatch.setattr(Microphone, "start", refuse)
+    result = run()
+    assert "no microphone can be heard (Device unavailable [PaErrorCode -9985]); plug one in" in result.stderr
+
+
+@pytest.mark.parametrize(("error", "words"), [(ImportError, r"wav2small\[live\]"), (OSError, "finds no PortAudio")])
+def test_without_the_extra_or_its_library_it_says_what_to_install(monkeypatch, error, words):
+    import builtins
+
+    real = builtins.__import__
+
+    def without(name, *arguments, **keywords):
+        if name == "sounddevice":
+            raise error(name)
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingExtraError, match=words), live.microphone_audio(None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"), [("WAV", "PCM_16"), ("AU", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")]
+)
+def test_a_file_through_a_pipe_is_heard_as_it_is(format, subtype):
+    signal, rate = np.tile(soundfile.read(EXAMPLE)[0], 3), 16000
+    content = io.BytesIO()
+    soundfile.write(content, signal, rate, format=format, subtype=subtype)
+    expected = audio.read(io.BytesIO(content.getvalue()))
+    piped = content.getvalue()
+    if format == "WAV":  # as a program writes it that does not know the end
+        piped = piped[:4] + b"\xff" * 4 + piped[8:40] + b"\xff" * 4 + piped[44:]
+    result = run("-", "--jsonl", input=piped)
+    assert result.exit_code == 0, result.output
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert events == [vars(event) for event in Stream("micro").run([expected])]
+
+
+class Slow(io.RawIOBase):
+    """A pipe that gives a few bytes at a time, odd numbers of them too."""
+
+    def __init__(self, content: bytes):
+        self.content, self.sizes = content, iter([1, 2, 3, 4097] * 10**6)
+
+    def read1(self, size: int) -> bytes:
+        size = min(size, next(self.sizes))
+        given, self.content = self.content[:size], self.content[size:]
+        return given
+
+
+def test_samples_without_a_header_are_heard_whatever_the_pipe_gives_at_once():
+    signal = np.arange(-20_000, 20_000, dtype=np.int16)
+    with live.raw_audio(Slow(signal.tobytes()), 16000) as heard:
+        chunks = list(heard.chunks)
+    np.testing.assert_array_equal(np.concatenate(chunks)[:, 0], signal)
+    assert heard.sampling_rate == 16000
+
+
+def test_what_is_no_audio_is_refused_and_raw_needs_a_pipe():
+    assert "standard input is no WAV, AU, FLAC or Ogg file" in run("-", input=b"text").stderr
+    assert "give - as the FILE" in run(EXAMPLE, "--raw", "16000").stderr
+    assert "would leave audio between them unheard" in run(EXAMPLE, "--hop", "5").stderr
+    assert "there is no such file" in run("gone.wav").stderr
+
+
+def test_a_file_is_heard_at_the_pace_of_time():
+    clock = [0.0]
+    chunks = iter([np.zeros((1600, 1))] * 5)
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    for number, _ in enumerate(live.in_real_time(live.Audio(chunks, 16000), lambda: clock[0], sleep), 1):
+        assert clock[0] == pytest.approx(number / 10)
+        clock[0] += 0.03  # work that is caught up with
+
+
+def test_lines_say_the_same_as_json_in_words():
+    lines = run(EXAMPLE, "--fast", "--hop", "1", "--window", "1").stdout.splitlines()
+    rows = [
+        json.loads(line)
+        for line in run(EXAMPLE, "--fast", "--hop", "1", "--window", "1", "--jsonl").stdout.splitlines()
+    ]
+    assert len(lines) == len(rows) == 3
+    for line, row in zip(lines, rows, strict=True):
+        assert line.split() == [
+            f"{row['start']:.2f}", f"{row['end']:.2f}", "arousal", f"{row['arousal']:.2f}",
+            "dominance", f"{row['dominance']:.2f}", "valence", f"{row['valence']:.2f}",
+        ]  # fmt: skip
+
+
+def test_the_meters_show_the_newest_event_and_the_course():
+    from rich.console import Console
+
+    history = [Event(0, 3, 0.1, 0.5, 1.0, True, 0.9), Event(1, 4, None, None, None, False, 0.1)]
+    history.append(Event(2, 5, 0.5, 0.5, 0.0, True, 1.0))
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(drawn(history))
+    title, arousal, dominance, valence, speech = console.export_text().splitlines()
+    assert title.strip() == "2.0 to 5.0 s"
+    assert arousal.split() == ["arousal", "0.50", "█" * 15 + "·" * 15, "▁", "▅"]
+    assert dominance.split()[:2] == ["dominance", "0.50"]
+    assert valence.split() == ["valence", "0.00", "·" * 30, "█", "▁"]
+    assert speech.split() == ["speech", "100%", "█" * 30, "█▁█"]
+    console.print(drawn(history[:2]))
+    assert "arousal" in (text := console.export_text()) and text.count("no speech") == 3
