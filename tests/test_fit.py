@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class Body:
     """Three layers of four numbers: level, length, and two more; counts the clips and breaks off after some."""
 
-    layers, bf16 = 3, False
+    layers, bf16, key = 3, False, ""
 
     def __init__(self, clips: float = np.inf) -> None:
         self.clips, self.heard = clips, 0
@@ -292,7 +292,7 @@ def test_the_name_of_a_corpus_is_that_of_its_folder_or_file(tmp_path, monkeypatc
 def encoder(monkeypatch) -> None:
     """The command computes statistics with the double."""
     monkeypatch.setattr("wav2small.train.teachers.whisper.find_encoder", lambda: None)
-    monkeypatch.setattr("wav2small.train.teachers.whisper.WhisperBody", lambda encoder, bf16: Body())
+    monkeypatch.setattr("wav2small.train.teachers.whisper.WhisperBody", lambda *_: Body())
     monkeypatch.setattr("wav2small.train.fit.FitConfig", lambda **options: replace(CONFIG, epochs=1.0, **options))
 
 

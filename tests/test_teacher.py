@@ -198,7 +198,7 @@ def test_states_of_30_seconds_are_those_of_the_library():
     ours = body()
     mel = ours.features(voice(30.0), sampling_rate=RATE, return_tensors="pt").input_features
     with torch.inference_mode():
-        states, real = ours._states(mel, torch.tensor([mel.shape[2]]))
+        states, real = ours.states(mel, torch.tensor([mel.shape[2]]))
         library = WhisperEncoder.forward(ours.encoder, mel, output_hidden_states=True)
         last = ours.encoder.layer_norm(states[-1])
     assert real.all() and len(states) == ours.layers == 3
@@ -212,7 +212,7 @@ def test_statistics_are_mean_and_spread_over_time():
     ours, signal = body(), voice(1.0)
     mel = ours.features(signal, sampling_rate=RATE, padding="do_not_pad", return_tensors="pt").input_features
     with torch.inference_mode():
-        states, _ = ours._states(mel, torch.tensor([mel.shape[2]]))
+        states, _ = ours.states(mel, torch.tensor([mel.shape[2]]))
     expected = np.stack([np.concatenate([s[0].mean(0), s[0].numpy().std(0)]) for s in states])
     np.testing.assert_allclose(ours.statistics([signal])[0], expected, atol=1e-5)
 
@@ -232,8 +232,8 @@ def test_padding_changes_nothing():
     for frames in (mel.shape[2], mel.shape[2] - 1):
         padded = torch.nn.functional.pad(mel[:, :, :frames], (0, 301))
         with torch.inference_mode():
-            short, _ = ours._states(mel[:, :, :frames], torch.tensor([frames]))
-            long, real = ours._states(padded, torch.tensor([frames]))
+            short, _ = ours.states(mel[:, :, :frames], torch.tensor([frames]))
+            long, real = ours.states(padded, torch.tensor([frames]))
         tokens = short[0].shape[1]
         assert int(real.sum()) == tokens == (frames + 1) // 2
         for one, other in zip(short, long, strict=True):

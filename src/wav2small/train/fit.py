@@ -30,8 +30,9 @@ from wav2small.outfile import whole_file
 from wav2small.train import make_folder
 from wav2small.train.augment import distort, random_speed, surround, trim
 from wav2small.train.label import segment_signal
+from wav2small.train.teachers.bodies import Body
 from wav2small.train.teachers.open import Heads
-from wav2small.train.teachers.whisper import Head, WhisperBody
+from wav2small.train.teachers.whisper import Head
 
 Tell = Callable[[float, float], None]
 
@@ -67,33 +68,60 @@ class Corpus:
     folds: np.ndarray
 
 
-def load_corpus(source: str, body: WhisperBody, config: FitConfig, cache: Path, tell: Tell) -> Corpus:
-    """Read the annotated segments of a manifest and compute their statistics, or take them from the cache.
+@dataclass(frozen=True)
+class Annotated:
+    """The annotated segments of one manifest, without those of a split ``test``; one row each in every array."""
+
+    name: str
+    segments: list[Segment]
+    truth: np.ndarray
+    labels: list[str]
+    weights: np.ndarray
+    folds: np.ndarray
+
+
+def read_annotated(source: str, folds: int) -> Annotated:
+    """Segments with A/D/V or a category that has a norm, and how their speakers are dealt into folds.
 
     Raises:
-        ManifestError: if no segment has A/D/V or a category with a norm, or a fold or agreement is no number
-        AudioError: if a segment cannot be read
+        ManifestError: if there are none, or a fold or agreement is no number
     """
     norms = load_norms()
-    segments = [s for s in read_manifest(source) if s.emotion is not None or s.label in norms]
+    known = [s for s in read_manifest(source) if s.emotion is not None or s.label in norms]
+    segments = [s for s in known if not s.split.startswith("test")]
     if not segments:
-        raise ManifestError(f"{source}: no row has arousal, dominance and valence, or a category that the norms know.")
+        where = "outside the split test " if known else ""
+        raise ManifestError(
+            f"{source}: no row {where}has arousal, dominance and valence, or a category that the norms know."
+        )
     truth = [s.emotion if s.emotion is not None else norms[s.label].emotion for s in segments]
     path = Path(source).absolute()
-    name = path.parent.name if path.name == "manifest.csv" else path.stem if path.is_file() else path.name
-    return Corpus(
-        name=name,
-        statistics=_statistics(segments, body, config, cache / name, tell),
+    return Annotated(
+        name=path.parent.name if path.name == "manifest.csv" else path.stem if path.is_file() else path.name,
+        segments=segments,
         truth=np.array(truth, np.float32),
         labels=[segment.label.lower() for segment in segments],
         weights=np.array([_agreement(segment) for segment in segments]),
-        folds=_folds(segments, config.folds),
+        folds=_folds(segments, folds),
     )
 
 
-def _statistics(segments: list[Segment], body: WhisperBody, config: FitConfig, cache: Path, tell: Tell) -> np.ndarray:
+def load_corpus(source: str, body: Body, config: FitConfig, cache: Path, tell: Tell) -> Corpus:
+    """Read the annotated segments of a manifest and compute their statistics, or take them from the cache.
+
+    Raises:
+        ManifestError: as :func:`read_annotated`
+        AudioError: if a segment cannot be read
+    """
+    found = read_annotated(source, config.folds)
+    statistics = _statistics(found.segments, body, config, cache / found.name, tell)
+    return Corpus(found.name, statistics, found.truth, found.labels, found.weights, found.folds)
+
+
+def _statistics(segments: list[Segment], body: Body, config: FitConfig, cache: Path, tell: Tell) -> np.ndarray:
     files = [s.file if (s.start, s.end) == (0, None) else [s.file, s.start, s.end] for s in segments]
-    key = json.dumps([files, config.silence_dur, config.seed, body.bf16]).encode()
+    other = [body.key, body.layers, body.pooling] if body.key else []
+    key = json.dumps([files, config.silence_dur, config.seed, body.bf16, *other]).encode()
     digest, parts = hashlib.sha256(key).hexdigest()[:8], []
     make_folder(cache)
     for copy in range(config.copies + 1):
@@ -106,7 +134,7 @@ def _statistics(segments: list[Segment], body: WhisperBody, config: FitConfig, c
     return np.stack(parts)
 
 
-def _one_copy(segments: list[Segment], body: WhisperBody, copy: int, config: FitConfig, tell: Tell) -> np.ndarray:
+def _one_copy(segments: list[Segment], body: Body, copy: int, config: FitConfig, tell: Tell) -> np.ndarray:
     parts, size = [], 256
     for first in range(0, len(segments), size):
         signals = []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from wav2small.train.teachers.hub import check_config, find_folder, load_strictly, output_order, read_arrays, read_json
+from wav2small.train.teachers.pooling import mean
 from wav2small.train.teachers.speech import PublishedTeacher, states, unit_variance
 
 HUB_NAME = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
@@ -55,8 +56,7 @@ class DawnNet(nn.Module):
     def forward(self, signals: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised signals, (batch, samples), to A/D/V and the embedding."""
         layers, real = states(self.wav2vec2, signals, lengths)
-        mean = (layers[-1] * real[..., None]).sum(1) / real.sum(1)[:, None]
-        emotion, embedding = self.classifier(mean)
+        emotion, embedding = self.classifier(mean(layers[-1], real))
         return emotion[:, self.order], embedding
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from transformers import WavLMConfig, WavLMModel
 
 from wav2small.train.teachers.hub import check_config, find_folder, load_strictly, output_order, read_arrays, read_json
+from wav2small.train.teachers.pooling import AttentiveStatistics
 from wav2small.train.teachers.speech import PublishedTeacher, states
 
 HUB_NAME = "3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes"
@@ -39,26 +39,6 @@ WAVLM_LARGE = {
     "num_conv_pos_embedding_groups": 16,
 }
 """Of ``microsoft/wavlm-large``, which the configuration names as its ``ssl_type`` and says no more about."""
-
-
-class AttentiveStatistics(nn.Module):
-    """Mean and standard deviation over time, each token weighed by attention.
-
-    Source: Okabe et al. 2018, arXiv:1803.10963.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.sap_linear = nn.Linear(width, width)
-        self.attention = nn.Parameter(torch.randn(width, 1))
-
-    def forward(self, state: Tensor, real: Tensor) -> Tensor:
-        """(batch, tokens, width) and which tokens are real, to (batch, 2 x width)."""
-        score = (self.sap_linear(state).tanh() @ self.attention).squeeze(2).masked_fill(~real, float("-inf"))
-        weight = score.softmax(1)[..., None]
-        mean = (weight * state).sum(1)
-        variance = (weight * state.square()).sum(1) - mean.square()
-        return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], 1)
 
 
 class Regression(nn.Module):

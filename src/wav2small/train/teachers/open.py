@@ -12,6 +12,7 @@ from torch import nn
 
 from wav2small.errors import WeightsError
 from wav2small.train.teachers.base import TransformerTeacher
+from wav2small.train.teachers.bodies import Body, load_body
 from wav2small.train.teachers.hub import load_strictly
 from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder
 from wav2small.weights import read_safetensors, write_safetensors
@@ -84,7 +85,7 @@ class Heads:
 
 
 class OpenTeacher(TransformerTeacher):
-    """Whisper-base statistics through our heads.
+    """Statistics of a frozen body through heads that fit fitted: Whisper base, unless the file names another body.
 
     Args:
         head: weights of the heads; default: those that ship
@@ -100,12 +101,23 @@ class OpenTeacher(TransformerTeacher):
         self.name = metadata["name"]
         self.version = metadata["version"]
         self.licence = metadata["licence"]
-        self.body = WhisperBody(find_encoder(), bf16, device)
+        self.body = _body(metadata, head, bf16, device)
 
     def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
         """A/D/V, then the hidden layers of all heads, shape=(signals, 3 + size)."""
         statistics = self.body.statistics(signals)
         return np.concatenate([self.heads(statistics), self.heads.embed(statistics)], axis=1)
+
+
+def _body(metadata: dict[str, str], path: Path, bf16: bool, device: str) -> Body:
+    if not metadata.get("body"):
+        return WhisperBody(find_encoder(), bf16, device)
+    body = load_body(metadata["body"], int(metadata["body_layers"]), metadata["pooling"], bf16, device)
+    if body.key != metadata["body_fingerprint"]:
+        raise WeightsError(
+            f"{path}: was fitted on another {metadata['body']} than is here. Copy that one, or fit again."
+        )
+    return body
 
 
 def open_teacher(bf16: bool = False, device: str = "cpu") -> OpenTeacher:

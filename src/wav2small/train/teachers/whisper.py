@@ -22,6 +22,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from wav2small.config import SAMPLING_RATE
 from wav2small.errors import WeightsError
 from wav2small.train.teachers.hub import fingerprint, load_strictly
+from wav2small.train.teachers.pooling import FIXED
 from wav2small.weights import read_safetensors
 
 ENCODER_FILE = "whisper-base-encoder.safetensors"
@@ -99,18 +100,33 @@ class WhisperBody:
         bf16: compute in bfloat16 where that is safe: twice as fast on processors that have it, and
             labels move by .0008 on average and .004 at most (60 clips of EmoDB)
         device: that torch computes on
+        pooling: one of ``pooling.FIXED``
+        key: what is known of it that tells its statistics from those of another body
     """
 
-    def __init__(self, encoder: WhisperEncoder, bf16: bool = False, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        encoder: WhisperEncoder,
+        bf16: bool = False,
+        device: str = "cpu",
+        pooling: str = "mean+std",
+        key: str = "",
+    ) -> None:
+        self.pooling, self.key = pooling, key
         self.device = torch.device(device)
         self.encoder = encoder.to(self.device)
         self.bf16 = bf16
-        self.features = WhisperFeatureExtractor()
+        self.features = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins)
 
     @property
     def layers(self) -> int:
         """How many sets of states there are: the convolutions' output, then one a layer."""
         return len(self.encoder.layers) + 1
+
+    @property
+    def width(self) -> int:
+        """Numbers in a state."""
+        return int(self.encoder.config.d_model)
 
     def statistics(self, signals: Sequence[np.ndarray], batch_size: int = 8) -> np.ndarray:
         """Mean and standard deviation over time, batched by length; a clip's answer does not depend on its batch.
@@ -122,13 +138,23 @@ class WhisperBody:
             float32, shape=(signals, layers, 2 x width)
         """
         order = sorted(range(len(signals)), key=lambda index: len(signals[index]))
-        out = np.zeros((len(signals), self.layers, 2 * self.encoder.config.d_model), np.float32)
+        size = FIXED[self.pooling][1] * self.width
+        out = np.zeros((len(signals), self.layers, size), np.float32)
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
             out[batch] = self._batch([signals[index] for index in batch])
         return out
 
     def _batch(self, signals: list[np.ndarray]) -> np.ndarray:
+        batch, lengths = self.prepare(signals)
+        pool, _ = FIXED[self.pooling]
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            states, kept = self.states(batch.to(self.device), lengths.to(self.device))
+            pooled = [pool(state.float(), kept) for state in states]
+        return torch.stack(pooled, 1).cpu().numpy()
+
+    def prepare(self, signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Log-mels side by side, (batch, mels, frames), and how many frames each has."""
         padded = [np.pad(signal, (0, max(0, MIN_LENGTH - len(signal)))) for signal in signals]
         mels = [
             self.features(
@@ -140,12 +166,9 @@ class WhisperBody:
         batch = torch.zeros(len(mels), mels[0].shape[0], int(lengths.max()))
         for row, mel in zip(batch, mels, strict=True):
             row[:, : mel.shape[1]] = mel
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            states, kept = self._states(batch.to(self.device), lengths.to(self.device))
-            pooled = [_mean_and_spread(state.float(), kept) for state in states]
-        return torch.stack(pooled, 1).cpu().numpy()
+        return batch, lengths
 
-    def _states(self, mel: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    def states(self, mel: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         """(batch, mels, frames) -> a state (batch, tokens, width) a layer, and which tokens are real."""
         encoder = self.encoder
         real = torch.arange(mel.shape[2], device=mel.device)[None] < lengths[:, None]
@@ -160,13 +183,6 @@ class WhisperBody:
             hidden = answer[0] if isinstance(answer, tuple) else answer  # transformers 5.0: also the attention
             states.append(hidden)
         return states, real
-
-
-def _mean_and_spread(state: Tensor, real: Tensor) -> Tensor:
-    count = real.sum(1)[:, None]
-    mean = (state * real[..., None]).sum(1) / count
-    variance = ((state - mean[:, None]).square() * real[..., None]).sum(1) / count
-    return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], 1)
 
 
 class Head(nn.Module):
