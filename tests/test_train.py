@@ -543,7 +543,7 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(data, tmp_path, monkeypatch)
             raise KeyboardInterrupt
 
     @contextmanager
-    def bar(title: str):
+    def bar(title: str, shown: bool):
         yield stop
 
     labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])

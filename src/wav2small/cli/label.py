@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 from functools import partial
@@ -90,6 +91,7 @@ def command(
     if engine == "ray":
         from wav2small.train.ray_engine import Workers
 
+        name = os.path.abspath(name) if os.path.isfile(name) else name
         made: Engine = Workers(partial(load_teacher, name, bf16), how, device, workers, ray_address)
     else:
         device = choose_device(device)

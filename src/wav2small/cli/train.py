@@ -55,6 +55,7 @@ def command(
       wav2small train clips.csv --dev dev.csv -o runs/first
       wav2small train plain.csv --root clips --dev dev.csv -o runs/first
       wav2small train clips.csv --dev dev.csv -o runs/17k --student wav2small-17k
+      torchrun --nproc-per-node 4 -m wav2small train clips.csv --dev dev.csv -o runs/first --threads 1
       wav2small train mine.csv --dev dev.csv -o runs/mine --from runs/first/best.safetensors --steps 500
     """
     from wav2small.cli.progress import progress_bar
@@ -67,6 +68,7 @@ def command(
     check_extra()
     import torch
 
+    from wav2small.train.together import as_one
     from wav2small.train.train import BEST, TrainConfig, train
 
     if threads:
@@ -93,9 +95,10 @@ def command(
         click.echo(f"step {line['step']}: loss {line['loss']:.3f}, dev CCC {scores}, {line['seconds']:.0f} s", err=True)
 
     try:
-        with progress_bar("train") as tell:
+        with as_one() as writes, progress_bar("train", shown=writes) as tell:
             train(train_segments, dev_segments, Path(output), config, metadata, tell, report, start and Path(start))
     except KeyboardInterrupt:
         click.echo(f"{output}: stopped; the same command goes on where this was", err=True)
         ctx.exit(130)
-    click.echo(f"{output}/{BEST}")
+    if writes:
+        click.echo(f"{output}/{BEST}")

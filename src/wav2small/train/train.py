@@ -6,6 +6,7 @@ because three numbers say little about a clip; the guess is dropped after traini
 be added, and costs CCC (docs/log.md). AdamW, a short warm-up and a
 cosine to zero. Weights that are kept are a moving average of those that are trained, chosen by the CCC of the dev
 speakers. Batches hold clips of one length, so nothing is padded by much.
+Several processes can train as one (``together``).
 Everything random follows from (seed, step): a run that was stopped and resumed equals one that was not.
 """
 
@@ -25,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wav2small.config import OUTPUTS, SAMPLING_RATE
-from wav2small.errors import ManifestError, WeightsError
+from wav2small.errors import ManifestError, Wav2SmallError, WeightsError
 from wav2small.manifest import Segment
 from wav2small.metrics import concordance_cc
 from wav2small.outfile import whole_file
-from wav2small.train import make_folder
+from wav2small.train import make_folder, together
 from wav2small.train.embedding import from_text
 from wav2small.train.fit import ccc_loss
 from wav2small.train.interrupt import uninterrupted
@@ -150,6 +151,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.net = begun(config, start)
         self.averaged = copy.deepcopy(self.net).eval()
+        together.see_whole_batches(self.net)
         size = clips.embeddings.shape[1]
         mean = torch.from_numpy(clips.embeddings.mean(0))
         self.guess = nn.ParameterDict({"weight": torch.zeros(size, self.net.embedding_size), "bias": mean})
@@ -211,19 +213,22 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * _schedule(self.step, config)
         self.net.train()
+        share = together.share(len(signal))
         with torch.no_grad():
-            log_mel = self.net.log_mel(signal)
-            log_mel += _tilt(len(signal), log_mel.shape[2], config.tilt)
+            log_mel = self.net.log_mel(signal[share])
+            log_mel += _tilt(len(signal), log_mel.shape[2], config.tilt)[share]
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             emotion, own = self.forward(log_mel)
+        emotion = together.gathered(emotion)
         error = ((emotion - label).square().mean(0) / self.variance).mean()
         loss = config.concordance * ccc_loss(label, emotion).mean() + config.squared_error * error
         if self.embedding_variance:
-            guessed = functional.linear(own, self.guess["weight"], self.guess["bias"])
+            guessed = together.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
             missed = (guessed - embedding).square().sum(1).mean() / self.embedding_variance
             loss = loss + config.embedding * missed
         self.optimiser.zero_grad()
         loss.backward()
+        together.sum_gradients(self.trained)
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
         self.step += 1
@@ -319,6 +324,8 @@ def train(
         AudioError: if a segment cannot be read
         WeightsError: if ``folder`` holds another run
     """
+    if config.compiled and together.world() > 1:
+        raise Wav2SmallError("a network that is compiled is trained by one process. Leave out --compile, or torchrun.")
     _check(train_segments, dev_segments)
     begun(config, start)  # what is wrong with it is said before the clips are read
     make_folder(folder)
@@ -327,7 +334,8 @@ def train(
     try:
         _loop(run, clips, dev, metadata, tell, report)
     except KeyboardInterrupt:
-        run.save()
+        if together.rank() == 0:
+            run.save()
         raise
     return run
 
@@ -341,6 +349,9 @@ def _loop(
             with uninterrupted():
                 run.advance(clips)
             tell(run.step, run.config.steps)
+            continue
+        if together.rank():
+            run.due, run.losses = False, []
             continue
         answers = run.predict(dev.signals)
         line = {"step": run.step, "loss": float(np.mean(run.losses)), "seconds": round(time.monotonic() - start, 1)}

@@ -27,6 +27,7 @@ from wav2small.reference.integer import (
     watched,
 )
 from wav2small.train.students.micro import MicroNet
+from wav2small.train.together import largest
 from wav2small.weights import Arrays
 
 
@@ -72,7 +73,7 @@ class MicroInt8(MicroNet):
         """A watched value on its eight bits; while training, its largest is followed."""
         if self.training:
             with torch.no_grad():
-                top, seen = getattr(self, f"top_{name}"), values.detach().abs().amax().float()
+                top, seen = getattr(self, f"top_{name}"), largest(values.detach().abs().amax().float())
                 top.copy_(torch.where(top == 0, seen, top.lerp(seen, 0.02)))
         return rounded(values, self.bits(name))
 

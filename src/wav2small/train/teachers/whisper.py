@@ -128,11 +128,12 @@ class WhisperBody:
         """Numbers in a state."""
         return int(self.encoder.config.d_model)
 
-    def statistics(self, signals: Sequence[np.ndarray], batch_size: int = 8) -> np.ndarray:
+    def statistics(self, signals: Sequence[np.ndarray], batch_size: int | None = None) -> np.ndarray:
         """Mean and standard deviation over time, batched by length; a clip's answer does not depend on its batch.
 
         Args:
             signals: mono float32 at 16 kHz, at most 30 s, each shape=(samples,)
+            batch_size: None is eight for a processor, which its caches hold, and all for a GPU
 
         Returns:
             float32, shape=(signals, layers, 2 x width)
@@ -140,6 +141,7 @@ class WhisperBody:
         order = sorted(range(len(signals)), key=lambda index: len(signals[index]))
         size = FIXED[self.pooling][1] * self.width
         out = np.zeros((len(signals), self.layers, size), np.float32)
+        batch_size = batch_size or (8 if self.device.type == "cpu" else max(1, len(order)))
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
             out[batch] = self._batch([signals[index] for index in batch])

@@ -1,0 +1,122 @@
+"""Several processes that train as one: torchrun starts them, each computes its share of every batch.
+
+Everything that looks at a whole batch still does: the loss, batch normalisation, what is drawn for dropout. So the loss
+is that of one process with the same batch, up to the order of sums. A process alone is left as it is, bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
+
+from wav2small.errors import Wav2SmallError
+
+
+@contextmanager
+def as_one() -> Iterator[bool]:
+    """With the processes that torchrun started; gives whether this is the one that writes and tells."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield True
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield rank() == 0
+    finally:
+        distributed.destroy_process_group()
+
+
+def world() -> int:
+    """How many processes train as one."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is; 0 is the one that writes."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def share(batch_size: int) -> slice:
+    """The rows of a batch that are computed here.
+
+    Raises:
+        Wav2SmallError: if the batch cannot be shared evenly
+    """
+    size, rest = divmod(batch_size, world())
+    if rest:
+        raise Wav2SmallError(f"{world()} processes cannot share a batch of {batch_size} evenly. Start 2, 4 or 8.")
+    return slice(rank() * size, (rank() + 1) * size)
+
+
+def gathered(own: Tensor) -> Tensor:
+    """The rows of all processes; only one's own have a gradient, so that a sum of gradients counts nothing twice."""
+    if world() == 1:
+        return own
+    rows = [torch.empty_like(own) for _ in range(world())]
+    distributed.all_gather(rows, own.detach().contiguous())
+    rows[rank()] = own
+    return torch.cat(rows)
+
+
+def largest(own: Tensor) -> Tensor:
+    """The largest value of all processes."""
+    if world() > 1:
+        distributed.all_reduce(own, distributed.ReduceOp.MAX)
+    return own
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give every process the gradient of the whole batch."""
+    if world() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(summed.view_as(gradient))
+
+
+def see_whole_batches(net: nn.Module) -> None:
+    """Have the batch normalisations and dropouts of a network act as on the whole batch.
+
+    Raises:
+        Wav2SmallError: if it has a batch normalisation of another kind
+    """
+    if world() == 1:
+        return
+    for module in net.modules():
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            module.forward = partial(_batch_norm, module)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise Wav2SmallError(f"a network with {type(module).__name__} is trained by one process. Start one.")
+        elif type(module) is nn.Dropout:
+            module.forward = partial(_dropout, module)
+
+
+def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """(batch, channels, ...) -> the same, by mean and variance over all processes."""
+    over, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
+    values = x.float()
+    count = world() * values.numel() // values.shape[1]
+    mean = all_reduce(values.sum(over)) / count
+    centred = values - mean.view(shape)
+    variance = all_reduce(centred.square().sum(over)) / count
+    with torch.no_grad():
+        module.running_mean.lerp_(mean, module.momentum)
+        module.running_var.lerp_(variance * count / (count - 1), module.momentum)
+        module.num_batches_tracked += 1
+    scale = module.weight * (variance + module.eps).rsqrt()
+    return (centred * scale.view(shape) + module.bias.view(shape)).to(x.dtype)
+
+
+def _dropout(module: nn.Dropout, x: Tensor) -> Tensor:
+    """What one process would drop of these rows."""
+    if not module.p:
+        return x
+    whole = x.new_empty((world() * len(x), *x.shape[1:])).bernoulli_(1 - module.p).div_(1 - module.p)
+    return x * whole[share(len(whole))]
