@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from wav2small import Stream, load
+from wav2small import Stream, load, speech
 from wav2small.audio import read
 from wav2small.config import MICRO, SAMPLING_RATE
 
@@ -56,14 +56,17 @@ def steps(signal: np.ndarray) -> None:
     length = SAMPLING_RATE // 10
     long = np.resize(signal, (STEPS + 30) * length)
     print("| a step of 100 ms | median ms | 95th ms |\n|---|---|---|")
-    for name, precision in (("micro", "fp32"), ("micro", "int8"), ("wav2small", "fp32")):
-        stream, taken = Stream(load(name, precision), 0.1, 3.0), []
+    rows = [("micro", "fp32", "energy"), ("micro", "int8", "energy"), ("wav2small", "fp32", "energy")]
+    if speech.silero_path():
+        rows.append(("micro", "fp32", "silero"))
+    for name, precision, vad in rows:
+        stream, taken = Stream(load(name, precision), 0.1, 3.0, vad=vad), []
         for start in range(0, len(long), length):
             begun = time.perf_counter()
             stream.push(long[start : start + length])
             taken.append(1e3 * (time.perf_counter() - begun))
         median, late = np.percentile(taken[30:], [50, 95])
-        print(f"| {name} {precision} | {median:.3f} | {late:.3f} |", flush=True)
+        print(f"| {name} {precision}, {vad} | {median:.3f} | {late:.3f} |", flush=True)
 
 
 def files(signal: np.ndarray) -> None:
@@ -81,7 +84,7 @@ def files(signal: np.ndarray) -> None:
             ["--model", "wav2small", "--every", "0.5"],
         ):
             begun = time.perf_counter()
-            command = [*PREDICT, str(path), *options, "--format", "jsonl"]
+            command = [*PREDICT, str(path), *options, "--vad", "energy", "--format", "jsonl"]
             child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             _, status, usage = os.wait4(child.pid, 0)
             assert status == 0, command
@@ -93,7 +96,7 @@ def files(signal: np.ndarray) -> None:
 def day(signal: np.ndarray, hours: float) -> None:
     chunk = SAMPLING_RATE // 10
     minute = (np.resize(signal, 60 * SAMPLING_RATE) * 32767).astype(np.int16)
-    stream, events, begun = Stream(load("micro")), 0, time.perf_counter()
+    stream, events, begun = Stream(load("micro"), vad="energy"), 0, time.perf_counter()
     print("\n| hours pushed | events | s | resident MB |\n|---|---|---|---|")
     minutes = round(hours * 60)
     for number in range(1, minutes + 1):

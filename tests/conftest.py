@@ -27,5 +27,5 @@ def energy(request, monkeypatch):
 @pytest.fixture
 def silero():
     """Silero's network, if it is installed."""
-    if speech._silero_path() is None:
+    if speech.silero_path() is None:
         pytest.skip("needs the extra vad")

@@ -15,8 +15,25 @@ import wav2small
 PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "licences", "metrics"},
-    {"audio", "corpora", "decoder", "frontend", "manifest", "onnx_weights", "outfile", "plugins", "tables"}
-    | {"calibration", "remote", "store", "weights"},
+    {
+        "annotations",
+        "audio",
+        "calibration",
+        "corpora",
+        "course",
+        "decoder",
+        "frontend",
+        "manifest",
+        "onnx_weights",
+        "outfile",
+        "plugins",
+        "remote",
+        "spans",
+        "store",
+        "tables",
+        "weights",
+        "writers",
+    },
     {"reference"},
     {"c_header", "model", "native"},
     {
@@ -34,6 +51,7 @@ LAYERS = (
         "prediction",
         "speech",
         "stream",
+        "timeline",
         "train",
     },
     {"__main__", "cli"},

@@ -7,9 +7,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,6 +20,7 @@ from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.decoder import Source
 from wav2small.errors import AudioError
 from wav2small.model import load
+from wav2small.spans import Span
 from wav2small.speech import FILE_DUR, MIN_SPEECH_DUR, Sound, detector, is_enough, sound
 from wav2small.stream import WIN_DUR, Predictor, Stream, Teller, check_times, clipped
 
@@ -32,6 +33,8 @@ STDIN = "-"
 WHOLE_DUR = 30.0
 """Seconds; a longer file is answered from parts, for memory, and because a voice does not keep one emotion."""
 PART_DUR = 15.0
+TOLERATED_DUR = 0.5
+"""Seconds that a segment may end after its file."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,61 @@ def predict_files(
     progress(len(files), len(files))
 
 
+def predict_segments(
+    source: Source,
+    spans: Sequence[Span],
+    *,
+    model: str | Path | Predictor = "wav2small",
+    channel: int | None = None,
+    min_speech: float = MIN_SPEECH_DUR,
+    vad: str = "auto",
+    calibrated: bool = True,
+    min_confidence: float = 0.0,
+    progress: Progress = lambda done, total: None,
+) -> Iterator[tuple[Span, Prediction]]:
+    """A row for each segment of one file, as soon as the file is read that far.
+
+    A segment is answered as a file of its own would be. Memory grows with the longest segment, not with the file.
+
+    Args:
+        source: path, or binary file object
+        spans: by their start, as ``read_spans`` gives them; they may overlap
+        model: as in ``predict``, and so are all that follow
+        progress: told how many segments are done
+
+    Yields:
+        each segment with its row; one that ends more than half a second after the file has an error
+    """
+    listener = _Listener(model, None, None, min_speech, vad, calibrated, min_confidence)
+    file = str(source) if isinstance(source, (str, Path)) else STDIN
+    tape = _Tape(audio.blocks(source, channel))
+    for done, span in enumerate(spans, 1):
+        signal = tape.cut(round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE))
+        yield span, listener.segment(file, span, signal)
+        progress(done, len(spans))
+
+
+class _Tape:
+    """A signal that is wound forward only: what is before the last start is forgotten."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._held = np.zeros(0, np.float32)
+        self._position = 0
+
+    def cut(self, start: int, end: int) -> np.ndarray:
+        """Samples from one place to another, or as many as there are; ``start`` never goes back."""
+        self._forget(start)
+        while self._position + len(self._held) < end and (block := next(self._blocks, None)) is not None:
+            self._held = np.concatenate([self._held, block])
+            self._forget(start)
+        return self._held[: end - start]
+
+    def _forget(self, start: int) -> None:
+        passed = min(start - self._position, len(self._held))
+        self._held, self._position = self._held[passed:], self._position + passed
+
+
 def _listed(paths: Iterable[str | Path]) -> dict[str, AudioError | None]:
     """Files to read, each with what is wrong with its name, in order."""
     files: dict[str, AudioError | None] = {}
@@ -229,6 +287,18 @@ class _Listener:
             yield Prediction(_utf8(file), **vars(event))
         if not self._stream.position >= FRONTEND.win_length:
             raise _too_short(file, self._stream.position)
+
+    def segment(self, file: str, span: Span, signal: np.ndarray) -> Prediction:
+        """One row for a segment; ``signal`` is what the file has of it."""
+        missing = span.end - span.start - len(signal) / SAMPLING_RATE
+        if missing > TOLERATED_DUR:
+            error = f"from {span.start:g} to {span.end:g} s the file has {len(signal) / SAMPLING_RATE:.2f} s only"
+            return Prediction(_utf8(file), span.start, span.end, error=f"{error}; are the segments of another file?")
+        if len(signal) < FRONTEND.win_length:
+            error = str(_too_short("", len(signal)))
+            return Prediction(_utf8(file), span.start, span.end, error=error)
+        row = self._whole(file, audio.cut([signal], *_part_durs(len(signal) / SAMPLING_RATE)))
+        return replace(row, start=span.start, end=span.end)
 
     def _whole(self, file: str, parts: Iterator[tuple[float, np.ndarray]]) -> Prediction:
         total, answered, sounds, lengths = np.zeros(len(OUTPUTS)), 0, [], []

@@ -114,12 +114,13 @@ def detector(vad: str = "auto") -> Detector:
     """
     if vad not in VADS:
         raise Wav2SmallError(f"vad is {vad!r}, known: {', '.join(VADS)}")
-    if vad == "energy" or (vad == "auto" and _silero_path() is None):
+    if vad == "energy" or (vad == "auto" and silero_path() is None):
         return Energy()
     return Silero()
 
 
-def _silero_path() -> Path | None:
+def silero_path() -> Path | None:
+    """Silero's weights, if a package here holds them."""
     for package, name in SILERO_FILES.items():
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -130,7 +131,7 @@ def _silero_path() -> Path | None:
 
 @lru_cache(maxsize=1)
 def _silero_session() -> Any:
-    path = _silero_path()
+    path = silero_path()
     if path is None:
         raise MissingExtraError("Silero's weights are not here: pip install 'wav2small[vad]', or take --vad energy")
     return session(path.read_bytes(), str(path))

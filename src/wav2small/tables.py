@@ -1,4 +1,4 @@
-"""Rows to text and files, and back: table, CSV, JSON, JSON lines and Parquet, written whole or not at all."""
+"""Rows to text and files, and back: table, CSV, JSON, JSON lines, Parquet and annotations, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from wav2small import writers
 from wav2small.errors import ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.outfile import check_writable as check_writable
 from wav2small.outfile import whole_file as whole_file
 from wav2small.remote import locate
 
 TEXT_FORMATS = ("table", "csv", "json", "jsonl")
-FORMATS = (*TEXT_FORMATS, "parquet")
+FORMATS = (*TEXT_FORMATS, "parquet", *writers.WRITERS)
 SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
+SUFFIXES |= {f".{name}": name for name in ("textgrid", "vtt", "rttm")}
 SPARE = ("confidence", "word", "error")
 """Columns that a table on the screen is without where they are empty."""
 
@@ -69,6 +71,8 @@ def render(rows: Sequence[Row], format: str) -> str:
 
 def lines(rows: Iterable[Row], format: str, columns: Sequence[str] | None = None) -> Iterator[str]:
     """Rows as pieces of text, each as soon as its row is there when ``columns`` are given (a table needs all rows)."""
+    if format in writers.WRITERS:
+        return iter([writers.WRITERS[format](list(rows))])
     if format not in TEXT_FORMATS:
         raise Wav2SmallError(f"{format} is no text format; there are {', '.join(TEXT_FORMATS)}")
     if columns is None or format == "table":

@@ -5,16 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wav2small import tables
 from wav2small.cli.options import min_speech_option, vad_option
 from wav2small.cli.progress import progress_bar
+from wav2small.config import OUTPUTS
+from wav2small.errors import AudioError
 
 if TYPE_CHECKING:
     from wav2small.prediction import Prediction
+    from wav2small.spans import Span
+
+    Pair = tuple[Span | None, Prediction]
+    """A segment, if there are any, and its row."""
 
 
 @click.command()
@@ -37,6 +43,10 @@ if TYPE_CHECKING:
 @click.option("--intervals", is_flag=True, help="Six more columns: where the label is for 80 % of unheard clips.")
 @vad_option
 @min_speech_option
+@click.option("--segments", metavar="FILE", help="A row for each segment of FILE: RTTM, Audacity labels, or a table.")
+@click.option("--by-speaker", is_flag=True, help="With --segments: each speaker's baseline, and deviations from it.")
+@click.option("--trends", metavar="FILE", help="With --every or --segments: write where a dimension rises or falls.")
+@click.option("--plot", metavar="FILE", help="With --every or --segments: a picture of one file, PNG, SVG or PDF.")
 def command(
     paths: tuple[str, ...],
     every: float | None,
@@ -52,6 +62,10 @@ def command(
     intervals: bool,
     vad: str,
     min_speech: float,
+    segments: str | None,
+    by_speaker: bool,
+    trends: str | None,
+    plot: str | None,
 ) -> None:
     """Arousal, dominance and valence of audio files, each from 0 to 1.
 
@@ -61,7 +75,14 @@ def command(
 
     Confidence is the part of the usual range that an answer rules out, the mean of the three dimensions; the word is
     tense, elated, calm, low or neutral, by the mean of many voices, and empty where that is open.
+
+    \b
+    Examples:
+      wav2small predict talk.mp3 --every 1 --format csv -o talk.csv
+      wav2small predict talk.mp3 --segments talk.rttm --by-speaker -o talk.TextGrid
+      wav2small predict talk.mp3 --every 1 --plot talk.png --trends trends.csv -o talk.csv
     """
+    from wav2small.course import add_baselines
     from wav2small.model import load
     from wav2small.prediction import FIELDS, INTERVALS, predict_files
 
@@ -69,29 +90,41 @@ def command(
         raise click.UsageError("--window needs --every.")
     if raw and (calibration or min_confidence or intervals):
         raise click.UsageError("--raw goes without --calibration, --min-confidence and --intervals.")
+    check_together(every, segments, by_speaker, trends, plot)
     format = format or (tables.format_of(output) if output else "table")
-    columns = (*FIELDS[:-1], *(INTERVALS if intervals else ()), FIELDS[-1])
+    columns = [*FIELDS[:-1], *(INTERVALS if intervals else ()), FIELDS[-1]]
+    if segments:
+        columns[3:3] = ["speaker"]
+    if by_speaker:
+        columns[-1:-1] = [f"{name}_{what}" for name in OUTPUTS for what in ("baseline", "deviation")]
     if format == "parquet":
         tables.check_parquet()
         if not output:
             raise click.UsageError("--format parquet needs -o FILE.")
-    if output:
-        tables.check_writable(output)
+    for path in filter(None, (output, trends, plot)):
+        tables.check_writable(path)
     tally, is_shown = Tally(), bool(output) or format == "table" or not sys.stdout.isatty()
     with progress_bar("predict", is_shown) as progress:
-        predictions = predict_files(
-            paths,
-            model=load(model, precision, calibration=calibration),
-            channel=channel,
-            every=every,
-            window=window,
-            min_speech=min_speech,
-            vad=vad,
-            calibrated=not raw,
-            min_confidence=min_confidence,
-            progress=progress,
-        )
-        rows = map(asdict, tally.watch(predictions, stops=output is None))
+        options: dict[str, Any] = {
+            "model": load(model, precision, calibration=calibration),
+            "channel": channel,
+            "min_speech": min_speech,
+            "vad": vad,
+            "calibrated": not raw,
+            "min_confidence": min_confidence,
+            "progress": progress,
+        }
+        if segments:
+            pairs = segment_rows(paths, segments, options)
+        else:
+            pairs = ((None, row) for row in predict_files(paths, every=every, window=window, **options))
+        rows: Iterator[dict[str, Any]] = as_rows(tally.watch(pairs, stops=output is None))
+        if by_speaker:
+            rows = add_baselines(rows)
+        if trends or plot:
+            kept = list(rows)
+            rows = iter(kept)
+            write_more(kept, trends, plot, channel)
         if output:
             tables.write_table(rows, output, format, columns)
         else:
@@ -99,6 +132,52 @@ def command(
                 if format != "table" or tally.failed != tally.files:
                     click.echo(piece, nl=False)
     sys.exit(tally.exit_code())
+
+
+def check_together(
+    every: float | None, segments: str | None, by_speaker: bool, trends: str | None, plot: str | None
+) -> None:
+    """Refuse options that say nothing without another, or contradict it."""
+    if segments and every is not None:
+        raise click.UsageError("--segments says where rows begin and end, and goes without --every.")
+    if by_speaker and not segments:
+        raise click.UsageError("--by-speaker needs --segments, which name the speakers.")
+    if (trends or plot) and not segments and every is None:
+        raise click.UsageError("--trends and --plot need rows over time: --every or --segments.")
+
+
+def segment_rows(paths: tuple[str, ...], segments: str, options: dict[str, Any]) -> Iterator[Pair]:
+    """A row a segment, of every file."""
+    from wav2small.audio import find_files
+    from wav2small.prediction import Prediction, predict_segments
+    from wav2small.spans import read_spans, spans_of
+
+    spans = read_spans(segments)
+    for file in find_files(paths):
+        own = spans_of(spans, file)
+        try:
+            yield from predict_segments(file, own, **options)
+        except AudioError as error:
+            yield None, Prediction(file, error=str(error).removeprefix(f"{file}: "))
+
+
+def as_rows(pairs: Iterator[Pair]) -> Iterator[dict[str, Any]]:
+    for span, prediction in pairs:
+        yield asdict(prediction) | ({"speaker": span.speaker} if span else {})
+
+
+def write_more(rows: list[dict[str, Any]], trends: str | None, plot: str | None, channel: int | None) -> None:
+    """The trends and the picture of rows that are all there."""
+    from wav2small import course
+
+    done = [row for row in rows if row["end"] is not None and row["error"] is None]
+    found = course.trends(done)
+    if trends:
+        tables.write_table(found, trends, columns=course.TREND_FIELDS)
+    if plot:
+        from wav2small.timeline import draw
+
+        draw(done, plot, channel)
 
 
 @dataclass
@@ -109,15 +188,15 @@ class Tally:
     failed: set[str] = field(default_factory=set)
     interrupted: bool = False
 
-    def watch(self, predictions: Iterator[Prediction], stops: bool) -> Iterator[Prediction]:
-        """The same rows, with failures said on standard error; Ctrl-C ends them early if ``stops``."""
+    def watch(self, pairs: Iterator[Pair], stops: bool) -> Iterator[Pair]:
+        """The same pairs, with failures said on standard error; Ctrl-C ends them early if ``stops``."""
         try:
-            for prediction in predictions:
+            for span, prediction in pairs:
                 self.files.add(prediction.file)
                 if prediction.error is not None:
                     self.failed.add(prediction.file)
                     click.echo(f"wav2small: {prediction.file}: {prediction.error}", err=True)
-                yield prediction
+                yield span, prediction
         except KeyboardInterrupt:
             if not stops:
                 raise
