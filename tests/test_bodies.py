@@ -207,4 +207,4 @@ def test_the_command_fits_any_body_and_label_knows_what_it_wrote(corpus, tmp_pat
 def test_what_does_not_go_together_is_said(corpus, tmp_path):
     out = ("-o", tmp_path / "mine.safetensors")
     assert "--body needs --licence: that of the body" in fit(corpus, *out, "--body", "x/y").output
-    assert "--layers and --pooling need --body" in fit(corpus, *out, "--layers", 3).output
+    assert "need --body" in fit(corpus, *out, "--layers", 3).output

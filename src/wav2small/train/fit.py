@@ -140,20 +140,21 @@ def _one_copy(segments: list[Segment], body: Body, copy: int, config: FitConfig,
         signals = []
         for index in range(first, min(first + size, len(segments))):
             rng = np.random.default_rng([config.seed, copy, index])
-            signals.append(_example(segments, index, copy > 0, rng, config))
+            signals.append(example(segments, index, copy > 0, rng, config.silence_dur))
         parts.append(body.statistics(signals).astype(np.float16))
         tell(copy + (first + size) / len(segments), config.copies + 1)
     return np.concatenate(parts)
 
 
-def _example(
-    segments: list[Segment], index: int, distorted: bool, rng: np.random.Generator, config: FitConfig
+def example(
+    segments: list[Segment], index: int, distorted: bool, rng: np.random.Generator, silence_dur: float
 ) -> np.ndarray:
+    """A segment trimmed and surrounded by near silence of random length, as it is or distorted."""
     signal = trim(segment_signal(segments[index]))
     if distorted:
         signal = random_speed(signal, rng)
         signal = distort(signal, rng, lambda: segment_signal(segments[rng.integers(len(segments))]))
-    before, after = (rng.uniform(0, config.silence_dur, 2) * SAMPLING_RATE).astype(int)
+    before, after = (rng.uniform(0, silence_dur, 2) * SAMPLING_RATE).astype(int)
     return surround(signal, before, after, rng)
 
 

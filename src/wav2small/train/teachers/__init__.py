@@ -17,6 +17,7 @@ from wav2small import plugins
 from wav2small.config import Emotion
 from wav2small.errors import WeightsError
 from wav2small.train import check_extra
+from wav2small.weights import read_safetensors
 
 ENSEMBLE = "ensemble:"
 
@@ -56,11 +57,20 @@ def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
         members, weights = parse_ensemble(name)
         return Ensemble(name, [load_teacher(member, bf16, device) for member in members], weights)
     if name not in plugins.names(plugins.TEACHERS) and (Path(name).is_file() or Path(name).suffix):
-        from wav2small.train.teachers.open import OpenTeacher
-
-        return OpenTeacher(Path(name), bf16, device)
+        return _fitted(Path(name), bf16, device)
     teacher: Teacher = plugins.load(plugins.TEACHERS, name)(bf16, device)
     return teacher
+
+
+def _fitted(path: Path, bf16: bool, device: str) -> Teacher:
+    """What fit wrote: a whole teacher, or heads on a body that is elsewhere."""
+    from wav2small.train.teachers.open import OpenTeacher
+    from wav2small.train.teachers.tuned import TunedTeacher
+
+    arrays, metadata = read_safetensors(path)
+    if "encoder" in metadata:
+        return TunedTeacher(path, arrays, metadata, bf16, device)
+    return OpenTeacher(path, bf16, device)
 
 
 def parse_ensemble(name: str) -> tuple[list[str], list[float]]:

@@ -155,6 +155,7 @@ def build(config: Mapping[str, Any], where: str | Path, layers: int | None = Non
     made.apply_spec_augment = False
     if kind != "whisper":
         made.layerdrop = 0.0
+        made.mask_time_prob = made.mask_time_prob or 0.05  # above 0 there is what stands for masked tokens
     return make(made)
 
 
