@@ -134,6 +134,6 @@ MSP_CONVERSATION = Corpus(
     annotation="A/D/V over time, -100 to 100",
     splits="official",
     licence="UT Dallas, on agreement",
-    source="ecs.utdallas.edu/research/researchlabs/msp-lab",
+    source="lab-msp.com",
     read=read,
 )

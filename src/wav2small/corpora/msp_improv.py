@@ -64,6 +64,6 @@ MSP_IMPROV = Corpus(
     annotation="A/D/V, 1 to 5; 4 emotions",
     splits="by session",
     licence="UT Dallas, on agreement",
-    source="ecs.utdallas.edu/research/researchlabs/msp-lab",
+    source="lab-msp.com",
     read=read,
 )

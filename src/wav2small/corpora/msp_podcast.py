@@ -125,6 +125,6 @@ MSP_PODCAST = Corpus(
     annotation="A/D/V, 1 to 7; 8 emotions",
     splits="official",
     licence="UT Dallas, on agreement",
-    source="ecs.utdallas.edu/research/researchlabs/msp-lab",
+    source="lab-msp.com",
     read=read,
 )
