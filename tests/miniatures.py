@@ -149,7 +149,8 @@ def plain(root: Path) -> None:
 def webdataset(root: Path) -> None:
     put(root / "loose", "x/1.wav", "x/2.wav")
     for number in (1, 2):
-        columns = {"speaker_id": f"s{number}", "arousal": 0.5, "dominance": 0.25, "valence": 1.0, "split": "validation"}
+        columns = {"speaker_id": f"s{number}", "arousal": 0.5, "dominance": 0.25, "valence": 1.0}
+        columns |= {"split": "validation", "file": "elsewhere.wav"}
         with tarfile.open(root / f"shard-{number:06}.tar", "w") as tar:
             content = (root / "loose" / f"x/{number}.wav").read_bytes()
             for name, data in ((f"x/{number}.wav", content), (f"x/{number}.json", json.dumps(columns).encode())):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -216,12 +218,17 @@ def cut_off(file: str):
     return lambda root: (root / file).write_bytes((root / file).read_bytes()[:700])
 
 
-def escaping(root: Path) -> None:
-    import io
-    import tarfile
+def packed(**files: bytes):
+    """A shard of files with these suffixes."""
 
-    with tarfile.open(root / "shard-000001.tar", "w") as tar:
-        tar.addfile(tarfile.TarInfo("../out.wav"), io.BytesIO())
+    def edit(root: Path) -> None:
+        with tarfile.open(root / "shard-000001.tar", "w") as tar:
+            for suffix, content in files.items():
+                member = tarfile.TarInfo(f"../out.{suffix}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+    return edit
 
 
 BROKEN = [
@@ -255,7 +262,9 @@ BROKEN = [
     ("plain", replace_in("manifest.csv", "file,", "path,"), "has no column file, only path"),
     ("webdataset", remove("shard-000001.tar", "shard-000002.tar"), "there is no .tar in it"),
     ("webdataset", cut_off("shard-000001.tar"), "is no tar, or cut off"),
-    ("webdataset", escaping, "'../out.wav' leads out of the folder"),
+    ("webdataset", packed(wav=b"RIFF"), "'../out.wav' leads out of the folder"),
+    ("webdataset", packed(wav=b"RIFF", json=b"[1]"), "what is beside ../out.wav is no JSON object"),
+    ("webdataset", packed(wav=b"RIFF", cls=b"\xff"), "what is beside ../out.wav is no JSON object, or not UTF-8"),
 ]  # fmt: skip
 
 

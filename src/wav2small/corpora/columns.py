@@ -51,7 +51,7 @@ def write_audio(examples: Iterable[tuple[str, bytes, Mapping[str, object]]], fol
             raise ManifestError(f"{source}: {file!r} leads out of the folder that it is unpacked to. Rename it.")
         if file in rows:
             raise ManifestError(f"{source}: {file} is there twice. Give each example a name of its own.")
-        rows[file] = {"file": file, **renamed(columns)}
+        rows[file] = {"file": file} | {n: v for n, v in renamed(columns).items() if n not in ("file", "root")}
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.stat().st_size != len(content):

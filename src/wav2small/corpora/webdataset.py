@@ -58,8 +58,9 @@ def _example(parts: dict[str, tuple[str, bytes]], shard: Path) -> Iterator[tuple
         if "json" in parts:
             columns.update(json.loads(parts["json"][1]))
         columns |= {column: parts[suffix][1].decode().strip() for suffix, column in TEXTS.items() if suffix in parts}
-    except ValueError:
-        raise ManifestError(f"{shard}: {parts['json'][0]} is no JSON object in UTF-8. Pack it again.") from None
+    except (TypeError, ValueError):
+        name = parts[sounds[0]][0]
+        raise ManifestError(f"{shard}: what is beside {name} is no JSON object, or not UTF-8. Pack it again.") from None
     yield (*parts[sounds[0]], columns)
 
 
