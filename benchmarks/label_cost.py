@@ -32,7 +32,7 @@ from wav2small.train.label import label, segment_signal
 from wav2small.train.ray_engine import Workers
 from wav2small.train.teachers import load_teacher
 
-PART_ROWS = 64
+PART_ROWS = 16
 MEMORY_PARTS = 10
 
 

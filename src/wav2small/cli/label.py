@@ -59,8 +59,9 @@ def command(
     FOLDER holds audio, or a manifest.csv; MANIFEST is a CSV or Parquet file with a column file. An unreadable file
     becomes a row with its error; the exit code then is 1. The same command resumes a run that was stopped, or killed.
 
-    With a folder as output the labels stay in Parquet parts, as they were written; evaluate, train and any reader of
-    Parquet take it. Paths may be URLs of object stores (extra remote), and many machines may work (extra ray).
+    With a folder as output the labels stay in Parquet parts, as they were written; the folder is a manifest, and any
+    reader of Parquet reads it. Paths may be URLs of object stores (extra remote), and many machines may work together
+    (extra ray).
 
     \b
     Example:
@@ -75,6 +76,8 @@ def command(
     from wav2small.tables import check_writable, pyarrow
     from wav2small.train import check_extra, choose_device
 
+    if ray_address and engine != "ray":
+        raise click.UsageError("--ray-address is of --engine ray; give that too.")
     check_extra()
     pyarrow()
     from wav2small.train.engine import How, Threads, choose_workers
