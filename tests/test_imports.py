@@ -16,7 +16,6 @@ PACKAGE = Path(wav2small.__file__).parent
 LAYERS = (
     {"config", "errors", "licences", "metrics"},
     {
-        "annotations",
         "audio",
         "calibration",
         "corpora",

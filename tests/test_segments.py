@@ -240,9 +240,9 @@ def test_a_picture_is_drawn_whole_or_not_at_all(tmp_path):
     rows = [{**row, "file": str(tmp_path / "a.wav"), "end": min(row["end"], 6.0)} for row in ROWS]
     timeline.draw(rows, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(Wav2SmallError, match=r"end it with .png, .svg or .pdf"):
+    with pytest.raises(Wav2SmallError, match=r"end it with .png, .svg, .pdf"):
         timeline.draw(rows, tmp_path / "a.xyz")
-    with pytest.raises(Wav2SmallError, match="a picture is of one file on disk, these rows are of 2"):
+    with pytest.raises(Wav2SmallError, match="a picture is of one file on disk, these rows are of 2 files"):
         timeline.draw([*rows, {**rows[0], "file": "b"}], tmp_path / "b.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.wav"]
     assert timeline.speech_stretches(ROWS) == [(0.0, 3.0), (5.0, 61.5)]
@@ -259,9 +259,7 @@ def test_the_waveform_has_its_peaks_where_they_are(tmp_path):
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(timeline, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"wav2small\[plot\]"):
         timeline.draw(ROWS, tmp_path / "a.png")
 
@@ -293,6 +291,8 @@ def test_the_command_answers_segments_by_speaker_with_trends_and_a_picture(tmp_p
         (("--by-speaker",), "--by-speaker needs --segments"),
         (("--plot", "a.png"), "need rows over time: --every or --segments"),
         (("--trends", "a.csv"), "need rows over time"),
+        (("--every", "1", "--trends", "a.xyz"), "no format has the suffix '.xyz'"),
+        (("--every", "1", "--plot", "a.xyz"), "a.xyz: no picture has this suffix; end it with .png, .svg, .pdf"),
         (("--segments", "gone.rttm"), "gone.rttm: cannot be opened"),
     ],
 )

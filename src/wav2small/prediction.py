@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -178,7 +178,7 @@ def predict_segments(
     A segment is answered as a file of its own would be. Memory grows with the longest segment, not with the file.
 
     Args:
-        source: path, or binary file object
+        source: path, ``-`` for standard input, or binary file object
         spans: by their start, as ``read_spans`` gives them; they may overlap
         model: as in ``predict``, and so are all that follow
         progress: told how many segments are done
@@ -188,11 +188,12 @@ def predict_segments(
     """
     listener = _Listener(model, None, None, min_speech, vad, calibrated, min_confidence)
     file = str(source) if isinstance(source, (str, Path)) else STDIN
-    tape = _Tape(audio.blocks(source, channel))
-    for done, span in enumerate(spans, 1):
-        signal = tape.cut(round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE))
-        yield span, listener.segment(file, span, signal)
-        progress(done, len(spans))
+    with _opened(file) if isinstance(source, (str, Path)) else nullcontext(source) as opened:
+        tape = _Tape(audio.blocks(opened, channel))
+        for done, span in enumerate(spans, 1):
+            signal = tape.cut(round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE))
+            yield span, listener.segment(file, span, signal)
+            progress(done, len(spans))
 
 
 class _Tape:

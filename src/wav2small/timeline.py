@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from wav2small.config import OUTPUTS, SAMPLING_RATE
 from wav2small.errors import MissingExtraError, Wav2SmallError
 from wav2small.outfile import whole_file
 
+SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = {"arousal": "#d1495b", "dominance": "#8d6a9f", "valence": "#00798c"}
 SPEECH_COLOUR = "#e9e4d4"
 PEAK_DUR = 0.05
@@ -39,16 +41,14 @@ def draw(rows: Sequence[Row], path: str | Path, channel: int | None = None) -> N
         Wav2SmallError: if the rows are of no file or more than one, or the suffix is none that can be drawn
         MissingExtraError: if matplotlib is not installed
     """
+    check_drawable(path)
+    from matplotlib.figure import Figure
+
     files = list(dict.fromkeys(row["file"] for row in rows))
     if len(files) != 1 or files[0] == "-":
-        raise Wav2SmallError(f"{path}: a picture is of one file on disk, these rows are of {len(files)}; give it one")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("pictures need matplotlib: pip install 'wav2small[plot]'") from None
+        named = "standard input" if files == ["-"] else f"{len(files)} files"
+        raise Wav2SmallError(f"{path}: a picture is of one file on disk, these rows are of {named}; give it one file")
     figure = Figure(figsize=(15, 6), layout="constrained")
-    FigureCanvasAgg(figure)
     layout: Any = [["time", "plane"], ["wave", "plane"]]
     panels = figure.subplot_mosaic(layout, width_ratios=(2, 1), height_ratios=(2, 1))
     times, low, high = peaks(files[0], channel)
@@ -62,10 +62,20 @@ def draw(rows: Sequence[Row], path: str | Path, channel: int | None = None) -> N
     figure.colorbar(_draw_plane(panels["plane"], rows), ax=panels["plane"], label="seconds")
     figure.suptitle(Path(files[0]).name)
     with whole_file(path) as temporary:
-        try:
-            figure.savefig(temporary, dpi=120)
-        except ValueError as error:
-            raise Wav2SmallError(f"{path}: cannot be drawn ({error}); end it with .png, .svg or .pdf") from None
+        figure.savefig(temporary, dpi=120)
+
+
+def check_drawable(path: str | Path) -> None:
+    """Refuse, before the work, what cannot be drawn.
+
+    Raises:
+        Wav2SmallError: if the suffix is none of a picture
+        MissingExtraError: if matplotlib is not installed
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise Wav2SmallError(f"{path}: no picture has this suffix; end it with {', '.join(SUFFIXES)}")
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("a picture needs matplotlib, which is not here: pip install 'wav2small[plot]'")
 
 
 def peaks(file: str, channel: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -101,8 +101,7 @@ def command(
         tables.check_parquet()
         if not output:
             raise click.UsageError("--format parquet needs -o FILE.")
-    for path in filter(None, (output, trends, plot)):
-        tables.check_writable(path)
+    check_outputs(output, trends, plot)
     tally, is_shown = Tally(), bool(output) or format == "table" or not sys.stdout.isatty()
     with progress_bar("predict", is_shown) as progress:
         options: dict[str, Any] = {
@@ -144,6 +143,18 @@ def check_together(
         raise click.UsageError("--by-speaker needs --segments, which name the speakers.")
     if (trends or plot) and not segments and every is None:
         raise click.UsageError("--trends and --plot need rows over time: --every or --segments.")
+
+
+def check_outputs(output: str | None, trends: str | None, plot: str | None) -> None:
+    """Refuse, before the work, what could not be written after it."""
+    if trends:
+        tables.format_of(trends)
+    if plot:
+        from wav2small.timeline import check_drawable
+
+        check_drawable(plot)
+    for path in filter(None, (output, trends, plot)):
+        tables.check_writable(path)
 
 
 def segment_rows(paths: tuple[str, ...], segments: str, options: dict[str, Any]) -> Iterator[Pair]:
