@@ -230,9 +230,10 @@ def _expand(pattern: str) -> list[str]:
 
 def _mono(prefix: str, block: np.ndarray, channel: int | None) -> np.ndarray:
     channels = block.shape[1]
-    if channel is None:
+    if channel is None and channels > 1:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(block.mean(axis=1))
+    channel = channel or 0
     if not 0 <= channel < channels:
         raise AudioError(f"{prefix}has no channel {channel}; it has {channels}, counted from 0")
     return block[:, channel].copy()
