@@ -157,7 +157,7 @@ def test_samples_without_a_header_are_heard_whatever_the_pipe_gives_at_once():
 
 def test_what_is_no_audio_is_refused_and_raw_needs_a_pipe():
     assert "standard input is no WAV, AU, FLAC or Ogg file" in run("-", input=b"text").stderr
-    assert "give - as the FILE" in run(EXAMPLE, "--raw", "16000").stderr
+    assert "give - as the FILE" in run(EXAMPLE, "--pcm", "16000").stderr
     assert "would leave audio between them unheard" in run(EXAMPLE, "--hop", "5").stderr
     assert "there is no such file" in run("gone.wav").stderr
 

@@ -57,7 +57,7 @@ def pipe_audio(pipe: BinaryIO) -> Iterator[Audio]:
         sound = _Forward(_Pipe(pipe))
     except soundfile.LibsndfileError:
         raise AudioError(
-            "standard input is no WAV, AU, FLAC or Ogg file; give one, or samples without a header and --raw HZ"
+            "standard input is no WAV, AU, FLAC or Ogg file; give one, or samples without a header and --pcm HZ"
         ) from None
     yield Audio(_sound_chunks(sound, max(1, round(sound.samplerate * CHUNK_DUR))), sound.samplerate)
 

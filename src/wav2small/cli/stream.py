@@ -33,7 +33,7 @@ LEVELS = "▁▂▃▄▅▆▇█"
 @click.option("--hop", "hop_dur", default=0.5, show_default=True, metavar="SECONDS", help="From event to event.")
 @click.option("--window", "win_dur", default=3.0, show_default=True, metavar="SECONDS", help="An event is heard from.")
 @click.option("--device", metavar="NAME|NUMBER", help="Which microphone; else the system's default.")
-@click.option("--raw", type=click.FloatRange(1000), metavar="HZ", help="- is 16-bit mono samples without a header.")
+@click.option("--pcm", type=click.FloatRange(1000), metavar="HZ", help="- is 16-bit mono samples without a header.")
 @click.option("--channel", type=click.IntRange(0), metavar="N", help="Hear channel N, from 0; else all, mixed down.")
 @click.option("--fast", is_flag=True, help="A file as fast as it goes, not in real time.")
 @click.option("--jsonl", is_flag=True, help="A line of JSON an event, for programs.")
@@ -46,7 +46,7 @@ def command(
     hop_dur: float,
     win_dur: float,
     device: str | None,
-    raw: float | None,
+    pcm: float | None,
     channel: int | None,
     fast: bool,
     jsonl: bool,
@@ -57,25 +57,26 @@ def command(
 ) -> None:
     """Arousal, dominance and valence while somebody speaks.
 
-    Without a FILE the microphone is heard (pip install 'wav2small[live]'); - is a WAV file or, with --raw, samples on
-    standard input. A terminal gets meters, a pipe a line an event. Ctrl-C ends it, with an event for what is left.
+    Without a FILE the microphone is heard (pip install 'wav2small[live]'); - is a WAV, AU, FLAC or Ogg file or, with
+    --pcm, samples on standard input. A terminal gets meters, a pipe a line an event. Ctrl-C ends it, with an event for
+    what is left.
 
     \b
     Examples:
       wav2small stream
       wav2small stream talk.flac --fast --jsonl
-      arecord -t raw -f S16_LE -r 16000 | wav2small stream - --raw 16000
+      arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
     """
     from wav2small.live import in_real_time
     from wav2small.model import load
     from wav2small.stream import Stream
 
-    if raw is not None and source != "-":
-        raise click.UsageError("--raw is for samples on standard input: give - as the FILE.")
+    if pcm is not None and source != "-":
+        raise click.UsageError("--pcm is for samples on standard input: give - as the FILE.")
     stream = Stream(load(model, precision), hop_dur, win_dur, channel=channel, min_speech=min_speech, vad=vad)
     show_meters = sys.stdout.isatty() and not jsonl
     with ExitStack() as stack:
-        audio = stack.enter_context(opened(source, device, raw))
+        audio = stack.enter_context(opened(source, device, pcm))
         show = as_json if jsonl else stack.enter_context(meters()) if show_meters else as_line
         chunks = audio.chunks if fast or source in (None, "-") else in_real_time(audio)
         sys.exit(listen(stream, chunks, audio.sampling_rate, show))
@@ -98,14 +99,14 @@ def listen(stream: Stream, chunks: Iterable[np.ndarray], sampling_rate: float, s
     return code
 
 
-def opened(source: str | None, device: str | None, raw: float | None) -> AbstractContextManager[Audio]:
+def opened(source: str | None, device: str | None, pcm: float | None) -> AbstractContextManager[Audio]:
     """The audio that is asked for."""
     from wav2small import live
 
     if source is None:
         return live.microphone_audio(device)
     if source == "-":
-        return live.pipe_audio(sys.stdin.buffer) if raw is None else live.raw_audio(sys.stdin.buffer, raw)
+        return live.pipe_audio(sys.stdin.buffer) if pcm is None else live.raw_audio(sys.stdin.buffer, pcm)
     return live.file_audio(source)
 
 
