@@ -185,7 +185,7 @@ def test_activations_computed_twice_give_the_same_training(corpus, bodies, tmp_p
 def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp_path):
     clips = [np.random.default_rng(n).standard_normal(4000 + 700 * n).astype(np.float32) for n in range(3)]
     for kind in ("hubert", "whisper"):
-        config = replace(TINY, fine_tune="full", pooling="quantile")
+        config = replace(TINY, fine_tune="full", pooling="quantile", bf16=kind == "whisper")
         (tmp_path / kind).mkdir()
         body = load_body(str(bodies / kind), layers=1)
         net, _ = tune(annotated(corpus), body, config, tmp_path / kind, silently, silently)
@@ -195,6 +195,7 @@ def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp
         assert (teacher.name, teacher.version, teacher.licence) == ("mine", "2", "MIT")
         with torch.inference_mode():
             np.testing.assert_allclose(teacher.label(clips), net(clips)[0].clamp(0, 1), atol=5e-3)
+        assert np.isfinite(load_teacher(str(path), bf16=True).label(clips)).all()
         alone = [teacher.label([clip])[0] for clip in clips]
         np.testing.assert_allclose(teacher.label(clips), alone, atol=1e-5)
         arrays, metadata = read_safetensors(path)

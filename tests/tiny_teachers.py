@@ -91,7 +91,7 @@ def make_odyssey(models: Path) -> Path:
         "architectures": ["SERModel"],
         "model_type": "ser",
         "auto_map": {"AutoModelForAudioClassification": "pipeline_utils.SERModel"},
-        "ssl_type": str(body),
+        "ssl_type": "tiny/wavlm",
         "hidden_size": WIDTH,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -88,8 +87,7 @@ class Phase:
         self.net.train()
         try:
             for batch in batches:
-                with uninterrupted(), warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own
+                with uninterrupted():
                     torch.manual_seed(self.seed * 1_000_003 + self.step)
                     self._advance(loss(batch))
                     if self.step % every == 0 or self.step == self.steps:

@@ -85,9 +85,8 @@ def states(encoder: nn.Module, signals: Tensor, lengths: Tensor) -> tuple[list[T
         one (batch, tokens, width) a layer, and which tokens are real, (batch, tokens)
     """
     mask = torch.arange(signals.shape[1], device=signals.device)[None] < lengths[:, None]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own, of torch
-        found = encoder(signals, attention_mask=None if mask.all() else mask.long(), output_hidden_states=True)
+    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # torch's, of WavLM's own code
+    found = encoder(signals, attention_mask=None if mask.all() else mask.long(), output_hidden_states=True)
     layers = [*found.hidden_states[:-1], found.last_hidden_state]
     return layers, is_real(lengths, encoder.config, layers[-1].shape[1])
 

@@ -155,6 +155,7 @@ class WhisperBody:
             pooled = [pool(state.float(), kept) for state in states]
         return torch.stack(pooled, 1).cpu().numpy()
 
+    @torch.autocast("cpu", enabled=False)
     def prepare(self, signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Log-mels side by side, (batch, mels, frames), and how many frames each has."""
         padded = [np.pad(signal, (0, max(0, MIN_LENGTH - len(signal)))) for signal in signals]
