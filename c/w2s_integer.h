@@ -48,6 +48,12 @@ static int32_t sine(int step) /* of 2 pi step / n_fft */
     return w2s_cosine[step < W2S_N_FFT / 4 ? W2S_N_FFT / 4 - step : step - W2S_N_FFT / 4];
 }
 
+/* a c + b s, c and s with 30 bits behind the point. */
+static int32_t turned(int32_t a, int32_t c, int32_t b, int32_t s)
+{
+    return (int32_t)shifted((int64_t)a * c + (int64_t)b * s, 30);
+}
+
 /* One window into the FFT's order: even samples real, odd ones imaginary, then zeros. */
 static void load_window(const int16_t *samples, int32_t *real, int32_t *imag) /* (n_fft / 2) each */
 {
@@ -70,13 +76,13 @@ static void fft(int32_t *restrict real, int32_t *restrict imag) /* (n_fft / 2) c
     for (int half = 1; half < W2S_N_FFT / 2; half *= 2)
         for (int j = 0; j < half; j++) {
             const int step = j * (W2S_N_FFT / 2 / half);
-            const int64_t c = w2s_cosine[step], s = sine(step);
+            const int32_t c = w2s_cosine[step], s = sine(step);
             for (int top = j; top < W2S_N_FFT / 2; top += 2 * half) {
                 const int low = top + half;
                 int32_t turned_real = real[low], turned_imag = imag[low];
                 if (j > 0) {
-                    turned_real = (int32_t)shifted(real[low] * c + imag[low] * s, 30);
-                    turned_imag = (int32_t)shifted(imag[low] * c - real[low] * s, 30);
+                    turned_real = turned(real[low], c, imag[low], s);
+                    turned_imag = turned(imag[low], c, real[low], -s);
                 }
                 real[low] = real[top] - turned_real;
                 imag[low] = imag[top] - turned_imag;
@@ -93,10 +99,10 @@ static void mel_power(const int32_t *real, const int32_t *imag, int64_t *mel) /*
     for (int bin = 1; bin < W2S_N_FFT / 2; bin++) {
         const int mirror = W2S_N_FFT / 2 - bin;
         const int32_t odd_real = imag[bin] + imag[mirror], odd_imag = real[mirror] - real[bin];
-        const int64_t c = w2s_cosine[bin], s = sine(bin);
-        const int64_t re = real[bin] + real[mirror] + shifted(odd_real * c + odd_imag * s, 30);
-        const int64_t im = imag[bin] - imag[mirror] + shifted(odd_imag * c - odd_real * s, 30);
-        const int64_t power = (re * re + im * im) >> W2S_POWER_SHIFT;
+        const int32_t c = w2s_cosine[bin], s = sine(bin);
+        const int32_t re = real[bin] + real[mirror] + turned(odd_real, c, odd_imag, s);
+        const int32_t im = imag[bin] - imag[mirror] + turned(odd_imag, c, odd_real, -s);
+        const int64_t power = ((int64_t)re * re + (int64_t)im * im) >> W2S_POWER_SHIFT;
         mel[w2s_mel_band[bin]] += power * w2s_mel_weight[bin][0];
         mel[w2s_mel_band[bin] + 1] += power * w2s_mel_weight[bin][1];
     }

@@ -1,0 +1,36 @@
+"""Instructions for a second of audio on this kind of processor, by callgrind: that of three seconds less that of two.
+
+Run by `make -C c count`; needs valgrind.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def instructions(program: Path, seconds: int) -> int:
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", str(program), str(seconds)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    return int(re.search(r"Collected : (\d+)", said)[1])
+
+
+def main(folder: Path, models: list[str]) -> None:
+    if not shutil.which("valgrind"):
+        print("no valgrind, no count")
+        return
+    print("| model | M instructions a second of audio |\n|---|---|")
+    for model in models:
+        program, include = folder / model / "bench", f"-I{folder / model / 'src'}"
+        sources = [str(HERE / "bench.c"), str(HERE / "w2s.c")]
+        subprocess.run(["gcc", "-std=c99", "-O2", f"-I{HERE}", include, *sources, "-o", str(program)], check=True)
+        print(f"| {model} | {(instructions(program, 3) - instructions(program, 2)) / 1e6:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), sys.argv[2:])

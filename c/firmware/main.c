@@ -1,0 +1,124 @@
+/* A clip over semihosting, 10 ms at a time, through the model; prints the answer and what it cost.
+ *
+ * The command line is the name of a file of raw 16-bit samples at 16 kHz. Time is SysTick's, which qemu -icount drives
+ * by instructions; a loop of known length says how many one tick is.
+ */
+#include "w2s.h"
+
+enum { OPEN = 0x01, WRITE0 = 0x04, READ = 0x06, COMMAND_LINE = 0x15, EXIT = 0x18, STACK_BYTES = 16384, HOP = 160 };
+
+static volatile uint32_t *const systick = (volatile uint32_t *)0xe000e010; /* control, reload, value */
+static w2s_stream stream;
+
+static int32_t host(int32_t operation, const void *argument)
+{
+    register int32_t r0 __asm("r0") = operation;
+    register const void *r1 __asm("r1") = argument;
+    __asm volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
+}
+
+static void print_number(const char *name, int64_t number)
+{
+    char digits[24];
+    char *next = digits + sizeof digits - 1;
+    uint64_t rest = number < 0 ? (uint64_t)-number : (uint64_t)number;
+    *next = '\0';
+    do *--next = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (number < 0) *--next = '-';
+    host(WRITE0, name);
+    host(WRITE0, " ");
+    host(WRITE0, next);
+    host(WRITE0, "\n");
+}
+
+static uint32_t ticks_since(uint32_t start) /* the counter has 24 bits and counts down */
+{
+    return (start - systick[2]) & 0xffffff;
+}
+
+static uint32_t ticks_of_a_million_instructions(void)
+{
+    uint32_t count = 500000;
+    const uint32_t start = systick[2];
+    __asm volatile("1: subs %0, #1\n bne 1b" : "+r"(count));
+    return ticks_since(start);
+}
+
+static int32_t open_clip(void)
+{
+    static char name[256];
+    struct { char *text; int32_t length; } line = {name, sizeof name};
+    host(COMMAND_LINE, &line);
+    const struct { const char *text; int32_t mode, length; } file = {name, 1 /* rb */, line.length};
+    return host(OPEN, &file);
+}
+
+static int read_clip(int32_t file, int16_t *samples)
+{
+    const struct { int32_t file; void *to; int32_t bytes; } request = {file, samples, 2 * HOP};
+    return (2 * HOP - host(READ, &request)) / 2; /* what it returns was not read */
+}
+
+/* Memory below the stack pointer, from the end of what is static: painted, then what kept its colour counted. */
+extern uint32_t stack_top;
+
+static uint32_t *stack_limit(void)
+{
+    return &stack_top - STACK_BYTES / 4;
+}
+
+static void paint_stack(void)
+{
+    for (volatile uint32_t *word = stack_limit(); word < (uint32_t *)__builtin_frame_address(0) - 16; word++)
+        *word = 0xa5a5a5a5u;
+}
+
+static int32_t stack_used(void)
+{
+    const uint32_t *word = stack_limit();
+    while (*word == 0xa5a5a5a5u) word++;
+    return (int32_t)((const char *)&stack_top - (const char *)word);
+}
+
+static int32_t whole(float value) /* 15 bits behind the point */
+{
+    return (int32_t)(value * 32768.0f + (value < 0 ? -0.5f : 0.5f));
+}
+
+int main(void)
+{
+    int16_t samples[HOP];
+    uint64_t ticks = 0;
+    int64_t heard = 0;
+    uint32_t most = 0;
+    w2s_emotion emotion;
+    systick[1] = 0xffffff;
+    systick[2] = 0;
+    systick[0] = 5; /* on, by the core's clock */
+    const uint32_t million = ticks_of_a_million_instructions();
+    const int32_t file = open_clip();
+    if (file < 0 || w2s_init(&stream) != W2S_OK) return 1;
+    paint_stack();
+    for (int n; (n = read_clip(file, samples)) > 0; heard += n) {
+        const uint32_t start = systick[2];
+        if (w2s_push_int16(&stream, samples, n) < 0) return 1;
+        const uint32_t passed = ticks_since(start);
+        ticks += passed;
+        most = passed > most ? passed : most;
+    }
+    const uint32_t start = systick[2];
+    if (w2s_finish(&stream) < 0 || w2s_read(&stream, &emotion, NULL) != W2S_OK) return 1;
+    print_number("read_instructions", (int64_t)ticks_since(start) * 1000000 / million);
+    print_number("arousal", whole(emotion.arousal));
+    print_number("dominance", whole(emotion.dominance));
+    print_number("valence", whole(emotion.valence));
+    print_number("samples", heard);
+    print_number("state_bytes", (int64_t)sizeof stream);
+    print_number("stack_bytes", stack_used());
+    print_number("instructions", (int64_t)(ticks * 1000000 / million));
+    print_number("most_in_10_ms", (int64_t)most * 1000000 / million);
+    host(EXIT, (const void *)0x20026); /* ended well */
+    return 0;
+}
