@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 from random_student import noise, random_arrays
-from wav2small import bench, macs
+from wav2small import bench, macs, reference
 from wav2small.cli import main
-from wav2small.config import STUDENTS, Emotion, Micro
+from wav2small.config import MICRO, STUDENTS, Emotion, Micro
 from wav2small.errors import WeightsError
 from wav2small.evaluate import own_truth
 from wav2small.export import graphs
@@ -147,8 +147,8 @@ def test_macs_of_the_student_are_those_of_the_paper_with_the_front_end_as_it_is_
         graph = macs.measured(resolve("wav2small", precision).read_bytes())
         assert macs.count_macs(graph) == network + front_end
         assert macs.tokens_per_second(graph) == 250
-    assert bench.num_trained("wav2small") == 67_395
-    assert bench.num_trained("somebody-else") is None
+    assert reference.num_trained() == 67_395
+    assert reference.num_trained(MICRO) == reference.num_parameters(MICRO)
 
 
 def test_torch_counts_as_many_macs_for_the_papers_form():
@@ -254,7 +254,7 @@ def test_the_table_shows_the_rows(measured):
     title, header, first, *_ = shown.splitlines()
     assert rows[0]["cpu"] in title
     assert header.split()[:4] == ["name", "precision", "runtime", "parameters"]
-    assert first.split()[:8] == ["wav2small", "fp32", "onnxruntime", "72477", "389.5", "250", "294.8", first.split()[7]]
+    assert first.split()[:8] == ["wav2small", "fp32", "onnxruntime", "72477", "389.5", "250", "294.9", first.split()[7]]
     assert f"{rows[1]['ccc']['corpus0']['valence']['value']:.3f} [" in shown
     assert (folder / "b.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(os.listdir(folder)) == ["b.jsonl", "b.png"]
@@ -392,6 +392,22 @@ def test_the_labels_of_a_table_are_the_truth_and_other_clips_are_not_heard(quick
         assert row["ccc"]["corpus0"]["arousal"]["n"] == 6
         assert row["on"]["corpus0"]["left_out"] == {"no truth": 6}
         assert row["on"]["corpus0"]["truth_sha256"] == sha256(tmp_path / "labels.csv")
+
+
+def test_against_two_truths_each_clip_is_heard_once(quick, corpus, tmp_path, monkeypatch):
+    write_table(read_table(corpus / "manifest.csv")[1:7], corpus / "labels.csv")
+    asked: list[int] = []
+    hear = bench.answer_segments
+    monkeypatch.setattr(bench, "answer_segments", lambda s, p: (asked.append(len(s)), hear(s, p))[1])
+    truths = ("--truth", "manifest", "--truth", corpus / "labels.csv")
+    options = ("--precision", "fp32", "--on", corpus, *truths, "--format", "json", "--runs", 1)
+    (row,) = json.loads(run("wav2small", *options).stdout)
+    assert asked == [11, 0]
+    first, second = row["ccc"]["corpus0, manifest"]["arousal"], row["ccc"]["corpus0, labels"]["arousal"]
+    assert (first["n"], second["n"]) == (11, 6)
+    assert row["on"]["corpus0, labels"]["truth"] == "labels"
+    (alone,) = json.loads(run("wav2small", *options[:4], *truths[2:], *options[8:]).stdout)
+    assert alone["ccc"]["corpus0"]["arousal"] == second
 
 
 @pytest.fixture

@@ -384,6 +384,20 @@ def test_shipping_again_changes_nothing(best, tmp_path):
     assert content() == before and len(before) == 4
 
 
+def test_what_is_too_large_does_not_ship(best, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "MAX_SHIPPED_BYTES", 200_000)
+    folder = tmp_path / "data"
+    (small,) = export.ship(best, name="small", version="1.0", folder=folder)
+    assert small.path.name == "small-int8.onnx"
+    assert {path.name for path in folder.iterdir()} == {"small-int8.onnx", "index.json"}
+    with pytest.raises(WeightsError, match=r"does not ship as fp32 \.onnx; it ships as int8 \.onnx"):
+        weights.resolve("small", "fp32", folder=folder)
+    monkeypatch.setattr(export, "MAX_SHIPPED_BYTES", 20_000)
+    with pytest.raises(WeightsError, match="no artefact has 20000 bytes or less; give a folder with -o"):
+        export.ship(best, name="other", version="1.0", folder=folder)
+    assert [row["name"] for row in weights.read_index(folder)] == ["small"]
+
+
 def test_what_ships_must_say_whose_it_is(tmp_path):
     write_safetensors(tmp_path / "bare.safetensors", random_arrays(), {"name": "bare"})
     with pytest.raises(

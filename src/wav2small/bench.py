@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
@@ -22,8 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wav2small import reference
-from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, STUDENTS, Emotion
+from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, Emotion
 from wav2small.errors import MissingExtraError, Wav2SmallError, WeightsError
 from wav2small.evaluate import Answer, Signal, answer_segments, evaluate, tidy
 from wav2small.macs import COUNTED_DUR, count_macs, measured, tokens_per_second
@@ -46,8 +44,10 @@ BYTES_PER_POINT = 1000
 """Of a bubble's area, in square points."""
 LABEL_POINTS = 14
 """From the middle of a bubble to its label."""
-FROZEN = ("dft_real", "dft_imag", "mel")
-"""Arrays of a student that are counted as parameters and never trained."""
+COUNTED = ("parameters", "trained_parameters")
+"""What the metadata count."""
+Heard = tuple[Path, float, float | None]
+"""Which stretch of which file."""
 
 
 class Loaded(NamedTuple):
@@ -128,8 +128,9 @@ def rows(
         row |= time_columns(times)
     for one, row, run in zip(chosen, found, answerers, strict=True):
         row |= {"ccc": {}, "on": {}}
+        heard: dict[Heard, Answer] = {}
         for corpus in corpora if RUNTIMES[one.runtime].is_scored else ():
-            row["ccc"][corpus.name], left_out = score(run, corpus)
+            row["ccc"][corpus.name], left_out = score(run, corpus, heard)
             row["on"][corpus.name] = {**corpus.about, "left_out": left_out}
             step()
     return [row | {"runs": runs, "threads": 1} | machine() for row in found]
@@ -275,22 +276,12 @@ def facts(one: Candidate, metadata: Mapping[str, str]) -> dict[str, Any]:
         "runtime": one.runtime,
         "runtime_version": version(RUNTIMES[one.runtime].packages[0]),
         "version": metadata.get("version"),
-        "parameters": int(metadata["parameters"]) if metadata.get("parameters", "").isdigit() else None,
-        "trained_parameters": num_trained(metadata.get("student", "")),
+        **{key: int(metadata[key]) if metadata.get(key, "").isdigit() else None for key in COUNTED},
         "macs_per_5s": None if graph is None else count_macs(graph),
         "tokens_per_second": None if graph is None else tokens_per_second(graph),
         "bytes": path.stat().st_size if path else None,
         "sha256": sha256(path) if path else None,
     }
-
-
-def num_trained(student: str) -> int | None:
-    """Parameters that training changes: all but the front end's."""
-    if student not in STUDENTS:
-        return None
-    config = STUDENTS[student]
-    frozen = [math.prod(shape) for name, shape in reference.shapes(config).items() if name in FROZEN]
-    return reference.num_parameters(config) - sum(frozen)
 
 
 def peak_growth(one: Candidate) -> int | None:
@@ -403,15 +394,21 @@ def time_columns(times: NDArray[np.float64]) -> dict[str, float]:
     return found | {"rtf": found[f"p50_ms_{COUNTED_DUR}s"] / (1000 * COUNTED_DUR)}
 
 
-def score(run: Callable[[Signal], Emotion | None], corpus: Corpus) -> tuple[dict[str, Any], dict[str, int]]:
-    """CCC of each dimension with its interval over speakers, and how many rows are left out and why."""
+def score(
+    run: Callable[[Signal], Emotion | None], corpus: Corpus, heard: dict[Heard, Answer]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """CCC of each dimension with its interval over speakers, and how many rows are left out and why.
+
+    What was answered is added to ``heard``, so that a second truth of the same segments costs nothing.
+    """
 
     def predict(signals: Sequence[Signal]) -> list[Emotion]:
         return [emotion for signal in signals if (emotion := run(signal)) is not None]
 
-    asked = [segment for segment, truth in zip(corpus.segments, corpus.truth, strict=True) if truth.emotion]
-    answers = iter(answer_segments(asked, predict))
-    said = [next(answers) if truth.emotion else truth for truth in corpus.truth]
+    pairs = [((segment.path, segment.start, segment.end), segment) for segment in corpus.segments]
+    wanted = [pair for pair, truth in zip(pairs, corpus.truth, strict=True) if truth.emotion and pair[0] not in heard]
+    heard.update(zip([key for key, _ in wanted], answer_segments([one for _, one in wanted], predict), strict=True))
+    said = [heard[key] if truth.emotion else truth for (key, _), truth in zip(pairs, corpus.truth, strict=True)]
     result = evaluate(corpus.segments, corpus.truth, said, load_norms())
     found = {}
     for line in tidy(result, "", "", corpus.name):

@@ -28,6 +28,8 @@ from wav2small.weights import DATA, INDEX, Arrays, read_safetensors, sha256, wri
 
 MAX_INT8_BYTES = 120_000
 """The paper's figure for the quantised network."""
+MAX_SHIPPED_BYTES = 5_000_000
+"""Of a file in the package."""
 MAX_LOSS = 0.02
 """Of CCC, what an artefact may lose in a dimension."""
 SUFFIXES = {"fp32": ".onnx", "int8": "-int8.onnx"}
@@ -198,8 +200,10 @@ def ship(
 ) -> list[Artefact]:
     """Export into the package's own folder, with the arrays beside, and write its index again.
 
+    A file of more than ``MAX_SHIPPED_BYTES`` is not kept: a MobileNet ships in int8 alone, if at all.
+
     Raises:
-        WeightsError: as :func:`export`, or if the metadata does not say whose weights they are
+        WeightsError: as :func:`export`, if the metadata does not say whose weights they are, or nothing is small enough
     """
     source = network(weights)
     metadata = source.stored | dict(extra or {})
@@ -210,9 +214,21 @@ def ship(
     artefacts = export(weights, folder, extra=metadata)
     metadata = completed(metadata, metadata["name"], None, source.facts)
     if "fp32" in {artefact.precision for artefact in artefacts}:
-        write_safetensors(folder / f"{metadata['name']}.safetensors", source.arrays, metadata | {"precision": "fp32"})
+        path = folder / f"{metadata['name']}.safetensors"
+        write_safetensors(path, source.arrays, metadata | {"precision": "fp32"})
+        drop_large(path)
+    kept = [artefact for artefact in artefacts if not drop_large(artefact.path)]
     write_index(folder)
-    return artefacts
+    if not kept:
+        raise WeightsError(f"{weights}: no artefact has {MAX_SHIPPED_BYTES} bytes or less; give a folder with -o")
+    return kept
+
+
+def drop_large(path: Path) -> bool:
+    """Remove a file that is too large to ship; whether it was."""
+    if is_large := path.stat().st_size > MAX_SHIPPED_BYTES:
+        path.unlink()
+    return is_large
 
 
 def make_folder(folder: Path) -> None:
@@ -229,6 +245,7 @@ def facts(config: Student | Micro) -> dict[str, str]:
         "normalisation": config.normalisation,
         "min_length": str(config.frontend.win_length),
         "parameters": str(reference.num_parameters(config)),
+        "trained_parameters": str(reference.num_trained(config)),
     }
 
 

@@ -31,7 +31,13 @@ def names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @click.option("--precision", "precisions", type=click.Choice(("fp32", "int8")), multiple=True, help="Default: all.")
 @click.option("--on", "manifests", metavar="MANIFEST", multiple=True, help="Score on it too; repeatable.")
-@click.option("--truth", metavar="manifest|norms|FILE", help="Of every --on: its columns, norms, or a table of labels.")
+@click.option(
+    "--truth",
+    "truths",
+    metavar="manifest|norms|FILE",
+    multiple=True,
+    help="Of every --on: its columns, norms, or a table of labels; repeatable.",
+)
 @click.option("--with", "others", default="", callback=names, metavar="NAME,...", help="Measure these beside.")
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="Rounds of timing.")
 @click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
@@ -41,7 +47,7 @@ def command(
     models: tuple[str, ...],
     precisions: tuple[str, ...],
     manifests: tuple[str, ...],
-    truth: str | None,
+    truths: tuple[str, ...],
     others: list[str],
     runs: int,
     format: str,
@@ -56,10 +62,11 @@ def command(
     \b
     Example:
       wav2small bench --on emodb --truth norms --json bench.jsonl --plot bench.png
+      wav2small bench wav2small mine.onnx --on ravdess --truth norms --truth labels.csv
     """
     from wav2small import bench
 
-    if truth and not manifests:
+    if truths and not manifests:
         raise click.UsageError("--truth needs --on.")
     if plot_file and not manifests:
         raise click.UsageError("--plot needs --on: it shows the CCC, and without a manifest there is none.")
@@ -67,7 +74,7 @@ def command(
         bench.check_packages("--plot", ("matplotlib",), "'wav2small[plot]'")
     for file in filter(None, (json_file, plot_file)):
         tables.check_writable(file)
-    corpora = [corpus(manifest, truth) for manifest in manifests]
+    corpora = [one for manifest in manifests for one in read_corpora(manifest, truths)]
     if len({one.name for one in corpora}) < len(corpora):
         raise click.UsageError(f"two of the manifests have one name: {', '.join(one.name for one in corpora)}.")
     with progress_bar("bench") as progress:
@@ -82,18 +89,20 @@ def command(
         click.echo(tables.render(rows, format), nl=False)
 
 
-def corpus(manifest: str, truth: str | None) -> Corpus:
-    """A manifest with the truth to score against, as evaluate reads them."""
+def read_corpora(manifest: str, truths: Sequence[str]) -> Iterator[Corpus]:
+    """A manifest with each truth to score against, as evaluate reads them; several truths are told apart by name."""
     from wav2small.bench import Corpus
     from wav2small.cli.evaluate import file_sha256, manifest_name, read_truth
     from wav2small.evaluate import check_truth
     from wav2small.manifest import load_norms, read_manifest
 
     segments = read_manifest(manifest)
-    name, answers = read_truth(truth, segments, load_norms())
-    check_truth(answers)
-    about = {"truth": name, "sha256": file_sha256(manifest), "truth_sha256": file_sha256(truth)}
-    return Corpus(manifest_name(manifest), segments, answers, about)
+    for truth in truths or (None,):
+        kind, answers = read_truth(truth, segments, load_norms())
+        check_truth(answers)
+        about = {"truth": kind, "sha256": file_sha256(manifest), "truth_sha256": file_sha256(truth)}
+        name = manifest_name(manifest)
+        yield Corpus(f"{name}, {kind}" if len(truths) > 1 else name, segments, answers, about)
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:

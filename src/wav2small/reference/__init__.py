@@ -21,6 +21,9 @@ from wav2small.weights import Arrays, check_arrays, closest, read_safetensors
 FRONTEND_ATOL = 1e-6
 """How far the front end stored with the weights may be from frontend.py: float32 rounding."""
 
+FROZEN = ("dft_real", "dft_imag", "mel")
+"""Arrays of the front end, which are counted as parameters and never trained."""
+
 Answer = tuple[np.ndarray, np.ndarray]
 """Embedding, shape=(embedding_size,), and arousal, dominance, valence, not clipped, shape=(3,)."""
 
@@ -47,6 +50,11 @@ def shapes(config: Student | Micro = STUDENT) -> dict[str, tuple[int, ...]]:
 def num_parameters(config: Student | Micro = STUDENT) -> int:
     """Parameters of the network, frozen ones included, as the paper counts them."""
     return sum(int(np.prod(shape)) for name, shape in shapes(config).items() if ".running_" not in name)
+
+
+def num_trained(config: Student | Micro = STUDENT) -> int:
+    """Parameters that training changes: all but the front end's."""
+    return num_parameters(config) - sum(int(np.prod(shapes(config).get(name, 0))) for name in FROZEN)
 
 
 def load_student(path: str | Path) -> tuple[Arrays, dict[str, str], Student | Micro]:

@@ -30,11 +30,16 @@ Tell = Callable[[float, float], None]
 
 @dataclass(frozen=True)
 class Compose:
-    """What is drawn. ``durations`` in seconds; ``plain`` is the share of clips without any distortion."""
+    """What is drawn.
+
+    ``durations`` in seconds; ``fastest`` is the most by which a piece is sped up or slowed down; ``plain`` is the share
+    of clips without any distortion; levels in dB re full scale.
+    """
 
     durations: tuple[float, ...] = (2.0, 3.0, 4.0)
     mixture: float = 0.25
     joined: float = 0.2
+    fastest: float = 1.25
     plain: float = 0.25
     lowest_level: float = -45.0
     highest_level: float = -12.0
@@ -59,7 +64,7 @@ def compose(corpora: Sequence[Sequence[Segment]], index: int, seed: int, config:
 
     def piece(longest: int) -> np.ndarray:
         corpus = corpora[rng.choice(len(corpora), p=chance / chance.sum())]
-        signal = random_speed(trim(segment_signal(corpus[rng.integers(len(corpus))])), rng)
+        signal = random_speed(trim(segment_signal(corpus[rng.integers(len(corpus))])), rng, config.fastest)
         start = rng.integers(max(1, len(signal) - longest + 1))
         return signal[start : start + longest]
 

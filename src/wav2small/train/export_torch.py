@@ -69,6 +69,7 @@ def facts(net: nn.Module, student: str) -> dict[str, str]:
         "normalisation": getattr(net, "normalisation", "unknown"),
         "min_length": str(net.min_length),
         "parameters": str(sum(value.numel() for value in net.parameters())),
+        "trained_parameters": str(sum(value.numel() for value in net.parameters() if value.requires_grad)),
     }
 
 

@@ -40,6 +40,7 @@ class MobileNet(LogMelStudent):
         self.trunk = timm.create_model(trunk, pretrained=False, in_chans=1, features_only=True, out_indices=(-1,))
         if imagenet is not None:
             self.trunk.load_state_dict(imagenet_trunk(imagenet, self.trunk.state_dict()), strict=False)
+        self.trunk.to(memory_format=torch.channels_last)  # twice as fast to train on a CPU
         channels = self.trunk.feature_info.channels()[-1]
         self.add_outputs(channels, channels, dropout)
 

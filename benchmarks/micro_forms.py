@@ -1,0 +1,147 @@
+"""Which form should ``micro`` have? One difference at a time, on the dev speakers of the open corpora.
+
+    python benchmarks/micro_forms.py RUN --steps 800
+
+RUN is a folder that recipes/open.sh filled. All forms see the same batches; a line a form: parameters, million
+multiply-adds a second of audio after the log-mel, CCC of each dimension against the teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wav2small.config import MICRO, OUTPUTS, Micro
+from wav2small.manifest import read_manifest
+from wav2small.metrics import concordance_cc
+from wav2small.train.students.micro import MicroNet
+from wav2small.train.train import Clips, Run, TrainConfig
+
+
+class Squeezed(MicroNet):
+    """Squeeze and excitation that looks back only: each channel scaled by what all had on average until then."""
+
+    def __init__(self, config: Micro, dropout: float) -> None:
+        super().__init__(config, dropout)
+        width = config.channels // 4
+        self.excite = nn.Sequential(nn.Linear(config.channels, width), nn.ReLU(), nn.Linear(width, config.channels))
+
+    def tokens(self, log_mel: Tensor) -> Tensor:
+        tokens = super().tokens(log_mel)
+        counts = torch.arange(1, tokens.shape[1] + 1)[:, None]
+        return tokens * self.excite(tokens.cumsum(1) / counts).sigmoid()
+
+
+class Recurrent(MicroNet):
+    """A GRU behind the convolutions."""
+
+    def __init__(self, config: Micro, dropout: float) -> None:
+        super().__init__(config, dropout)
+        self.gru = nn.GRU(config.channels, config.channels, batch_first=True)
+
+    def tokens(self, log_mel: Tensor) -> Tensor:
+        return self.gru(super().tokens(log_mel))[0]
+
+
+class Averaged(MicroNet):
+    """The plain mean over time as the pooling."""
+
+    def __init__(self, config: Micro, dropout: float) -> None:
+        super().__init__(config, dropout)
+        nn.init.zeros_(self.sof.weight).requires_grad_(False)
+
+
+def ours(**change: object) -> Callable[[float], MicroNet]:
+    return lambda dropout: MicroNet(replace(MICRO, **change), dropout)
+
+
+def heard(**change: float) -> Callable[[float], MicroNet]:
+    return ours(frontend=replace(MICRO.frontend, **change))
+
+
+FORMS: dict[str, Callable[[float], MicroNet]] = {
+    "as it ships": ours(),
+    "48 channels": ours(channels=48),
+    "80 channels": ours(channels=80),
+    "kernels of 3": ours(kernel=3),
+    "kernels of 7": ours(kernel=7),
+    "no stride": ours(stride=1),
+    "stride 3": ours(stride=3),
+    "3 blocks": ours(dilations=(1, 2, 4)),
+    "7 blocks": ours(dilations=(1, 1, 1, 2, 2, 2, 4)),
+    "64 pooled": ours(pooled=64),
+    "256 pooled": ours(pooled=256),
+    "mean as pooling": lambda dropout: Averaged(MICRO, dropout),
+    "squeeze and excitation": lambda dropout: Squeezed(MICRO, dropout),
+    "3 blocks and a GRU": lambda dropout: Recurrent(replace(MICRO, dilations=(1, 2, 4)), dropout),
+    "26 mels": heard(n_mels=26),
+    "64 mels": heard(n_mels=64),
+    "windows of 32 ms": heard(win_length=512),
+    "hop of 16 ms": heard(hop_length=256),
+    "level of 1 s": ours(level_dur=1.0),
+    "level of 10 s": ours(level_dur=10.0),
+}
+
+
+def costs(net: MicroNet) -> tuple[int, float]:
+    """Parameters, and multiply-adds a second of audio, after the log-mel."""
+    found = 0
+
+    def count(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        nonlocal found
+        values = (output[0] if isinstance(output, tuple) else output).numel()
+        time = values // (module.hidden_size if isinstance(module, nn.GRU) else 1)
+        weights = [w for name, w in module.named_parameters(recurse=False) if name.startswith("weight")]
+        found += sum(time * w.numel() if isinstance(module, nn.GRU) else values * w[0].numel() for w in weights)
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, (nn.Conv1d, nn.Linear, nn.GRU))]
+    dur = 10
+    with torch.no_grad():
+        net.eval()(torch.zeros(1, dur * net.config.frontend.sampling_rate))
+    for hook in hooks:
+        hook.remove()
+    return sum(weight.numel() for weight in net.parameters()), found / dur
+
+
+def score(form: Callable[[float], MicroNet], config: TrainConfig, clips: Clips, dev: Clips) -> list[float]:
+    """CCC of each dimension on the dev clips after training."""
+    with (
+        mock.patch("wav2small.train.train.build", lambda _, dropout: form(dropout)),  # a form has no entry point
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        run = Run(Path(folder), config, clips)
+        while run.step < config.steps:
+            run.advance(clips)
+        answers = run.predict(dev.signals)
+    return [concordance_cc(dev.labels[:, d], answers[:, d]) for d in range(len(OUTPUTS))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--only", nargs="*", default=list(FORMS))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    config = TrainConfig(student="micro", steps=arguments.steps)
+    labelled = read_manifest(arguments.run / "labels.csv", arguments.run / "clips")
+    dev_segments = [s for path in sorted(arguments.run.glob("dev-*.csv")) for s in read_manifest(path)]
+    clips, dev = (Clips(segments, config, lambda *_: None) for segments in (labelled, dev_segments))
+    print("| form | parameters | MMAC/s | CCC A | CCC D | CCC V | mean |", "|---" * 7 + "|", sep="\n", flush=True)
+    for name in arguments.only:
+        parameters, macs = costs(FORMS[name](0.0))
+        found = score(FORMS[name], config, clips, dev)
+        cells = [f"{parameters:,}", f"{macs / 1e6:.2f}", *(f"{value:.3f}" for value in [*found, np.mean(found)])]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
