@@ -23,7 +23,7 @@ from wav2small.errors import NativeError
 
 SOURCES = ("w2s.h", "w2s.c", "w2s_float.h", "w2s_integer.h")
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 FOR_THIS_MACHINE = ("-march=native",)
 """Left out where the compiler does not know it."""
 SIZES = {"fp32": ("-DW2S_BLOCK=32", "-DW2S_LANES=16"), "int8": ("-DW2S_BLOCK=1", "-DW2S_LANES=1")}
