@@ -344,7 +344,7 @@ def test_a_bar_is_drawn_only_on_a_terminal_and_only_for_long_work(tmp_path):
         "wav2small.model.load = lambda *_, **__: lambda signal: time.sleep(0.1) or Emotion(0.1, 0.2, 0.3)\n"
         "from wav2small.cli import main; main()"
     )
-    options = ["predict", str(write(tmp_path / "a.wav", noise(10))), "--every", "1"]
+    options = ["predict", str(write(tmp_path / "a.wav", noise(10))), "--every", "1", "--vad", "energy"]
     assert b"%" in on_a_terminal([sys.executable, "-c", slow.format(patience=0.2), *options])
     assert on_a_terminal([sys.executable, "-c", slow.format(patience=60), *options]) == b""
     command = [sys.executable, "-c", slow.format(patience=0.2), *options]
