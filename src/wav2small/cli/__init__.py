@@ -12,6 +12,7 @@ from wav2small.errors import Wav2SmallError
 COMMANDS = {
     "predict": ("wav2small.cli.predict:command", "Arousal, dominance and valence of audio files."),
     "stream": ("wav2small.cli.stream:command", "The same while somebody speaks: a microphone, a pipe or a file."),
+    "demo": ("wav2small.cli.demo:command", "A page with the student in the browser, served to this machine."),
     "models": ("wav2small.cli.models:command", "List the weights that ship."),
     "evaluate": ("wav2small.cli.evaluate:command", "Score a model or a table of predictions against a manifest."),
     "bench": ("wav2small.cli.bench:command", "Size, MACs, memory, time and CCC of models on this machine."),
