@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What recipes/open.sh made becomes what ships: weights into the package, log and evaluation beside the recipe; then
-# what ships is measured, beside what else there is. The README's tables are made of it: python recipes/table.py
+# What recipes/open.sh made becomes what ships: weights into the package, log and evaluation beside the recipe. Then
+# recipes/students.sh measures it, beside what else there is. The README's tables are made of it: python recipes/table.py
 #
 #   WAV2SMALL_MODELS=models recipes/ship.sh DATA RUN
 set -euo pipefail
@@ -29,5 +29,3 @@ wav2small export "$run/student/best.safetensors" --ship --name wav2small --versi
 wav2small export "$run/micro/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro.onnx)"
 wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro-int8.onnx)"
 python "$here/../tests/make_golden.py"
-wav2small bench --with teacher,opensmile,torch --runs 15 --on "$data/noncommercial/ravdess" \
-    --truth "$run/teacher-ravdess.csv" --json "$here/open/bench.jsonl" --plot "$here/../docs/bench.png"

@@ -1,4 +1,4 @@
-"""The README's tables: accuracy, from what ``wav2small evaluate --json`` wrote, and costs, from ``wav2small bench``.
+"""The tables of the README and of docs/students.md, from what ``wav2small evaluate`` and ``wav2small bench`` wrote.
 
     python recipes/table.py [FOLDER]
 """
@@ -18,6 +18,7 @@ COLUMNS = [
     ("auc", "arousal"),
     ("auc", "valence"),
 ]
+DIMENSIONS = ("arousal", "dominance", "valence")
 STUDENTS = {
     "wav2small.onnx": "wav2small",
     "wav2small-int8.onnx": "wav2small int8",
@@ -58,8 +59,8 @@ def cell(scores: list[dict], predictor: str, statistic: str, dimension: str) -> 
 
 
 def costs(folder: Path) -> str:
-    """Markdown, a row a model, precision and runtime, and on what it was measured."""
-    rows = [json.loads(line) for line in (folder / "bench.jsonl").read_text().splitlines()]
+    """Markdown, a row a model that ships, precision and runtime, and on what it was measured."""
+    rows = [row for row in measured(folder) if not row["name"].endswith(".onnx")]
     lines = ["| | parameters | MMAC for 5 s | KB | peak MB | load ms | 1 s | 5 s | 60 s | times real time |"]
     lines.append("|---" * 10 + "|")
     for row in rows:
@@ -76,10 +77,35 @@ def costs(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def students(folder: Path) -> str:
+    """Markdown, a row a student and precision of those that were trained alike: what it costs, and its CCC."""
+    truths = {"ravdess, teacher-ravdess": "teacher", "ravdess, norms": "norms"}
+    columns = ["", "parameters", "MMAC for 5 s", "tokens/s", "KB", "peak MB", "5 s", "60 s", "steps", "dev speakers"]
+    columns += [f"RAVDESS, {truth}" for truth in truths.values()]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    logs = {path.name.removesuffix("-log.jsonl"): path for path in (folder.parent / "students").glob("*-log.jsonl")}
+    better = set(STUDENTS.values())  # of these the weights that ship learnt for longer
+    alike = [row for row in measured(folder) if row["runtime"] == "onnxruntime" and row["name"] not in better]
+    for row in sorted(alike, key=lambda row: (row["parameters"], row["precision"], row["name"])):
+        student = row["name"].removesuffix(".onnx").removesuffix("-int8")
+        last = json.loads(logs[student].read_text().splitlines()[-1])
+        cells = [f"{student} {row['precision']}", f"{row['parameters']:,}", f"{row['macs_per_5s'] / 1e6:,.1f}"]
+        cells += [f"{row['tokens_per_second']:.0f}", f"{row['bytes'] / 1e3:,.1f}", f"{row['peak_bytes'] / 1e6:.1f}"]
+        cells += [f"{row['p50_ms_5s']:.1f}", f"{row['p50_ms_60s']:.0f}", str(last["step"])]
+        found = [last, *({name: row["ccc"][truth][name]["value"] for name in DIMENSIONS} for truth in truths)]
+        cells += [" / ".join(short(values[name]) for name in DIMENSIONS) for values in found]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def measured(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "bench.jsonl").read_text().splitlines()]
+
+
 def short(number: float) -> str:
     return f"{number:.2f}".replace("0.", ".", 1)
 
 
 if __name__ == "__main__":
     where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "open"
-    print(table(where), costs(where), sep="\n\n")
+    print(table(where), costs(where), students(where), sep="\n\n")

@@ -60,6 +60,16 @@ def test_intervals_hold_on_clips_that_nobody_heard():
         assert np.all(np.abs(np.mean(inside, axis=0) - level) < 0.04)
 
 
+def test_one_clip_of_a_corpus_in_a_bin_does_not_make_its_intervals_endless():
+    """Weights are shares of all that was heard: in a bin of its own a corpus's only clip would outweigh a twentieth."""
+    all_of_it = heard(2000)
+    short = (all_of_it.corpus == "1") & (np.arange(2000) > 1)
+    all_of_it.speech_dur[short] = 1.0
+    assert ((all_of_it.corpus == "1") & (all_of_it.speech_dur > 2.5)).sum() <= 1
+    tables = fit_calibration(all_of_it, METADATA).scales["arousal"].half_width
+    assert max(width for table in tables.values() for row in table for width in row) < 0.6
+
+
 def test_calibrated_outputs_have_the_range_of_the_labels():
     plain = heard(2000, noise=0.0)
     calibration = fit_calibration(plain, METADATA)

@@ -40,8 +40,9 @@ RUNS = 30
 LOADS = 3
 """Times a file is loaded for its median, after a first one that imports the runtime."""
 PLOTTED = "arousal"
-BYTES_PER_POINT = 1000
-"""Of a bubble's area, in square points."""
+LEGEND_AREA = 40
+LARGEST_AREA = 900
+"""Of a bubble, in square points; that of the others is in proportion to their bytes."""
 LABEL_POINTS = 14
 """From the middle of a bubble to its label."""
 COUNTED = ("parameters", "trained_parameters")
@@ -167,7 +168,8 @@ def beside(other: str, ours: Sequence[Candidate]) -> list[Candidate]:
     if other == "openvino":
         return [replace(one, runtime=other) for one in ours]
     if other == "torch":
-        names = dict.fromkeys(one.name for one in ours if one.name in shipped_names())
+        arrays = {row["name"] for row in read_index() if row["file"] == f"{row['name']}.safetensors"}
+        names = dict.fromkeys(one.name for one in ours if one.name in arrays)
         if not names:
             raise WeightsError("torch runs students that ship, and none of the models is one; name one too")
         return [Candidate(name, "fp32", resolve(name, "fp32", ".safetensors"), other) for name in names]
@@ -455,12 +457,14 @@ def plot_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
         axes.scatter(*columns, color=f"C{number}", alpha=0.5, label=corpus)
         for bubble in some:
             is_first = bubble.macs not in [earlier.macs for earlier in some[: some.index(bubble)]]
-            side: dict[str, Any] = {"ha": "right" if is_first else "left", "va": "center", "fontsize": "small"}
+            side: dict[str, Any] = {"ha": "right" if is_first else "left", "va": "center", "fontsize": "x-small"}
             offset = (-LABEL_POINTS if is_first else LABEL_POINTS, 0)
             axes.annotate(bubble.label, (bubble.macs, bubble.ccc), offset, textcoords="offset points", **side)
     axes.set(ylim=(min([0, *(bubble.ccc for bubble in bubbles)]), 1))
     axes.margins(x=0.5)
-    axes.legend(title="scored on", markerscale=0.6)
+    legend: Any = axes.legend(title="scored on", loc="lower left")
+    for handle in legend.legend_handles:
+        handle.set_sizes([LEGEND_AREA])
     return figure
 
 
@@ -476,9 +480,10 @@ class Bubble(NamedTuple):
 
 def plotted(found: Sequence[Mapping[str, Any]]) -> Iterator[Bubble]:
     """What a plot can show, the largest first: rows that have both MACs and a CCC."""
+    largest = max((row["bytes"] or 0 for row in found), default=0)
     for row in sorted(found, key=lambda row: -(row["bytes"] or 0)):
         for corpus, ccc in row["ccc"].items():
             if row["macs_per_5s"] and ccc[PLOTTED]["value"] is not None:
                 label = f"{row['name']} {row['precision']}, {row['bytes'] / 1000:.0f} KB"
-                area = row["bytes"] / BYTES_PER_POINT
+                area = LARGEST_AREA * row["bytes"] / largest
                 yield Bubble(corpus, row["macs_per_5s"], ccc[PLOTTED]["value"], area, label)

@@ -241,7 +241,7 @@ def rounded(values: Sequence[float] | Floats) -> tuple[float, ...]:
 
 def intervals(heard: Heard) -> list[Mapping[str, Table]]:
     """Half widths by level of each dimension: a row a bin of speech, a column a bin of contrast, hard ones first."""
-    distance = np.abs(heard.label - judged(heard))
+    distance, weight = np.abs(heard.label - judged(heard)), weigh(heard)
     row, column = np.digitize(heard.speech_dur, SPEECH_DURS), np.digitize(heard.contrast, CONTRASTS)
     shape = len(SPEECH_DURS) + 1, len(CONTRASTS) + 1
     widths = np.empty((len(LEVELS), len(OUTPUTS), *shape))
@@ -249,9 +249,8 @@ def intervals(heard: Heard) -> list[Mapping[str, Table]]:
         inside = (row == place[0]) & (column == place[1])
         if len(set(heard.clip[inside])) < MIN_CLIPS:
             inside[:] = True
-        weight = weigh(heard[inside])
         for level, dimension in np.ndindex(*widths.shape[:2]):
-            widths[(level, dimension, *place)] = conformal(distance[inside, dimension], weight, LEVELS[level])
+            widths[(level, dimension, *place)] = conformal(distance[inside, dimension], weight[inside], LEVELS[level])
     for axis in (-1, -2):
         widths = np.flip(np.maximum.accumulate(np.flip(widths, axis), axis), axis)
     return [
