@@ -263,6 +263,7 @@ def test_metadata_is_inside_and_arguments_come_before_what_is_stored(best, tmp_p
             "min_length": "64",
             "student": "wav2small",
             "parameters": "72477",
+            "trained_parameters": "67395",
         }
 
 
