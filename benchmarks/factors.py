@@ -46,6 +46,11 @@ def score(base: TrainConfig, change: dict[str, float], clips: Clips, dev: Clips)
     """CCC of each dimension on the dev clips after training."""
     config = replace(base, **(change | {"steps": base.steps * change.get("steps", 1)}))
     clips.arrange(config)
+    return trained(config, clips, dev)
+
+
+def trained(config: TrainConfig, clips: Clips, dev: Clips) -> list[float]:
+    """The same of a config, for clips that are arranged for it."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder), config, clips)
         while run.step < config.steps:

@@ -9,7 +9,6 @@ multiply-adds a second of audio after the log-mel, CCC of each dimension against
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,13 @@ from unittest import mock
 
 import numpy as np
 import torch
+from factors import trained
 from torch import Tensor, nn
 
-from wav2small.config import MICRO, OUTPUTS, Micro
+from wav2small.config import MICRO, Micro
 from wav2small.manifest import read_manifest
-from wav2small.metrics import concordance_cc
 from wav2small.train.students.micro import MicroNet
-from wav2small.train.train import Clips, Run, TrainConfig
+from wav2small.train.train import Clips, TrainConfig
 
 
 class Squeezed(MicroNet):
@@ -111,19 +110,6 @@ def costs(net: MicroNet) -> tuple[int, float]:
     return sum(weight.numel() for weight in net.parameters()), found / dur
 
 
-def score(form: Callable[[float], MicroNet], config: TrainConfig, clips: Clips, dev: Clips) -> list[float]:
-    """CCC of each dimension on the dev clips after training."""
-    with (
-        mock.patch("wav2small.train.train.build", lambda _, dropout: form(dropout)),  # a form has no entry point
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        run = Run(Path(folder), config, clips)
-        while run.step < config.steps:
-            run.advance(clips)
-        answers = run.predict(dev.signals)
-    return [concordance_cc(dev.labels[:, d], answers[:, d]) for d in range(len(OUTPUTS))]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -138,7 +124,8 @@ def main() -> None:
     print("| form | parameters | MMAC/s | CCC A | CCC D | CCC V | mean |", "|---" * 7 + "|", sep="\n", flush=True)
     for name in arguments.only:
         parameters, macs = costs(FORMS[name](0.0))
-        found = score(FORMS[name], config, clips, dev)
+        with mock.patch("wav2small.train.train.build", lambda _, dropout, form=FORMS[name]: form(dropout)):
+            found = trained(config, clips, dev)  # patched, since a form has no entry point
         cells = [f"{parameters:,}", f"{macs / 1e6:.2f}", *(f"{value:.3f}" for value in [*found, np.mean(found)])]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

@@ -40,8 +40,9 @@ print(json.dumps({"dev speakers, teacher": {name: round(line[name], 3) for name 
 done
 
 # 3. All in one run of the bench, with what ships and what else there is: for the README and docs/students.md.
-others=("$run"/students/{wav2small,micro,mobilenetv3-large,mobilenetv4-medium}{,-int8}.onnx "$run"/students/mobilenetv{3,4}-small.onnx)
-rm -f "$run/students/micro-int8.onnx"
-wav2small bench wav2small micro "${small[@]}" $(ls "${others[@]}" 2> /dev/null) --with teacher,opensmile,torch \
+others=("$run"/students/{wav2small,mobilenetv3-large,mobilenetv4-medium}{,-int8}.onnx)
+others+=("$run"/students/{micro,mobilenetv3-small,mobilenetv4-small}.onnx)
+wav2small bench wav2small micro "${small[@]}" "${others[@]}" --with teacher,opensmile,torch \
     --runs 7 --on "$data/noncommercial/ravdess" --truth "$run/teacher-ravdess.csv" --truth norms \
-    --json "$here/open/bench.jsonl" --plot "$here/../docs/bench.png"
+    --json "$here/open/bench.jsonl"
+python "$here/table.py" "$here/open" "$here/../docs/bench.png"

@@ -1,6 +1,6 @@
 """The tables of the README and of docs/students.md, from what ``wav2small evaluate`` and ``wav2small bench`` wrote.
 
-    python recipes/table.py [FOLDER]
+    python recipes/table.py [FOLDER [PICTURE.png]]
 """
 
 from __future__ import annotations
@@ -98,6 +98,19 @@ def students(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def picture(folder: Path, file: str) -> None:
+    """A PNG of the students in float32, those that ship as they ship, against the teacher."""
+    from wav2small.bench import plot
+
+    chosen: dict[str, dict] = {}
+    for row in measured(folder):
+        if row["runtime"] == "onnxruntime" and row["precision"] == "fp32":
+            name = row["name"].removesuffix(".onnx")
+            ccc = {corpus: values for corpus, values in row["ccc"].items() if corpus.endswith("teacher-ravdess")}
+            chosen.setdefault(name, row | {"name": name, "ccc": ccc})
+    plot(list(chosen.values()), file)
+
+
 def measured(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "bench.jsonl").read_text().splitlines()]
 
@@ -109,3 +122,5 @@ def short(number: float) -> str:
 if __name__ == "__main__":
     where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "open"
     print(table(where), costs(where), students(where), sep="\n\n")
+    if len(sys.argv) > 2:
+        picture(where, sys.argv[2])

@@ -54,7 +54,7 @@ def recall(path: Path) -> tuple[list[Segment], list[Segment]]:
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_and_the_weights_of_one(tmp_path):
+def test_two_processes_have_the_losses_and_the_dev_ccc_of_one(tmp_path):
     """torchrun, and three processes that import torch."""
     data = embedded(make(tmp_path / "train", 40, 1)), make(tmp_path / "dev", 16, 2)
     remember(data, tmp_path / "data.json")

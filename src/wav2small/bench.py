@@ -455,13 +455,11 @@ def plot_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
         some = [bubble for bubble in bubbles if bubble.corpus == corpus]
         columns = [[getattr(bubble, name) for bubble in some] for name in ("macs", "ccc", "area")]
         axes.scatter(*columns, color=f"C{number}", alpha=0.5, label=corpus)
-        for bubble in some:
-            is_first = bubble.macs not in [earlier.macs for earlier in some[: some.index(bubble)]]
-            side: dict[str, Any] = {"ha": "right" if is_first else "left", "va": "center", "fontsize": "x-small"}
-            offset = (-LABEL_POINTS if is_first else LABEL_POINTS, 0)
+        for place, bubble in enumerate(sorted(some, key=lambda bubble: bubble.macs)):
+            side: dict[str, Any] = {"ha": ("right", "left")[place % 2], "va": "center", "fontsize": "x-small"}
+            offset = ((-LABEL_POINTS, LABEL_POINTS)[place % 2], 0)
             axes.annotate(bubble.label, (bubble.macs, bubble.ccc), offset, textcoords="offset points", **side)
-    axes.set(ylim=(min([0, *(bubble.ccc for bubble in bubbles)]), 1))
-    axes.margins(x=0.5)
+    axes.margins(x=0.6, y=0.4)
     legend: Any = axes.legend(title="scored on", loc="lower left")
     for handle in legend.legend_handles:
         handle.set_sizes([LEGEND_AREA])

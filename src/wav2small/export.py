@@ -217,11 +217,11 @@ def ship(
         path = folder / f"{metadata['name']}.safetensors"
         write_safetensors(path, source.arrays, metadata | {"precision": "fp32"})
         drop_large(path)
-    kept = [artefact for artefact in artefacts if not drop_large(artefact.path)]
+    small = [artefact for artefact in artefacts if not drop_large(artefact.path)]
     write_index(folder)
-    if not kept:
+    if not small:
         raise WeightsError(f"{weights}: no artefact has {MAX_SHIPPED_BYTES} bytes or less; give a folder with -o")
-    return kept
+    return small
 
 
 def drop_large(path: Path) -> bool:
