@@ -37,7 +37,6 @@ LAYERS = (
     {"c_header", "model", "native"},
     {
         "bench",
-        "calibrate",
         "evaluate",
         "export",
         "export_c",
@@ -49,6 +48,7 @@ LAYERS = (
         "parity",
         "prediction",
         "speech",
+        "static_int8",
         "stream",
         "timeline",
         "train",

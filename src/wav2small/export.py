@@ -157,7 +157,7 @@ def static_form(
     forms: Mapping[str, tuple[Any, Depths]], segments: Sequence[Segment], min_length: int, source: str
 ) -> tuple[Any, Depths]:
     """The static int8 form of the float32 model, and its largest differences from it."""
-    from wav2small.calibrate import static_int8
+    from wav2small.static_int8 import static_int8
 
     if "fp32" not in forms:
         raise WeightsError(f"{source}: are integers by training and need no calibration; leave it out")

@@ -15,12 +15,12 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from wav2small.calibrate import made_from, quietly
 from wav2small.config import SAMPLING_RATE
 from wav2small.errors import MissingExtraError, PluginError, WeightsError
 from wav2small.graph import IR_VERSION, cast, rounded
 from wav2small.model import session
 from wav2small.parity import DEPTHS, TOLERANCES, Depths, depth_errors, probes, with_log_mel
+from wav2small.static_int8 import made_from, quietly
 from wav2small.train.students import build, load_arrays
 from wav2small.weights import Arrays
 
@@ -156,7 +156,7 @@ def answers(net: nn.Module, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 def quantise(model: onnx.ModelProto, net: nn.Module) -> tuple[onnx.ModelProto, Depths]:
     """The smallest of the forms of ``LEAST_INT8`` that keeps to the tolerance, and its differences from torch.
 
-    Weights alone are rounded, and computed with in float32; calibrate.py rounds what flows between the layers too.
+    Weights alone are rounded, and computed with in float32; static_int8.py rounds what flows between the layers too.
     """
     for least in LEAST_INT8[:-1]:
         small = with_rounded_weights(model, least)
