@@ -31,6 +31,7 @@ pytest.importorskip("transformers", reason="needs the extra train")
 from wav2small.train import train as training  # noqa: E402
 from wav2small.train.embedding import to_text  # noqa: E402
 from wav2small.train.interrupt import uninterrupted  # noqa: E402
+from wav2small.train.together import own_device  # noqa: E402
 from wav2small.train.train import BEST, CHECKPOINT, LOG, Clips, Run, TrainConfig, train  # noqa: E402
 
 RATE = 16000
@@ -311,6 +312,41 @@ def test_only_what_is_better_replaces_the_weights_also_after_a_resume(data, tmp_
     assert [record(arousal) for arousal in (-0.9, 0.3, 0.1, 0.3, 0.5)] == ["1", "2", "2", "2", "5"]
 
 
+def on_a_gpu(net: torch.nn.Module) -> torch.nn.Module:
+    """With tensors that know shape and device, and have no numbers: to be used under ``FakeTensorMode``."""
+    for module in net.modules():
+        for name, weight in list(module._parameters.items()):
+            if weight is not None:
+                value = torch.empty(weight.shape, device="cuda")
+                module._parameters[name] = torch.nn.Parameter(value, weight.requires_grad)
+        for name, value in list(module._buffers.items()):
+            if value is not None:
+                module._buffers[name] = torch.empty(value.shape, dtype=value.dtype, device="cuda")
+    return net
+
+
+@pytest.mark.parametrize("student", ["wav2small", "wav2small-running", "wav2small-17k", "micro", "mobilenetv3-small"])
+def test_all_of_a_step_is_computed_on_the_device(data, tmp_path, student):
+    """Without a GPU: torch follows devices through the operations, and refuses those that mix them."""
+    if student.startswith("mobilenet"):
+        pytest.importorskip("timm", reason="needs the extra mobilenet")
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    config = replace(TINY, student=student, max_dur=1.0)
+    clips = Clips(embedded(data[0]), config, silently)
+    run = Run(tmp_path, config, clips)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        run.device = torch.device("cuda")
+        run.forward = on_a_gpu(run.net).features_to_emotion
+        on_a_gpu(run.guess)
+        assert run.loss(*clips.draw(0)).device.type == "cuda"
+
+
+def test_each_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [own_device(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
+
+
 def test_a_batch_holds_clips_at_some_place_with_their_labels(data):
     clips = Clips(data[0], TINY, silently)
     widths, places_found = set(), {True: set(), False: set()}
@@ -566,6 +602,9 @@ def test_what_cannot_be_done_is_one_sentence(data, tmp_path):
     result = command(labels, "--dev", dev, "-o", labels / "run")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "cannot be made a folder" in result.stderr
+    result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--device", "cuda:77")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("wav2small: torch has no device 'cuda:77' here. There is cpu")
     empty = table(tmp_path / "errors.csv", [])
     result = command(empty, "--dev", dev, "-o", tmp_path / "run")
     assert result.stderr.startswith("wav2small: there are no training segments: no row has a label.")

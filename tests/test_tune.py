@@ -247,6 +247,23 @@ def test_tapt_goes_on_with_the_contrastive_task(corpus, bodies, tmp_path):
     assert not changed(state(body), again), "the phase is done and is taken from its checkpoint"
 
 
+def test_tapt_that_was_stopped_ends_as_one_that_was_not(corpus, bodies, tmp_path):
+    name, data = str(bodies / "wav2vec2"), annotated(corpus)
+    whole, stopped = (load_body(name, layers=1) for _ in range(2))
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    adapt.tapt(data, name, whole, TINY, 3, tmp_path / "whole", silently)
+
+    def stop(done: float, _: float) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt.tapt(data, name, stopped, TINY, 3, tmp_path / "stopped", stop)
+    adapt.tapt(data, name, stopped, TINY, 3, tmp_path / "stopped", silently)
+    assert not changed(state(whole), stopped)
+
+
 def test_tapt_needs_the_quantiser_of_a_pretrained_wav2vec2(corpus, bodies, tmp_path):
     with pytest.raises(WeightsError, match="TAPT is wav2vec2's own task, and this is wavlm"):
         adapt.tapt(

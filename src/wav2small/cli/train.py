@@ -20,6 +20,7 @@ import click
 )
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
 @click.option("--licence", help="Recorded in the weights; else that of the labels if not for sale, or Apache-2.0.")
+@click.option("--device", default="auto", show_default=True, help="Of torch: cpu, cuda, cuda:1.")
 @click.option("--threads", default=0, type=click.IntRange(0), help="Threads of torch; 0 leaves it to torch.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
 @click.option("--bf16", is_flag=True, help="Convolutions in bfloat16.")
@@ -37,6 +38,7 @@ def command(
     learning_rate: float,
     data: str,
     licence: str | None,
+    device: str,
     threads: int,
     seed: int,
     bf16: bool,
@@ -62,15 +64,16 @@ def command(
     from wav2small.config import OUTPUTS
     from wav2small.licences import joined, of_weights
     from wav2small.manifest import read_manifest
-    from wav2small.train import check_extra
+    from wav2small.train import check_extra, choose_device
     from wav2small.weights import licence_of, sha256
 
     check_extra()
     import torch
 
-    from wav2small.train.together import as_one
+    from wav2small.train.together import as_one, own_device
     from wav2small.train.train import BEST, TrainConfig, train
 
+    device = own_device(choose_device(device))
     if threads:
         torch.set_num_threads(threads)
     train_segments = [s for path in labels for s in read_manifest(path, root) if not s.column("error")]
@@ -95,8 +98,9 @@ def command(
         click.echo(f"step {line['step']}: loss {line['loss']:.3f}, dev CCC {scores}, {line['seconds']:.0f} s", err=True)
 
     try:
-        with as_one() as writes, progress_bar("train", shown=writes) as tell:
-            train(train_segments, dev_segments, Path(output), config, metadata, tell, report, start and Path(start))
+        with as_one(device) as writes, progress_bar("train", shown=writes) as tell:
+            begin = start and Path(start)
+            train(train_segments, dev_segments, Path(output), config, metadata, tell, report, begin, device)
     except KeyboardInterrupt:
         click.echo(f"{output}: stopped; the same command goes on where this was", err=True)
         ctx.exit(130)

@@ -19,16 +19,24 @@ from wav2small.errors import Wav2SmallError
 
 
 @contextmanager
-def as_one() -> Iterator[bool]:
-    """With the processes that torchrun started; gives whether this is the one that writes and tells."""
+def as_one(device: str = "cpu") -> Iterator[bool]:
+    """With the processes that torchrun started; gives whether this is the one that writes and tells.
+
+    On GPUs NCCL carries what is exchanged, else gloo.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield rank() == 0
     finally:
         distributed.destroy_process_group()
+
+
+def own_device(device: str) -> str:
+    """Of several GPUs, where none is named, that of this process."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
 
 
 def world() -> int:

@@ -138,23 +138,27 @@ class Run:
         config: how
         clips: what it learns from
         start: weights to begin with
+        device: of torch
 
     Raises:
         WeightsError: if ``start`` are not weights that the student can begin with, or the folder holds a run with other
             settings or labels, or a damaged checkpoint
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, clips: Clips, start: Path | None = None) -> None:
-        self.folder, self.config = folder, config
+    def __init__(
+        self, folder: Path, config: TrainConfig, clips: Clips, start: Path | None = None, device: str = "cpu"
+    ) -> None:
+        self.folder, self.config, self.device = folder, config, torch.device(device)
         self.variance = torch.from_numpy(clips.labels.var(0))
         self.embedding_variance = float(clips.embeddings.var(0).sum())
         torch.manual_seed(config.seed)
-        self.net = begun(config, start)
+        self.net = begun(config, start).to(self.device)
         self.averaged = copy.deepcopy(self.net).eval()
         together.see_whole_batches(self.net)
         size = clips.embeddings.shape[1]
         mean = torch.from_numpy(clips.embeddings.mean(0))
-        self.guess = nn.ParameterDict({"weight": torch.zeros(size, self.net.embedding_size), "bias": mean})
+        guess = {"weight": torch.zeros(size, self.net.embedding_size), "bias": mean}
+        self.guess = nn.ParameterDict(guess).to(self.device)
         self.trained = [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, config.learning_rate, weight_decay=config.weight_decay)
         self.step, self.best, self.due = 0, -1.0, False
@@ -167,7 +171,7 @@ class Run:
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             self._check_same(state["config"], state["variance"])
             self.net.load_state_dict(state["net"])
             self.guess.load_state_dict(state["guess"])
@@ -209,23 +213,10 @@ class Run:
         """One step; returns its loss."""
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.step)
-        signal, label, embedding = clips.draw(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * _schedule(self.step, config)
         self.net.train()
-        share = together.share(len(signal))
-        with torch.no_grad():
-            log_mel = self.net.log_mel(signal[share])
-            log_mel += _tilt(len(signal), log_mel.shape[2], config.tilt)[share]
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            emotion, own = self.forward(log_mel)
-        emotion = together.gathered(emotion)
-        error = ((emotion - label).square().mean(0) / self.variance).mean()
-        loss = config.concordance * ccc_loss(label, emotion).mean() + config.squared_error * error
-        if self.embedding_variance:
-            guessed = together.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
-            missed = (guessed - embedding).square().sum(1).mean() / self.embedding_variance
-            loss = loss + config.embedding * missed
+        loss = self.loss(*clips.draw(self.step))
         self.optimiser.zero_grad()
         loss.backward()
         together.sum_gradients(self.trained)
@@ -236,6 +227,24 @@ class Run:
         self.losses.append(loss.item())
         self.due = self.step % config.evaluate_every == 0 or self.step == config.steps
         return self.losses[-1]
+
+    def loss(self, signal: Tensor, label: Tensor, embedding: Tensor) -> Tensor:
+        """Of a whole batch as it was drawn, of which this process computes its share; a scalar."""
+        config, share = self.config, together.share(len(signal))
+        label, embedding = label.to(self.device), embedding.to(self.device)
+        with torch.no_grad():
+            log_mel = self.net.log_mel(signal[share].to(self.device))
+            log_mel += _tilt(len(signal), log_mel.shape[2], config.tilt)[share].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
+            emotion, own = self.forward(log_mel)
+        emotion = together.gathered(emotion)
+        error = ((emotion - label).square().mean(0) / self.variance.to(self.device)).mean()
+        loss = config.concordance * ccc_loss(label, emotion).mean() + config.squared_error * error
+        if self.embedding_variance:
+            guessed = together.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
+            missed = (guessed - embedding).square().sum(1).mean() / self.embedding_variance
+            loss = loss + config.embedding * missed
+        return loss
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -251,8 +260,9 @@ class Run:
         """Answers of the averaged student for whole clips in int16, shape=(clips, 3)."""
         padded = (np.pad(signal, (0, max(0, self.net.min_length - len(signal)))) for signal in signals)
         with torch.inference_mode():
-            answers = [self.averaged(torch.from_numpy(s.astype(np.float32) / 32768)[None])[0] for s in padded]
-        return torch.cat(answers).numpy()
+            signals = (torch.from_numpy(s.astype(np.float32) / 32768)[None].to(self.device) for s in padded)
+            answers = [self.averaged(signal)[0] for signal in signals]
+        return torch.cat(answers).cpu().numpy()
 
     def record(self, line: dict[str, float], metadata: dict[str, str]) -> None:
         """End an evaluation: write the weights if the mean CCC is the best so far, the log, and the checkpoint."""
@@ -306,6 +316,7 @@ def train(
     tell: Tell,
     report: Callable[[dict[str, float]], None],
     start: Path | None = None,
+    device: str = "cpu",
 ) -> Run:
     """Train until ``config.steps``, from the checkpoint in ``folder`` if there is one.
 
@@ -318,6 +329,7 @@ def train(
         tell: called with (steps done, steps)
         report: called with each line of the log
         start: weights to begin with; ``config.start`` is their sha256
+        device: of torch
 
     Raises:
         ManifestError: if there are no segments, one has no label, all have the same, or a speaker is in both
@@ -330,7 +342,7 @@ def train(
     begun(config, start)  # what is wrong with it is said before the clips are read
     make_folder(folder)
     clips, dev = Clips(train_segments, config, tell), Clips(dev_segments, config, tell)
-    run = Run(folder, config, clips, start)
+    run = Run(folder, config, clips, start, device)
     try:
         _loop(run, clips, dev, metadata, tell, report)
     except KeyboardInterrupt:

@@ -81,7 +81,8 @@ class MicroInt8(MicroNet):
         """The convolutions: (batch, frames, n_mels) -> (batch, ceil(frames / stride), channels)."""
         kernel = self.config.kernel
         steps = torch.floor(log_mel.double() * 2**LOG_MEL_BITS + 0.5)
-        scale, shift = map(torch.from_numpy, input_integers(self.input_scale.numpy(), self.input_shift.numpy()))
+        integers = input_integers(self.input_scale.cpu().numpy(), self.input_shift.cpu().numpy())
+        scale, shift = (torch.from_numpy(array).to(log_mel.device) for array in integers)
         values = torch.floor((steps * scale + shift) / 2.0**INPUT_SHIFT + 0.5).clamp(-128, 127)
         hidden = (values / 2**INPUT_BITS).float().transpose(1, 2)
         weight, bias = on_grid(self.conv, INPUT_BITS)
@@ -123,7 +124,7 @@ def rounded(values: Tensor, bits: int, size: int = 8) -> Tensor:
 def on_grid(layer: nn.Module, bits: int) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a layer whose input has ``bits`` behind the point, each row on its own power of two."""
     weight = layer.weight
-    rows = torch.from_numpy(row_powers(weight.detach().numpy())).to(weight.dtype)
+    rows = torch.from_numpy(row_powers(weight.detach().cpu().numpy())).to(weight)
     factor = (2.0**rows).reshape(-1, *[1] * (weight.ndim - 1))
     scaled = weight * factor
     steps = scaled + (torch.floor(scaled.detach() + 0.5).clamp(-127, 127) - scaled.detach())
