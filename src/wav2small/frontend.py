@@ -117,9 +117,9 @@ def running_log_mel(signal: np.ndarray, level_frames: int, config: Frontend = FR
 def running_mean(values: np.ndarray, length: int) -> np.ndarray:
     """Mean of the last ``length`` values, or of those there are, shape=(values,)."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
-    counts = np.minimum(np.arange(1, len(values) + 1), length)
     ends = np.arange(1, len(values) + 1)
-    return np.asarray((sums[ends] - sums[ends - counts]) / counts)
+    starts = np.maximum(ends - length, 0)
+    return np.asarray((sums[1:] - sums[starts]) / (ends - starts))
 
 
 def mel_power(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:

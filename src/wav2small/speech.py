@@ -172,13 +172,12 @@ class SpeechMeter:
 
         What is too short for a whole frame is told by the frames that it touches.
         """
-        kept = self._ends > start
-        self._scores, self._powers, self._ends = self._scores[kept], self._powers[kept], self._ends[kept]
+        gone = self._ends.searchsorted(start, "right")
+        self._scores, self._powers, self._ends = self._scores[gone:], self._powers[gone:], self._ends[gone:]
         if not len(self._ends):
             return Sound(0.0, 0.0)
-        inside = (self._ends - FRAME_LENGTH >= start) & (self._ends <= end)
-        if not inside.any():
-            inside[:] = True
+        first, stop = self._ends.searchsorted(start + FRAME_LENGTH), self._ends.searchsorted(end, "right")
+        inside = slice(first, stop) if first < stop else slice(None)
         return Sound(float(self._detector.is_speech(self._scores[inside]).mean()), contrast(self._powers[inside]))
 
     def _append(self, frames: np.ndarray) -> None:

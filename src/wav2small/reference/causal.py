@@ -138,9 +138,9 @@ class Causal:
 
     def emotion(self, partials: Sequence[np.ndarray]) -> np.ndarray:
         """Arousal, dominance and valence, not clipped, of all the tokens in these, shape=(3,)."""
-        merged = np.concatenate(partials).reshape(len(partials), 3, -1)
+        merged = np.array(partials)
         share = np.exp(merged[:, 0] - merged[:, 0].max(0))
-        weights, values = (merged[:, 1:] * share[:, None]).sum(0)
+        weights, values = np.einsum("pkc,pc->kc", merged[:, 1:], share)
         return np.asarray(self._out @ (values / weights + self._pool_bias) + self._out_bias)
 
     def _log_mel(self, signal: np.ndarray) -> np.ndarray:
@@ -166,11 +166,12 @@ class Causal:
         dilation, past = self.config.dilations[index], self._pasts[index]
         padded = np.concatenate([past, hidden])
         self._pasts[index] = padded[len(hidden) :]
-        inner = padded[: len(hidden)] * depth[0]
-        for tap in range(1, len(depth)):
-            inner += padded[tap * dilation :][: len(hidden)] * depth[tap]
-        inner = np.maximum(inner + depth_bias, 0) @ point + point_bias
-        return np.asarray(hidden + np.maximum(inner, 0))
+        step, size = padded.strides
+        taps = np.ndarray((*hidden.shape, len(depth)), padded.dtype, padded, 0, (step, size, dilation * step))
+        inner = np.einsum("tck,kc->tc", taps, depth) + depth_bias
+        inner = np.maximum(inner, 0, out=inner) @ point
+        inner += point_bias
+        return np.asarray(np.maximum(inner, 0, out=inner) + hidden)
 
 
 def rows(values: np.ndarray, length: int, step: int) -> np.ndarray:
