@@ -333,6 +333,24 @@ def test_rows_are_chosen_by_column(corpus, predictions):
     assert result.exit_code == 2
 
 
+def test_scores_by_a_column_are_those_of_its_rows_alone(corpus, predictions, tmp_path):
+    files = [tmp_path / f"{name}.csv" for name in ("all", "fold", "one")]
+    run(predictions, "--on", corpus, "--by", "fold", "--by", "speaker", "--draws", 20, "--csv", files[0])
+    run(predictions, "--on", corpus, "--where", "fold=1", "--draws", 20, "--csv", files[1])
+    run(predictions, "--on", corpus, "--draws", 20, "--csv", files[2])
+    whole, fold, one = map(read_table, files)
+    assert {row["by"] for row in whole} == {"", "fold=0", "fold=1", *(f"speaker={name}" for name in "wxyz")}
+    for by, expected in (("", one), ("fold=1", fold)):
+        assert [{key: row[key] for key in row if key != "by"} for row in whole if row["by"] == by] == expected
+    alone = next(row for row in whole if (row["by"], row["statistic"]) == ("speaker=w", "ccc"))
+    assert (alone["speakers"], alone["low"]) == ("1", "") and alone["value"]
+    result = run(predictions, "--on", corpus, "--by", "gender")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "wav2small: corpus: no row has a gender, so there are no scores by it; leave --by gender out\n",
+    )
+
+
 def test_a_table_of_labels_can_be_the_truth(corpus, predictions):
     labels = corpus.parent / "teacher.csv"
     write_table(read_table(predictions)[:10], labels)

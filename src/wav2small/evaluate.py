@@ -249,6 +249,28 @@ def evaluate(
     return Evaluation(scores, dict(left_out), t, p)
 
 
+def evaluate_by(
+    column: str,
+    segments: Sequence[Segment],
+    truth: Sequence[Answer],
+    prediction: Sequence[Answer],
+    norms: Mapping[str, Norm],
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Evaluation]:
+    """``evaluate`` of the segments with each value of a column, by ``column=value``; those with nothing to score not."""
+    groups: dict[str, list[int]] = {}
+    for index, (segment, true, answer) in enumerate(zip(segments, truth, prediction, strict=True)):
+        if segment.column(column) and true.emotion and answer.emotion:
+            groups.setdefault(f"{column}={segment.column(column)}", []).append(index)
+    return {
+        name: evaluate(
+            [segments[i] for i in group], [truth[i] for i in group], [prediction[i] for i in group], norms, draws, seed
+        )
+        for name, group in sorted(groups.items())
+    }
+
+
 def _scores(
     dimension: str,
     rows: Sequence[Segment],

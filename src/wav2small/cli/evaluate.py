@@ -45,6 +45,7 @@ class Predictor:
 @where_option
 @click.option("--truth", metavar="manifest|norms|FILE", help="Columns of the manifest, norms, or a table of labels.")
 @click.option("--norms", metavar="FILE", help="Norms of categories, if not the package's own.")
+@click.option("--by", metavar="COLUMN", multiple=True, help="Scores for each value of a column, too; repeatable.")
 @click.option("--speech-only", is_flag=True, help="Leave out clips in which no speech is heard.")
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Of the bootstrap.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
@@ -59,6 +60,7 @@ def command(
     where: list[tuple[str, str]],
     truth: str | None,
     norms: str | None,
+    by: tuple[str, ...],
     speech_only: bool,
     draws: int,
     seed: int,
@@ -74,8 +76,12 @@ def command(
 
     The truth is the manifest's own arousal, dominance and valence if it has them, else the norms of its labels.
     Every clip that can be read is scored, silent ones too, unless --speech-only is given. What is left out is counted.
+
+    
+    Example:
+      wav2small evaluate micro wav2small --on ravdess --by gender --by speaker --csv scores.csv
     """
-    from wav2small.evaluate import check_plot, check_truth, evaluate, scatter, tidy
+    from wav2small.evaluate import check_plot, check_truth, evaluate, evaluate_by, scatter, tidy
     from wav2small.manifest import NORMS, load_norms, read_manifest, select
     from wav2small.tables import check_parquet, check_writable, format_of, write_table
 
@@ -89,16 +95,24 @@ def command(
         check_parquet()
     name = manifest_name(manifest)
     segments = select(read_manifest(manifest, root), where)
+    for column in by:
+        if not any(segment.column(column) for segment in segments):
+            raise ManifestError(f"{name}: no row has a {column}, so there are no scores by it; leave --by {column} out")
     categories = load_norms(norms)
     truth_name, true = read_truth(truth, segments, categories)
     check_truth(true)
     results: list[tuple[Predictor, Evaluation]] = []
+    parts: list[tuple[Predictor, dict[str, Evaluation]]] = []
     for predictor in [_open(spec, predictors) for spec in predictors]:
         answers = _collect(predictor, segments, speech_only)
         if predictions_file:
             write_table(_prediction_rows(segments, answers), predictions_file)
         results.append((predictor, evaluate(segments, true, answers, categories, draws, seed)))
+        parts += [(predictor, evaluate_by(c, segments, true, answers, categories, draws, seed)) for c in by]
     rows = [row for predictor, result in results for row in tidy(result, predictor.name, truth_name, name)]
+    for predictor, found in parts:
+        for group, result in found.items():
+            rows += [{"by": group, **row} for row in tidy(result, predictor.name, truth_name, name)]
     if csv_file:
         write_table(rows, csv_file, "csv")
     if json_file:
@@ -258,11 +272,14 @@ def _show(results: Sequence[tuple[Predictor, Evaluation]], rows: Sequence[dict[s
     """The table for people: a row a predictor and dimension; what was left out goes to stderr."""
     from wav2small.tables import render
 
-    wide: dict[tuple[str, str], dict[str, object]] = {}
+    wide: dict[tuple[str, str, str], dict[str, object]] = {}
     for row in rows:
+        group = row.get("by", "")
         line = wide.setdefault(
-            (row["predictor"], row["dimension"]),
-            {"predictor": row["predictor"], "dimension": row["dimension"], "CCC": "", "r": "", "AUC": ""},
+            (row["predictor"], group, row["dimension"]),
+            {"predictor": row["predictor"]}
+            | ({"by": group} if group else {})
+            | {"dimension": row["dimension"], "CCC": "", "r": "", "AUC": ""},
         )
         statistic = {"ccc": "CCC", "r": "r", "auc": "AUC"}[row["statistic"]]
         line[statistic] = _cell(row)
