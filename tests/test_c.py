@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,11 +22,13 @@ from hypothesis import strategies as st
 from random_student import METADATA, noise, random_arrays
 from wav2small import native, reference
 from wav2small.cli import main
-from wav2small.config import MICRO, STUDENTS
+from wav2small.config import MICRO, OUTPUTS, STUDENTS
 from wav2small.errors import NativeError, WeightsError
-from wav2small.export_c import answer, expected_answer, export_c
+from wav2small.export_c import export_c
 from wav2small.frontend import running_log_mel
+from wav2small.model import load
 from wav2small.parity import probes, voice
+from wav2small.prediction import predict_files
 from wav2small.reference import integer_frontend
 from wav2small.weights import DATA, write_safetensors
 
@@ -53,8 +63,83 @@ def answered(library: native.Library, pieces: list[np.ndarray]) -> tuple[np.ndar
 def test_every_probe_has_the_answer_of_the_reference(name, libraries, students):
     arrays, config = students[name]
     for label, signal in probes(config.frontend.win_length):
-        found, expected = answer(libraries[name], signal, config), expected_answer(signal, arrays, config)
+        found, expected = libraries[name].answer(signal)[1], reference.forward(signal, arrays, config)[1]
         np.testing.assert_allclose(found, expected, atol=0 if name == "micro-int8" else 1e-5, rtol=0, err_msg=label)
+
+
+@pytest.mark.parametrize("name, precision", [("micro", "int8"), ("micro", "fp32"), ("wav2small", "fp32")])
+def test_the_backend_c_is_the_reference_for_every_kind_of_file(tmp_path, name, precision):
+    """Resampled, stereo, short and silent ones; integers to the bit."""
+    time = np.arange(44100 * 2) / 44100
+    tone = 0.1 * np.sin(2 * np.pi * 220 * time) * np.sin(2 * np.pi * 3 * time)
+    soundfile.write(tmp_path / "a.wav", tone, 44100)
+    soundfile.write(tmp_path / "b.flac", np.stack([voices(1), 0.5 * voices(2)], axis=1), 16000)
+    soundfile.write(tmp_path / "c.wav", voices(3)[9000:9200], 16000)
+    soundfile.write(tmp_path / "d.wav", np.zeros(20000), 16000)
+    found, expected = (
+        predict_files([tmp_path], model=load(name, precision, backend), min_speech=0, vad="energy")
+        for backend in ("c", "numpy")
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert (one.file, one.start, one.end, one.speech) == (other.file, other.start, other.end, other.speech)
+        assert one.speech == (Path(one.file).name != "d.wav")
+        for dimension in OUTPUTS if one.speech else ():
+            tolerance = 0 if precision == "int8" else 1e-4
+            assert abs(getattr(one, dimension) - getattr(other, dimension)) <= tolerance, one.file
+
+
+def test_the_backend_c_embeds_and_answers_batches_from_many_threads():
+    model, expected = load("micro", backend="c"), load("micro")
+    signals = [voices(seed, 1 + seed / 4) for seed in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(model.batch, [signals] * 4):
+            np.testing.assert_allclose(found, expected.batch(signals), atol=1e-4)
+    np.testing.assert_allclose(model.embed(signals[0]), expected.embed(signals[0]), atol=1e-3)
+    np.testing.assert_allclose(model.causal().push(signals[0]), expected.causal().push(signals[0]), atol=1e-4)
+
+
+def test_two_processes_compile_at_once_and_leave_one_library(tmp_path):
+    script = "import wav2small.model as m, numpy as np; print(m.load('micro', backend='c')(np.ones(9000, 'f4')))"
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert said[0] == said[1] and said[0].startswith("Emotion")
+    (library,) = (tmp_path / "wav2small").iterdir()
+    library.chmod(0o500)
+    before = library.stat().st_mtime_ns
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == said[0]
+    assert library.stat().st_mtime_ns == before, "compiled once"
+
+
+@pytest.mark.slow  # builds a wheel and makes an environment
+def test_a_wheel_in_a_fresh_environment_has_the_sources_of_c(tmp_path):
+    """Its C is compiled from the wheel alone; numpy and the rest are those of this environment."""
+    root = Path(__file__).parents[1]
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, root]
+    made = subprocess.run(build, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no wheel can be built here: {made.stderr.splitlines()[-1:]}")
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    site = Path(
+        subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True)[:-1]
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    shared = [folder for folder in sys.path if folder.endswith("-packages")]
+    script = (
+        "import sys, wav2small, numpy as np; from wav2small import native, export_c, model\n"
+        f"assert wav2small.__file__.startswith({str(site)!r}) and str(native.runtime()).startswith({str(site)!r})\n"
+        "print(*model.load('micro', 'int8', 'c')(np.sin(np.arange(16000) / 9).astype('f4')))\n"
+        f"export_c.export_c('micro-int8', {str(tmp_path / 'folder')!r})"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(site), *shared])}
+    said = subprocess.run([python, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    expected = load("micro", "int8", "numpy")(np.sin(np.arange(16000) / 9).astype("f4"))
+    assert said.stdout.split() == [str(value) for value in expected]
+    assert (tmp_path / "folder" / "library.json").is_file()
 
 
 @settings(max_examples=40, deadline=None)
@@ -95,8 +180,8 @@ def test_weights_scaled_by_a_million_keep_their_digits(tmp_path):
     arrays["norm.running_mean"] = arrays["norm.running_mean"] * np.float32(1e-6)
     write_safetensors(tmp_path / "small.safetensors", arrays, METADATA | {"student": "micro"})
     library = native.library(tmp_path / "small.safetensors")
-    expected = expected_answer(voices(), arrays, MICRO)
-    np.testing.assert_allclose(answer(library, voices(), MICRO), expected, atol=1e-4)
+    expected = reference.forward(voices(), arrays, MICRO)[1]
+    np.testing.assert_allclose(library.answer(voices())[1], expected, atol=1e-4)
 
 
 def test_the_same_after_reset_bit_for_bit(libraries):
@@ -200,9 +285,26 @@ def test_pooling_of_channels_is_refused(tmp_path):
 def test_without_a_compiler_it_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(NativeError, match="needs a C compiler"):
-        native.library(DATA / "micro.safetensors")
+    for say in (lambda: native.library(DATA / "micro.safetensors"), lambda: load("micro", backend="c")):
+        with pytest.raises(NativeError, match="needs a C compiler once"):
+            say()
+    result = CliRunner().invoke(main, ["predict", "--backend", "c", "--model", "micro", "examples/10b10Wa.flac"])
+    assert result.exit_code == 1 and "or use the backend 'onnx'" in result.stderr
     assert export_c("micro-int8", tmp_path / "c").error is None
+
+
+def test_a_compiler_that_fails_or_a_cache_that_cannot_be_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", "no-such-compiler -O9")
+    with pytest.raises(NativeError, match="no-such-compiler cannot compile the C runtime: No such file"):
+        native.library(DATA / "micro.safetensors")
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(NativeError, match="false cannot compile the C runtime: exit code 1"):
+        native.library(DATA / "micro.safetensors")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(NativeError, match="XDG_CACHE_HOME"):
+        native.library(DATA / "micro.safetensors")
 
 
 def test_a_front_end_of_another_size_exports(tmp_path, monkeypatch):

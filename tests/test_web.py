@@ -19,7 +19,6 @@ import soundfile
 
 from wav2small import audio, reference
 from wav2small.cli import demo
-from wav2small.export_c import expected_answer
 from wav2small.parity import voice
 from wav2small.weights import DATA, sha256
 
@@ -80,7 +79,7 @@ def clip() -> np.ndarray:
 
 def expected(signal: np.ndarray) -> list[float]:
     arrays, _, config = reference.load_student(MICRO)
-    return [float(value) for value in expected_answer(signal.astype(np.float32) / 2**15, arrays, config)]
+    return [float(value) for value in reference.forward(signal.astype(np.float32) / 2**15, arrays, config)[1]]
 
 
 def in_node(folder: Path, wasm: Path, samples: np.ndarray) -> dict:

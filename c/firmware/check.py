@@ -15,7 +15,6 @@ import soundfile
 from wav2small import reference
 from wav2small.c_header import is_integer
 from wav2small.config import OUTPUTS
-from wav2small.export_c import expected_answer
 from wav2small.weights import DATA
 
 HERE = Path(__file__).parent
@@ -58,7 +57,7 @@ def expected(model: str, samples: np.ndarray) -> tuple[np.ndarray, float]:
     """The reference's answer, and how far off the firmware may be; a float model is normalised by what it has heard."""
     arrays, _, config = reference.load_student(DATA / f"{model}.safetensors")
     signal = (samples / 32768).astype(np.float32)
-    return expected_answer(signal, arrays, config), 0.0 if is_integer(config) else FLOAT_TOLERANCE
+    return reference.forward(signal, arrays, config)[1], 0.0 if is_integer(config) else FLOAT_TOLERANCE
 
 
 def row(model: str, board: str, folder: Path, samples: np.ndarray, clip: Path) -> str:

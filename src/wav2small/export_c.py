@@ -19,7 +19,6 @@ from wav2small.c_header import HEADER, header, is_integer
 from wav2small.config import STUDENT, Micro, Student
 from wav2small.errors import NativeError, WeightsError
 from wav2small.parity import probes
-from wav2small.reference import integer_frontend
 from wav2small.weights import DATA, Arrays, read_safetensors, sha256
 
 TOLERANCE = 1e-4
@@ -67,30 +66,12 @@ def largest_error(path: Path, arrays: Arrays, config: Student | Micro) -> float 
         return None
     largest = 0.0
     for label, signal in probes(config.frontend.win_length):
-        found, expected = answer(library, signal, config), expected_answer(signal, arrays, config)
+        found, expected = library.answer(signal)[1], reference.forward(signal, arrays, config)[1]
         error = float(np.max(np.abs(found - expected)))
         if not error <= (0 if is_integer(config) else TOLERANCE):
             raise WeightsError(f"{path}: C differs by {error:.2g} from the reference on {label}; nothing was written")
         largest = max(largest, error)
     return largest
-
-
-def answer(library: native.Library, signal: np.ndarray, config: Student | Micro) -> np.ndarray:
-    """The emotion of a whole signal in C."""
-    stream = library.stream()
-    if config.normalisation == "utterance":
-        stream.level(float(np.mean(signal, dtype=np.float64)), float(np.var(signal, dtype=np.float64)))
-    stream.push(signal)
-    stream.finish()
-    return stream.read()[1]
-
-
-def expected_answer(signal: np.ndarray, arrays: Arrays, config: Student | Micro) -> np.ndarray:
-    if not is_integer(config):
-        return reference.forward(signal, arrays, config)[1]
-    assert isinstance(config, Micro)
-    emotion = integer_frontend.forward(integer_frontend.to_samples(signal), arrays, config)[1]
-    return (emotion / 2.0**reference.integer.EMOTION_BITS).astype(np.float32)
 
 
 def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None:

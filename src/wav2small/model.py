@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wav2small import reference
+from wav2small import native, reference
 from wav2small.audio import prepare
 from wav2small.calibration import Calibration, load_calibration, shipped_calibration
 from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
@@ -22,7 +22,7 @@ Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Signals (batch, samples), float32 at 16 kHz, to emotion (batch, 3), not clipped, and embedding (batch, size)."""
 
 PRECISIONS = ("fp32", "int8")
-SUFFIXES = {"onnx": ".onnx", "numpy": ".safetensors"}
+SUFFIXES = {"onnx": ".onnx", "numpy": ".safetensors", "c": ".safetensors"}
 """Each backend, and which shipped file it reads."""
 BATCH_LENGTH = 5 * SAMPLING_RATE
 """Samples computed at once; more is no faster on one thread, and costs memory. One signal is never cut."""
@@ -125,13 +125,15 @@ def load(
     """Load a network.
 
     Args:
-        name_or_path: what ``models()`` lists, or a file: ONNX, or safetensors for the backend ``numpy``
+        name_or_path: what ``models()`` lists, or a file: ONNX, or safetensors for the backends ``numpy`` and ``c``
         precision: ``fp32`` or ``int8``; a file given by its path is taken as it is
-        backend: ``onnx`` runs in ONNX Runtime on one thread, ``numpy`` is the slow and readable reference
+        backend: ``onnx`` runs in ONNX Runtime on one thread, ``numpy`` is the slow and readable reference, ``c`` the C
+            runtime, which the machine's C compiler makes at the first load and the user's cache keeps
         calibration: a file of ``wav2small calibrate``; default: the one that ships with the weights, if one does
 
     Raises:
         WeightsError: if there is no such network, or a file is damaged or of another network
+        NativeError: if the backend is ``c``, and there is no C compiler or it fails
 
     Example:
         >>> model = load("wav2small")
@@ -143,7 +145,7 @@ def load(
     if precision not in PRECISIONS:
         raise WeightsError(f"precision is {precision!r}, known: {', '.join(PRECISIONS)}")
     path = locate(name_or_path, precision, SUFFIXES[backend])
-    model = numpy_model(path) if backend == "numpy" else onnx_model(path)
+    model = onnx_model(path) if backend == "onnx" else arrays_model(path, backend)
     if calibration is None:
         model.calibration = shipped_calibration(model.metadata) if path.parent == DATA else None
     else:
@@ -168,14 +170,15 @@ def locate(name_or_path: str | Path, precision: str, suffix: str) -> Path:
     return resolve(name, precision, suffix)
 
 
-def numpy_model(path: Path) -> Model:
-    """A model that runs reference.py."""
+def arrays_model(path: Path, backend: str) -> Model:
+    """A model that runs the reference or the C runtime, both made from arrays."""
     if not is_safetensors(path):
-        raise WeightsError(f"{path}: holds no safetensors, which the backend 'numpy' reads; load it with 'onnx'")
+        raise WeightsError(f"{path}: holds no safetensors, which the backend {backend!r} reads; load it with 'onnx'")
     arrays, metadata, config = reference.load_student(path)
+    answer = native.library(path).answer if backend == "c" else partial(reference.forward, arrays=arrays, config=config)
 
     def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answers = [reference.forward(signal, arrays, config) for signal in signals]
+        answers = [answer(signal) for signal in signals]
         return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
 
     weights = partial(weights_from_arrays, arrays, config) if isinstance(config, Micro) else None
@@ -186,7 +189,7 @@ def onnx_model(path: Path) -> Model:
     """A model that runs an ONNX file, whose metadata must say what the network is told and answers."""
     if is_safetensors(path):
         raise WeightsError(
-            f"{path}: holds safetensors; load it with the backend 'numpy', or run: wav2small export {path}"
+            f"{path}: holds safetensors; load it with the backend 'numpy' or 'c', or run: wav2small export {path}"
         )
     return running(path.read_bytes(), str(path))
 

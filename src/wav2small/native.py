@@ -42,9 +42,15 @@ class Description(ctypes.Structure):
 
 
 class Library:
-    """A compiled model; nothing in it changes, so many threads may use it at once."""
+    """A compiled model; nothing in it changes, so many threads may use it at once.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: what was compiled
+        is_level_given: it is normalised over the utterance, whose level :meth:`answer` tells it
+    """
+
+    def __init__(self, path: Path, is_level_given: bool) -> None:
+        self._is_level_given = is_level_given
         self._calls = ctypes.CDLL(str(path))
         self._calls.w2s_describe.restype = ctypes.POINTER(Description)
         self._calls.w2s_init_checked.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32)
@@ -54,6 +60,15 @@ class Library:
     def stream(self) -> NativeStream:
         """A new stream."""
         return NativeStream(self._calls, self.about)
+
+    def answer(self, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding and emotion of a whole signal, float32 or int16; what is below one window is padded with zeros."""
+        stream = self.stream()
+        if self._is_level_given:
+            stream.level(float(np.mean(signal, dtype=np.float64)), float(np.var(signal, dtype=np.float64)))
+        stream.push(signal)
+        stream.finish()
+        return stream.read()
 
 
 class NativeStream:
@@ -118,7 +133,8 @@ def library(weights: str | Path) -> Library:
     """
     text = header(weights)
     precision = "int8" if "#define W2S_INTEGERS 1" in text else "fp32"
-    return Library(compiled(text, (*FLAGS, *SIZES[precision])))
+    is_level_given = "#define W2S_LEVEL_FRAMES 0" in text
+    return Library(compiled(text, (*FLAGS, *SIZES[precision])), is_level_given)
 
 
 def compiled(text: str, flags: tuple[str, ...]) -> Path:
@@ -135,18 +151,31 @@ def compiled(text: str, flags: tuple[str, ...]) -> Path:
 
 def compile_to(target: Path, text: str, compiler: list[str], flags: tuple[str, ...]) -> None:
     """Compile in a folder of its own, and move what comes out to its place at once."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=target.parent)
+    except OSError as error:
+        raise NativeError(
+            f"{target.parent}: the compiled C runtime cannot be kept there ({error.strerror}); "
+            "name a folder that can be written in the variable XDG_CACHE_HOME."
+        ) from None
+    with temporary as folder:
         (Path(folder) / HEADER).write_text(text, encoding="ascii")
         made = Path(folder) / target.name
         command = [*compiler, *flags, f"-I{folder}", str(runtime() / "w2s.c"), "-o", str(made)]
-        result = subprocess.run([*command, *FOR_THIS_MACHINE], capture_output=True, text=True)
-        if result.returncode != 0:
-            result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode != 0:
-            lines = result.stderr.strip().splitlines()
-            raise NativeError(f"{compiler[0]} cannot compile the C runtime: {lines[0] if lines else result.returncode}")
+        if run([*command, *FOR_THIS_MACHINE]) and (said := run(command)):
+            raise NativeError(f"{compiler[0]} cannot compile the C runtime: {said}")
         os.replace(made, target)
+
+
+def run(command: list[str]) -> str:
+    """What a compiler that fails says first; nothing if it does not."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        return str(error.strerror)
+    lines = result.stderr.strip().splitlines()
+    return "" if result.returncode == 0 else lines[0] if lines else f"exit code {result.returncode}"
 
 
 def find_compiler() -> list[str]:

@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE", help="Write the rows to FILE, whole or not at all.")
 @click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(("onnx", "c", "numpy")),
+    default="onnx",
+    show_default=True,
+    help="What computes: ONNX Runtime; C, compiled once by the machine's compiler; the slow reference.",
+)
 @click.option("--raw", is_flag=True, help="The network's own numbers: no calibration, confidence or word.")
 @click.option("--calibration", metavar="FILE", help="One that calibrate wrote, not the one that ships.")
 @click.option("--min-confidence", default=0.0, type=click.FloatRange(0, 1), help="Below it a dimension is left empty.")
@@ -56,6 +63,7 @@ def command(
     output: str | None,
     model: str,
     precision: str,
+    backend: str,
     raw: bool,
     calibration: str | None,
     min_confidence: float,
@@ -105,7 +113,7 @@ def command(
     tally, is_shown = Tally(), bool(output) or format == "table" or not sys.stdout.isatty()
     with progress_bar("predict", is_shown) as progress:
         options: dict[str, Any] = {
-            "model": load(model, precision, calibration=calibration),
+            "model": load(model, precision, backend, calibration),
             "channel": channel,
             "min_speech": min_speech,
             "vad": vad,

@@ -14,7 +14,7 @@ import numpy as np
 from wav2small.config import OUTPUTS, STUDENT, STUDENTS, Micro, Student
 from wav2small.errors import WeightsError
 from wav2small.frontend import dft_kernel, log_mel, mel_filterbank, normalise, running_log_mel
-from wav2small.reference import integer, micro
+from wav2small.reference import integer, integer_frontend, micro
 from wav2small.reference.layers import NORM, batch_norm, softmax_mean
 from wav2small.weights import Arrays, check_arrays, closest, read_safetensors
 
@@ -97,7 +97,7 @@ def check_student(arrays: Mapping[str, np.ndarray], config: Student | Micro = ST
 
 
 def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT) -> Answer:
-    """The whole student.
+    """The whole student; one in integers begins with the samples rounded to 16 bits.
 
     Args:
         signal: mono audio at 16 kHz, float32, shape=(samples,)
@@ -110,6 +110,8 @@ def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], config: Studen
     Raises:
         AudioError: if there is not one whole window of samples
     """
+    if isinstance(config, Micro) and config.integers:
+        return integer.to_numbers(integer_frontend.forward(integer_frontend.to_samples(signal), arrays, config), arrays)
     return features_to_emotion(features(signal, config), arrays, config)
 
 

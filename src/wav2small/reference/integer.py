@@ -197,7 +197,12 @@ def forward(log_mel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.nd
 
 def features_to_emotion(decibel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.ndarray, np.ndarray]:
     """The same from log-mel in dB, as numbers: embedding and emotion in float32."""
-    embedding, emotion = forward(to_log_mel(decibel), arrays, config)
+    return to_numbers(forward(to_log_mel(decibel), arrays, config), arrays)
+
+
+def to_numbers(answer: tuple[np.ndarray, np.ndarray], arrays: Integers) -> tuple[np.ndarray, np.ndarray]:
+    """Embedding and emotion of :func:`forward` in float32, exactly."""
+    embedding, emotion = answer
     scale = 2.0 ** -(int(arrays["value.bits"]) + EMBEDDING_BITS)
     return (embedding * scale).astype(np.float32), (emotion * 2.0**-EMOTION_BITS).astype(np.float32)
 
