@@ -34,8 +34,8 @@ def answer(monkeypatch):
     """Every command answers .1, .2, .3 instead of loading weights; returns how they were asked for."""
     asked = []
 
-    def load(name: str = "wav2small", precision: str = "fp32", calibration: str | None = None):
-        asked.append((name, precision))
+    def load(name: str = "wav2small", precision: str = "fp32", backend: str = "onnx", calibration: str | None = None):
+        asked.append((name, precision, backend))
         return lambda signal: Emotion(0.1, 0.2, 0.3)
 
     monkeypatch.setattr("wav2small.model.load", load)
@@ -111,8 +111,8 @@ def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tm
 
 def test_the_model_asked_for_is_the_one_loaded(answer, clip):
     run("predict", clip)
-    run("predict", clip, "--model", "mine.onnx", "--precision", "int8")
-    assert answer == [("wav2small", "fp32"), ("mine.onnx", "int8")]
+    run("predict", clip, "--model", "mine.onnx", "--precision", "int8", "--backend", "c")
+    assert answer == [("wav2small", "fp32", "onnx"), ("mine.onnx", "int8", "c")]
 
 
 def test_silence_is_a_row_without_an_emotion_and_no_failure(answer, tmp_path):
