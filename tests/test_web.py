@@ -2,72 +2,115 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from functools import partial
+from functools import partial, reduce
 from http.server import ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from wav2small import audio, reference
 from wav2small.cli import demo
+from wav2small.config import Micro
 from wav2small.parity import voice
+from wav2small.reference import integer, integer_frontend
+from wav2small.speech import FILE_DUR, Energy, SpeechMeter, is_enough, sound
 from wav2small.weights import DATA, sha256
 
 WEB = demo.folder()
 MICRO = DATA / "micro-int8.safetensors"
 NAMES = ("arousal", "dominance", "valence")
+PART, PARTS = audio.SAMPLING_RATE // 2, 6
+"""Samples from event to event, and how many of these stretches an answer hears."""
 NODE = """
 import { readFileSync } from "node:fs";
-import { Loudness, load } from "./web/wav2small.js";
+import { Live, SpeechMeter, load } from "./web/node.js";
 const [, wasm, clip, kind] = process.argv;
 const bytes = readFileSync(clip);
 const at = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
 const samples = kind === "float" ? new Float32Array(at) : new Int16Array(at);
-const model = await load(readFileSync(wasm));
-const loudness = new Loudness(model.speech);
-const answers = [];
-for (const cut of [samples.length, 777]) {
+const model = await load(wasm);
+const answers = [], events = [];
+for (const cut of [samples.length, 777, 128]) {
   model.reset();
   for (let from = 0; from < samples.length; from += cut) model.push(samples.subarray(from, from + cut));
   model.finish();
   answers.push(model.read());
+  const live = new Live(model), found = [];
+  for (let from = 0; from < samples.length; from += cut) found.push(...live.push(samples.subarray(from, from + cut)));
+  found.push(live.finish());
+  events.push(found.filter(Boolean));
 }
-if (kind === "float") loudness.push(samples);
+const meter = new SpeechMeter(model.speech);
+meter.push(samples);
+meter.finish();
+const ratio = meter.ratio(0, samples.length);
 model.reset();
 let refused = "";
 try { model.push([1, 2]); } catch (error) { refused = error.message; }
-console.log(JSON.stringify({ answers, refused, empty: model.read(), about: model.about, rate: model.samplingRate,
-  isSpeech: loudness.isSpeech() }));
+console.log(JSON.stringify({ answers, events, refused, empty: model.read(), about: model.about,
+  rate: model.samplingRate, ratio, isEnough: meter.isEnough(ratio, samples.length, model.speech.fileDur) }));
+"""
+TAP = """
+// What the worklet hears goes out with its events.
+const register = registerProcessor;
+globalThis.registerProcessor = (name, Processor) => register(name, class extends Processor {
+  heard = [];
+
+  constructor(options) {
+    super(options);
+    const post = this.port.postMessage.bind(this.port);
+    this.port.postMessage = (event) => { post({ ...event, samples: this.heard }); this.heard = []; };
+  }
+
+  process(inputs) {
+    this.heard.push(...inputs[0][0] ?? []);
+    return super.process(inputs);
+  }
+});
 """
 PAGE = """<!doctype html><iframe src="/index.html" width="1000" height="900"></iframe><script type="module">
 const frame = document.querySelector("iframe");
 const pause = (dur) => new Promise((done) => setTimeout(done, dur));
-while (frame.contentDocument?.getElementById("status")?.textContent !== "Ready") await pause(50);
+const text = (id) => frame.contentDocument?.getElementById(id)?.textContent;
+while (text("status") !== "Ready") await pause(50);
 const page = frame.contentDocument, view = frame.contentWindow;
 const values = () => Object.fromEntries([...page.querySelectorAll("output")].map((one) => [one.id, one.dataset.value]));
-const status = () => page.getElementById("status").textContent;
-async function drop(content, name) {
-  const before = status(), transfer = new view.DataTransfer();
+async function drop(name) {
+  const content = await (await fetch(name)).arrayBuffer(), transfer = new view.DataTransfer();
   transfer.items.add(new view.File([content], name));
   view.dispatchEvent(new view.DragEvent("drop", { dataTransfer: transfer }));
-  while (status() === before) await pause(50);
-  return { values: values(), status: status() };
+  while (!text("status").startsWith(`${name}:`)) await pause(20);
+  return { values: values(), status: text("status"), cost: text("cost") };
 }
-const report = { file: await drop(await (await fetch("/clip.wav")).arrayBuffer(), "clip.wav") };
-report.bad = await drop("no audio", "bad.wav");
+const report = { files: {}, heard: [] };
+for (const name of NAMES) report.files[name] = await drop(name);
+view.AudioWorkletNode = class extends view.AudioWorkletNode {
+  constructor(...options) {
+    super(...options);
+    const note = ({ data }) => setTimeout(() => report.heard.push({ ...data, shown: values() }));
+    this.port.addEventListener("message", note);
+  }
+};
 page.getElementById("microphone").click();
-const heard = [];
-for (let n = 0; n < 12; n++) { await pause(500); heard.push(values()); }
-report.microphone = heard; report.listening = status();
+while (report.heard.length < 18) await pause(100);
+report.listening = text("status");
+report.cost = text("cost");
+page.getElementById("microphone").click();
+await pause(200);
+report.stopped = text("status");
 await fetch("/report", { method: "POST", body: JSON.stringify(report) });
 </script>"""
 
@@ -77,9 +120,36 @@ def clip() -> np.ndarray:
     return np.round(voice(np.random.default_rng(0), 6.0) * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
 
 
+@pytest.fixture(scope="module")
+def pauses(clip) -> np.ndarray:
+    """Some speech, then none for longer than a window."""
+    return np.concatenate([clip[:37000], np.zeros(60000, np.int16)])
+
+
 def expected(signal: np.ndarray) -> list[float]:
     arrays, _, config = reference.load_student(MICRO)
     return [float(value) for value in reference.forward(signal.astype(np.float32) / 2**15, arrays, config)[1]]
+
+
+def expected_events(samples: np.ndarray, ends: list[int], ended: bool) -> list[dict]:
+    """Of a stream with so many samples at each event: the latest parts, where Python's rule hears enough speech."""
+    arrays, _, config = reference.load_student(MICRO)
+    assert isinstance(config, Micro)
+    tokens = integer.tokens(integer_frontend.log_mel(samples, config), arrays, config)
+    bounds = [0, *(-(-config.frontend.num_frames(end) // config.stride) for end in ends)]
+    parts = [integer.pool(tokens[start:end], arrays) for start, end in pairwise(bounds)]
+    meter, found = SpeechMeter(Energy()), []
+    meter.push(samples.astype(np.float32) / 2**15)
+    if ended:
+        meter.finish()
+    for at, end in enumerate(ends):
+        start = max(0, (-(-end // PART) - PARTS) * PART)
+        ratio = meter.sound(start, end).ratio
+        emotion = integer.answer(reduce(integer.merge, parts[max(0, at + 1 - PARTS) : at + 1]), arrays)[1] / 2**15
+        speech = is_enough(ratio, end - start)
+        found.append({"start": start / 16000, "end": end / 16000, "speechRatio": pytest.approx(ratio)})
+        found[-1]["emotion"] = dict(zip(NAMES, emotion.tolist(), strict=True)) if speech else None
+    return found
 
 
 def in_node(folder: Path, wasm: Path, samples: np.ndarray) -> dict:
@@ -89,7 +159,9 @@ def in_node(folder: Path, wasm: Path, samples: np.ndarray) -> dict:
     command = ["node", "--input-type=module", "-e", NODE, "--", str(wasm), str(path), kind]
     done = subprocess.run(command, cwd=WEB.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    assert all(event.pop("computeDur") > 0 for events in found["events"] for event in events)
+    return found
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
@@ -105,10 +177,26 @@ def test_wasm_in_node_is_the_integer_reference_to_the_bit(tmp_path, clip, kind):
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+@pytest.mark.parametrize("kind", ["int16", "float"])
+def test_events_are_python_s_to_the_bit_in_any_cutting(tmp_path, pauses, kind):
+    samples = pauses if kind == "int16" else pauses.astype(np.float32) / np.float32(2**15)
+    ends = [*range(PART, len(samples), PART), len(samples)]
+    expected = expected_events(pauses, ends, True)
+    assert {event["emotion"] is None for event in expected} == {True, False}
+    for events in in_node(tmp_path, WEB / "wav2small.wasm", samples)["events"]:
+        assert events == expected
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 @pytest.mark.parametrize("level", [0.0009, 0.0011, 0.0015, 0.01])
-def test_the_page_gates_speech_as_python_does(tmp_path, level):
-    signal = (np.random.default_rng(1).standard_normal(48000) * level).astype(np.float32)
-    assert in_node(tmp_path, WEB / "wav2small.wasm", signal)["isSpeech"] is audio.is_speech(signal)
+@pytest.mark.parametrize("samples", [300, 5000, 48000])
+def test_javascript_tells_speech_as_python_does(tmp_path, level, samples):
+    signal = (np.random.default_rng(1).standard_normal(samples) * level).astype(np.float32)
+    signal[samples // 3 : samples // 2] *= 0.01
+    found = in_node(tmp_path, WEB / "wav2small.wasm", signal)
+    ratio = sound(signal, Energy()).ratio
+    assert found["ratio"] == pytest.approx(ratio)
+    assert found["isEnough"] is is_enough(ratio, samples, whole_dur=FILE_DUR)
 
 
 @pytest.mark.skipif(not all(map(shutil.which, ("clang", "wasm-ld", "make", "node"))), reason="needs clang, lld, node")
@@ -140,18 +228,14 @@ class Handler(demo.Handler):
         self.end_headers()
 
 
-@pytest.mark.slow  # a browser, and seconds of a microphone
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
-def test_a_dropped_file_and_the_microphone_in_chromium(tmp_path, clip):
-    path = tmp_path / "clip.wav"
-    soundfile.write(path, clip, audio.SAMPLING_RATE, subtype="PCM_16")
-    Handler.files = {"/test.html": PAGE.encode(), "/clip.wav": path.read_bytes()}
-    Handler.reports = []
+def in_chromium(profile: Path, files: dict[str, bytes], microphone: Path) -> dict:
+    """What /test.html, one of the files, reports."""
+    Handler.files, Handler.reports = files, []
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(WEB)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     flags += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    flags += [f"--use-file-for-fake-audio-capture={path}", "--autoplay-policy=no-user-gesture-required"]
+    flags += [f"--use-file-for-fake-audio-capture={microphone}", "--autoplay-policy=no-user-gesture-required"]
     address = f"http://localhost:{server.server_port}/test.html"
     browser = subprocess.Popen(
         ["chromium", *flags, "--remote-debugging-port=0", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -166,11 +250,75 @@ def test_a_dropped_file_and_the_microphone_in_chromium(tmp_path, clip):
         server.shutdown()
         server.server_close()
     assert Handler.reports, "the page did not report within a minute"
-    report = Handler.reports[0]
-    assert [float(report["file"]["values"][name]) for name in NAMES] == expected(clip), report["file"]
-    assert "not audio" in report["bad"]["status"]
-    assert report["listening"].startswith("Listening")
-    # The fake microphone resamples, loops and begins anywhere: near what Python says of the clip, not equal to it.
-    latest = [float(report["microphone"][-1][name] or "nan") for name in NAMES]
-    print(report["file"]["status"], latest, expected(clip))
-    np.testing.assert_allclose(latest, expected(clip), atol=0.15)
+    return Handler.reports[0]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory, clip, pauses) -> dict:
+    """The report of a page that files were dropped on, and that listened then."""
+    folder = tmp_path_factory.mktemp("web")
+    microphone = folder / "microphone.wav"
+    soundfile.write(microphone, pauses, audio.SAMPLING_RATE, subtype="PCM_16")
+    files = {"empty.wav": b"", "bad.wav": b"no audio", "nothing.wav": wav(clip[:0]), "clip.wav": wav(clip)}
+    files["stereo.wav"] = wav(np.stack([clip, clip[::-1]], 1))
+    files["slow.wav"] = wav(soxr.resample(clip, 16000, 8000), 8000)
+    files["fast.wav"] = wav(soxr.resample(clip, 16000, 44100), 44100)
+    files["silence.wav"] = wav(clip * 0)
+    files["minutes.wav"] = wav(np.tile(clip, 100))
+    served = {f"/{name}": content for name, content in files.items()}
+    served["/test.html"] = PAGE.replace("NAMES)", f"{json.dumps(list(files))})").encode()
+    served["/worklet.js"] = b'import "./tap.js"; import "./real.js";'
+    served |= {"/tap.js": TAP.encode(), "/real.js": (WEB / "worklet.js").read_bytes()}
+    return in_chromium(folder / "profile", served, microphone)
+
+
+def wav(signal: np.ndarray, sampling_rate: int = audio.SAMPLING_RATE) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, signal, sampling_rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+@pytest.mark.slow  # a browser, and ten seconds of a microphone
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
+    def found(name: str) -> list[float]:
+        return [float(chromium["files"][name]["values"][dimension]) for dimension in NAMES]
+
+    assert found("clip.wav") == expected(clip)
+    assert found("stereo.wav") == expected((clip.astype(np.float32) + clip[::-1]) / 2)
+    for name, sampling_rate in (("slow.wav", 8000), ("fast.wav", 44100)):
+        signal = audio.prepare(soxr.resample(clip, 16000, sampling_rate), sampling_rate)
+        np.testing.assert_allclose(found(name), expected(signal * 2**15), atol=0.06, err_msg=name)
+    np.testing.assert_allclose(found("minutes.wav"), expected(np.tile(clip, 10)), atol=0.01)
+    say = {name: file["status"] for name, file in chromium["files"].items()}
+    assert say["empty.wav"] == "empty.wav: is empty; take a file with sound"
+    assert "not audio that this browser can read" in say["bad.wav"]
+    assert "600.0 s" in say["minutes.wav"] and "too little speech" in say["silence.wav"]
+    print(say, chromium["files"]["minutes.wav"]["cost"])
+
+
+@pytest.mark.slow  # as above
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_the_microphone_s_numbers_are_python_s_to_the_bit(chromium, pauses):
+    heard = chromium["heard"]
+    samples = np.concatenate([np.array(event.pop("samples"), np.float32) for event in heard])
+    shown = [event.pop("shown") for event in heard]
+    assert similarity(samples, pauses) > 0.9, "that is not the clip"
+    ends = [round(event["end"] * 16000) for event in heard]
+    expected = expected_events(integer_frontend.to_samples(samples), ends, False)
+    assert {event["emotion"] is None for event in expected} == {True, False}
+    assert all(event.pop("computeDur") is None or event for event in heard)
+    assert heard == expected
+    for event, values in zip(expected, shown, strict=True):
+        emotion = event["emotion"] or dict.fromkeys(NAMES, "")
+        assert {name: value and float(value) for name, value in values.items()} == emotion
+    assert chromium["listening"].startswith("Listening") and chromium["stopped"] == "Stopped"
+    assert re.match(r"Time per step of 0.5 s: \d+\.\d\d ms", chromium["cost"])
+    print(chromium["cost"])
+
+
+def similarity(heard: np.ndarray, played: np.ndarray) -> float:
+    """Correlation, at the best shift, of what was heard first with a clip that is played over and over."""
+    spectra = [np.fft.rfft(part[: len(played)].astype(np.float64)) for part in (heard, played)]
+    shifted = np.fft.irfft(spectra[0] * spectra[1].conj(), len(played))
+    return float(shifted.max() / np.sqrt(np.sum(np.square(played, dtype=float)) * np.sum(heard[: len(played)] ** 2.0)))

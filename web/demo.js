@@ -1,102 +1,127 @@
-// The demo page: a microphone through the worklet, or a file in steps of a part; meters, plane and timeline.
-import { Loudness, Wav2Small, bytesOf } from "./wav2small.js";
+// The demo page: the microphone or a file, through a Live; meters, plane, timeline, and what a step costs.
+import { Live, PARTS, PART_DUR, SpeechMeter, Wav2Small, bytesOf, listen } from "./wav2small.js";
+import { DASHES, drawPlane, drawTimeline } from "./draw.js";
 
-const NAMES = ["arousal", "dominance", "valence"];
-const PART_DUR = 0.5;
-const PARTS = 6;
-const TRAIL = 20;
+const ENDS = { arousal: ["calm", "excited"], dominance: ["weak", "strong"], valence: ["unpleasant", "pleasant"] };
+const NAMES = Object.keys(ENDS);
+const KEPT = 7200;
 const SHOWN = 240;
+const QUANTUM = 128;
 const byId = (id) => document.getElementById(id);
-const round = (value) => value.toFixed(3);
 
+let bytes, module, model;
 let events = [];
-let context = null;
-let microphone = null;
+let shown = Infinity;
+let stepDurs = [];
+let endMicrophone = null;
+let turn = 0;
 
 for (const name of NAMES) {
-  byId("meters").insertAdjacentHTML("beforeend", `<div class="meter ${name}"><label for="${name}">${name}</label>
-    <output id="${name}" aria-live="off">–</output><div class="bar" aria-hidden="true"><div></div></div></div>`);
+  byId("meters").insertAdjacentHTML("beforeend", `<div class="meter ${name}">
+    <div class="value"><label for="${name}">${name}</label> <output id="${name}" aria-live="off">–</output></div>
+    <div class="bar" aria-hidden="true"><div></div></div>
+    <div class="ends"><span>${ENDS[name][0]}</span> <span>${ENDS[name][1]}</span></div></div>`);
+  byId("legend").insertAdjacentHTML("beforeend", `<span class="${name}"><svg viewBox="0 0 32 8" aria-hidden="true">
+    <path d="M0 4H32" stroke="currentColor" stroke-width="2" stroke-dasharray="${DASHES[name]}"/></svg> ${name}</span>`);
 }
-
-const bytes = await bytesOf(new URL("wav2small.wasm", import.meta.url));
-const model = new Wav2Small(await WebAssembly.compile(bytes));
-const { name, version, precision, licence, teacher, trainingData } = model.about;
-byId("about").textContent = `Model ${name} ${version}, ${precision}, ${(bytes.byteLength / 1024).toFixed(0)} KB, `
-  + `${model.samplingRate} Hz. Licence: ${licence}. Teacher: ${teacher}. Trained on: ${trainingData}.`;
-say("Ready");
-
-byId("microphone").addEventListener("click", () => guarded(microphone ? stop : start));
+byId("legend").append("gaps are no speech");
+byId("microphone").addEventListener("click", () => guarded(endMicrophone ? stop : start));
 byId("file").addEventListener("change", ({ target }) => target.files[0] && guarded(() => play(target.files[0])));
+byId("save").addEventListener("click", save);
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 addEventListener("dragleave", () => document.body.classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
   const file = event.dataTransfer.files[0];
-  if (file) guarded(() => play(file));
+  guarded(() => file ? play(file) : Promise.reject(new Error("That was no file; drop one, not a link or a text")));
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+addEventListener("resize", draw);
 draw();
+guarded(begin);
+
+async function begin() {
+  bytes = await bytesOf(new URL("wav2small.wasm", import.meta.url));
+  module = await WebAssembly.compile(bytes);
+  model = new Wav2Small(module);
+  const { name, version, precision, licence, teacher, trainingData } = model.about;
+  byId("about").textContent = `Model ${name} ${version}, ${precision}, ${(bytes.byteLength / 1024).toFixed(0)} KB, ${model.samplingRate} Hz. `
+    + `Licence: ${licence}. Teacher: ${teacher}. Trained on: ${trainingData}.`;
+  byId("microphone").disabled = byId("file").disabled = false;
+  say("Ready");
+}
 
 async function guarded(action) {
   try { await action(); } catch (error) { say(`${error.message || error}`); }
 }
 
 async function start() {
-  if (!navigator.mediaDevices) throw new Error("The microphone needs https or localhost");
-  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  microphone = await navigator.mediaDevices.getUserMedia({ audio });
-  context = new AudioContext({ sampleRate: model.samplingRate });
-  await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
-  const node = new AudioWorkletNode(context, "wav2small", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit", processorOptions: { bytes } });
-  node.onprocessorerror = () => say("The audio worklet failed");
-  node.port.onmessage = ({ data }) => {
-    events.push(data);
-    meters(data.isSpeech ? data.emotion : null);
-    draw();
-  };
-  context.createMediaStreamSource(microphone).connect(node);
-  events = [];
-  button(true);
-  say("Listening; each answer is that of the last three seconds");
+  clear();
+  shown = SHOWN;
+  byId("microphone").disabled = true;
+  say("Waiting for the microphone");
+  try {
+    endMicrophone = await listen(heard, { source: bytes, onEnd: (reason) => { endMicrophone = null; button(); say(reason); } });
+  } finally { button(); }
+  say(`Listening; each answer is that of the last ${PARTS * PART_DUR} seconds`);
 }
 
 async function stop() {
-  microphone.getTracks().forEach((track) => track.stop());
-  microphone = null;
-  await context.close();
-  button(false);
+  const end = endMicrophone;
+  endMicrophone = null;
+  button();
+  await end();
   say("Stopped");
 }
 
-async function play(file) {
-  if (microphone) await stop();
-  const samples = await decoded(file);
-  events = [];
-  model.reset();
-  const loudness = new Loudness(model.speech);
-  const step = PART_DUR * model.samplingRate;
-  let spent = 0, emotion = null;
-  for (let from = 0; from < samples.length; from += step) {
-    const piece = samples.subarray(from, from + step);
-    const begun = performance.now();
-    model.push(piece);
-    if (from + step >= samples.length) model.finish();
-    emotion = model.read(PARTS);
-    spent += performance.now() - begun;
-    loudness.push(piece);
-    events.push({ time: (from + piece.length) / model.samplingRate, emotion, isSpeech: loudness.isSpeech() });
-    if (from + step < samples.length) model.mark();
-  }
-  if (!events.length) throw new Error(`${file.name}: no samples`);
-  const dur = samples.length / model.samplingRate;
-  meters(loudness.isSpeech() ? model.read() : null);
+function heard(event) {
+  if (!endMicrophone) return;
+  add(event);
+  if (events.length > KEPT) events.shift();
+  if (event.computeDur === null && !stepDurs.length) cost(measured(), ", measured beside the microphone, on noise");
+  meters(event.emotion);
   draw();
-  say(`${file.name}: ${dur.toFixed(1)} s, all of it; ${(spent / dur).toFixed(2)} ms a second of audio, ${(spent / events.length).toFixed(2)} ms a step of ${PART_DUR} s`);
+}
+
+/** A file in pieces of a part, with a breath now and then so that the page stays alive. */
+async function play(file) {
+  if (!model) throw new Error("The model is not loaded");
+  if (endMicrophone) await stop();
+  clear();
+  const mine = ++turn;
+  say(`Reading ${file.name}`);
+  const samples = await decoded(file);
+  if (mine !== turn) return;
+  const live = new Live(model), meter = new SpeechMeter(model.speech);
+  let breath = performance.now();
+  byId("progress").hidden = false;
+  for (let from = 0; from < samples.length; from += live.partLength) {
+    const piece = samples.subarray(from, from + live.partLength);
+    meter.push(piece);
+    live.push(piece).forEach(add);
+    if (performance.now() - breath < 100) continue;
+    byId("progress").value = from / samples.length;
+    await new Promise((done) => setTimeout(done));
+    if (mine !== turn) return;
+    breath = performance.now();
+  }
+  const last = live.finish();
+  if (last) add(last);
+  byId("progress").hidden = true;
+  meter.finish();
+  const { length } = samples;
+  const ratio = meter.ratio(0, length);
+  const emotion = meter.isEnough(ratio, length, model.speech.fileDur) ? model.read() : null;
+  meters(emotion);
+  draw();
+  say(`${file.name}: ${(length / model.samplingRate).toFixed(1)} s, ${(100 * ratio).toFixed(0)} % speech; `
+    + (emotion ? "the meters show the answer for all of it" : "too little speech for an answer"));
 }
 
 /** Mono at the model's rate: decodeAudioData resamples to the rate of its context. */
 async function decoded(file) {
+  if (file.size === 0) throw new Error(`${file.name}: is empty; take a file with sound`);
   const decoder = new OfflineAudioContext(1, 1, model.samplingRate);
   let audio;
   try { audio = await decoder.decodeAudioData(await file.arrayBuffer()); }
@@ -107,54 +132,65 @@ async function decoded(file) {
   return samples;
 }
 
+function clear() {
+  events = [];
+  shown = Infinity;
+  stepDurs = [];
+  turn++;
+  byId("progress").hidden = byId("save").hidden = true;
+  byId("cost").textContent = "Time per step: none yet";
+  meters(undefined);
+  draw();
+}
+
+function add(event) {
+  events.push(event);
+  if (event.computeDur !== null) cost(event.computeDur, "");
+  byId("save").hidden = false;
+}
+
+function cost(stepDur, how) {
+  stepDurs.push(stepDur);
+  const mean = stepDurs.reduce((sum, dur) => sum + dur, 0) / stepDurs.length;
+  byId("cost").textContent = `Time per step of ${PART_DUR} s: ${(1000 * mean).toFixed(2)} ms; ${(1000 * mean / PART_DUR).toFixed(2)} ms a second of audio${how}`;
+}
+
+/** Seconds for a step, in pieces as a worklet gets them; for a worklet without a clock. Integers take the same time for any sound. */
+function measured() {
+  const live = new Live(new Wav2Small(module));
+  const steps = 20;
+  const noise = Float32Array.from({ length: steps * live.partLength }, () => Math.random() - 0.5);
+  const begun = performance.now();
+  for (let from = 0; from < noise.length; from += QUANTUM) live.push(noise.subarray(from, from + QUANTUM));
+  return (performance.now() - begun) / 1000 / steps;
+}
+
+/** undefined: nothing heard; null: no speech. */
 function meters(emotion) {
   for (const name of NAMES) {
-    byId(name).textContent = emotion ? round(emotion[name]) : "no speech";
-    byId(name).dataset.value = emotion ? emotion[name] : "";
-    byId(name).parentElement.querySelector(".bar > div").style.width = emotion ? `${100 * Math.min(1, Math.max(0, emotion[name]))}%` : "0";
+    const output = byId(name);
+    output.textContent = emotion ? emotion[name].toFixed(3) : emotion === null ? "no speech" : "–";
+    output.dataset.value = emotion ? emotion[name] : "";
+    output.closest(".meter").querySelector(".bar > div").style.width = emotion ? `${100 * Math.min(1, Math.max(0, emotion[name]))}%` : "0";
   }
 }
 
 function say(text) { byId("status").textContent = text; }
 
-function button(on) {
-  byId("microphone").textContent = on ? "Stop microphone" : "Start microphone";
-  byId("microphone").setAttribute("aria-pressed", on);
+function button() {
+  byId("microphone").disabled = false;
+  byId("microphone").textContent = endMicrophone ? "Stop microphone" : "Start microphone";
 }
 
 function draw() {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  const plane = byId("plane").getContext("2d");
-  const { width, height } = byId("plane");
-  plane.clearRect(0, 0, width, height);
-  plane.strokeStyle = colour("line");
-  plane.strokeRect(width / 2, -1, 0, height + 2);
-  plane.strokeRect(-1, height / 2, width + 2, 0);
-  const trail = events.filter(({ isSpeech, emotion }) => isSpeech && emotion).slice(-TRAIL);
-  plane.fillStyle = colour("text");
-  trail.forEach(({ emotion }, at) => {
-    plane.globalAlpha = (at + 1) / trail.length;
-    plane.beginPath();
-    plane.arc(emotion.valence * width, (1 - emotion.arousal) * height, at === trail.length - 1 ? 12 : 6, 0, 2 * Math.PI);
-    plane.fill();
-  });
-  plane.globalAlpha = 1;
+  drawPlane(byId("plane"), events);
+  drawTimeline(byId("timeline"), events.slice(-shown));
+}
 
-  const canvas = byId("timeline"), line = canvas.getContext("2d");
-  const shown = events.slice(-SHOWN);
-  line.clearRect(0, 0, canvas.width, canvas.height);
-  line.lineWidth = 4;
-  for (const name of NAMES) {
-    line.strokeStyle = colour(name);
-    line.beginPath();
-    let pen = false;
-    shown.forEach(({ isSpeech, emotion }, at) => {
-      const here = isSpeech && emotion;
-      const x = at / Math.max(1, shown.length - 1) * canvas.width;
-      if (here) line[pen ? "lineTo" : "moveTo"](x, (1 - emotion[name]) * canvas.height);
-      pen = here;
-    });
-    line.stroke();
-  }
+/** On the click, so that the link is of what is there then. */
+function save({ target }) {
+  URL.revokeObjectURL(target.href);
+  const rows = events.map(({ start, end, emotion, speechRatio }) => [start, end, ...NAMES.map((name) => emotion ? emotion[name] : ""), speechRatio]);
+  const text = [["start", "end", ...NAMES, "speech_ratio"], ...rows].map((row) => row.join(",")).join("\r\n");
+  target.href = URL.createObjectURL(new Blob([`${text}\r\n`], { type: "text/csv" }));
 }

@@ -32,6 +32,9 @@ EXPORT(text) const char *text(int which)
     return which >= 0 && which < 7 ? texts[which] : "";
 }
 
-/* The rule of audio.is_speech; its numbers are given by the build. */
-EXPORT(speech_frame) int speech_frame(void) { return SPEECH_FRAME; }
-EXPORT(speech_decibel) double speech_decibel(void) { return SPEECH_DECIBEL; }
+/* The rule by which Python's speech.py tells speech; its numbers are given by the build. */
+EXPORT(speech_frame) int speech_frame(void) { return FRAME_LENGTH; }
+EXPORT(speech_level) double speech_level(void) { return SPEECH_LEVEL; }
+EXPORT(pause_level) double pause_level(void) { return PAUSE_LEVEL; }
+EXPORT(min_speech_dur) double min_speech_dur(void) { return MIN_SPEECH_DUR; }
+EXPORT(file_dur) double file_dur(void) { return FILE_DUR; }

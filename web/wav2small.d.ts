@@ -5,11 +5,38 @@ export interface About {
   /** Of the weights. */
   sha256: string;
 }
-/** Samples in a frame, and dB re full scale. */
-export interface SpeechRule { frameLength: number; level: number }
+/** Hz, samples in a frame, dB re full scale, dB re the loudest tenth, and seconds. */
+export interface SpeechRule {
+  samplingRate: number; frameLength: number; level: number; pauseLevel: number; minDur: number; fileDur: number;
+}
+export interface Event {
+  /** Seconds. */
+  start: number; end: number;
+  /** null where too little is speech. */
+  emotion: Emotion | null;
+  /** The share of speech. */
+  speechRatio: number;
+  /** Seconds of computing since the event before; null in an AudioWorklet that has no clock. */
+  computeDur: number | null;
+}
+export interface ListenOptions {
+  /** Of the wasm; without it, from beside wav2small.js. */
+  source?: Source;
+  /** Called with the reason if listening ends by itself. */
+  onEnd?: (reason: string) => void;
+}
+/** An address, or bytes; in node also a path. */
+export type Source = string | URL | ArrayBuffer | ArrayBufferView;
 
-export function load(source?: string | URL | ArrayBuffer | ArrayBufferView): Promise<Wav2Small>;
-export function bytesOf(source: string | URL | ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer | ArrayBufferView>;
+/** Seconds from answer to answer of a Live. */
+export const PART_DUR: number;
+/** How many of them an answer hears. */
+export const PARTS: number;
+
+export function load(source?: Source): Promise<Wav2Small>;
+export function bytesOf(source: Source): Promise<ArrayBuffer | ArrayBufferView>;
+/** The microphone; gives what ends it. */
+export function listen(onEvent: (event: Event) => void, options?: ListenOptions): Promise<() => Promise<void>>;
 
 export class Wav2Small {
   constructor(module: WebAssembly.Module);
@@ -27,8 +54,19 @@ export class Wav2Small {
   reset(): void;
 }
 
-export class Loudness {
-  constructor(rule: SpeechRule, latest?: number);
+export class Live {
+  constructor(model: Wav2Small);
+  readonly model: Wav2Small;
+  push(samples: Float32Array | Int16Array): Event[];
+  finish(): Event | null;
+  reset(): void;
+}
+
+export class SpeechMeter {
+  constructor(rule: SpeechRule);
+  readonly rule: SpeechRule;
   push(samples: Float32Array): void;
-  isSpeech(): boolean;
+  finish(): void;
+  ratio(start: number, end: number): number;
+  isEnough(ratio: number, length: number, wholeDur: number): boolean;
 }

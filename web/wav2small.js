@@ -32,7 +32,10 @@ export class Wav2Small {
     this.winLength = wasm.win_length();
     this.parts = wasm.parts();
     this.about = Object.fromEntries(TEXTS.map((name, which) => [name, this.#text(wasm.text(which))]));
-    this.speech = { frameLength: wasm.speech_frame(), level: wasm.speech_decibel() };
+    this.speech = {
+      samplingRate: this.samplingRate, frameLength: wasm.speech_frame(), level: wasm.speech_level(), pauseLevel: wasm.pause_level(),
+      minDur: wasm.min_speech_dur(), fileDur: wasm.file_dur(),
+    };
     this.reset();
   }
 
@@ -77,33 +80,163 @@ export class Wav2Small {
   }
 }
 
-/** Whether there is anything to hear: the rule of Python's audio.is_speech, over the latest frames or over all. */
-export class Loudness {
-  #powers = [];
-  #frame;
-  #filled = 0;
+/** Seconds from answer to answer of a Live, and how many of them an answer hears. */
+export const PART_DUR = 0.5;
+export const PARTS = 6;
 
-  constructor({ frameLength, level }, latest = Infinity) {
-    this.#frame = new Float32Array(frameLength);
-    this.threshold = 10 ** (level / 10);
-    this.latest = latest;
+/** A stream that answers every half second for the latest three, the same in any cutting; where too little is speech, with null. */
+export class Live {
+  #meter;
+  #heard;
+  #computeDur;
+
+  constructor(model) {
+    this.model = model;
+    this.partLength = PART_DUR * model.samplingRate;
+    this.reset();
   }
 
+  /** Samples as Wav2Small takes them. Gives the events completed. */
+  push(samples) {
+    const floats = samples instanceof Int16Array ? Float32Array.from(samples, (sample) => sample / 2 ** 15) : samples;
+    const events = [];
+    for (let from = 0; from < floats.length;) {
+      const piece = floats.subarray(from, from + this.partLength - this.#heard % this.partLength);
+      this.#timed(() => { this.model.push(piece); this.#meter.push(piece); });
+      this.#heard += piece.length;
+      from += piece.length;
+      if (this.#heard % this.partLength === 0) {
+        events.push(this.#event());
+        this.model.mark();
+      }
+    }
+    return events;
+  }
+
+  /** The end. Gives the event of what came after the last one, or null. */
+  finish() {
+    this.#timed(() => { this.model.finish(); this.#meter.finish(); });
+    return this.#heard % this.partLength === 0 ? null : this.#event();
+  }
+
+  /** Forget all that was heard. */
+  reset() {
+    this.model.reset();
+    this.#meter = new SpeechMeter(this.model.speech);
+    this.#heard = 0;
+    this.#computeDur = 0;
+  }
+
+  #event() {
+    const end = this.#heard;
+    const start = Math.max(0, (Math.ceil(end / this.partLength) - PARTS) * this.partLength);
+    const { ratio, emotion } = this.#timed(() => {
+      const ratio = this.#meter.ratio(start, end);
+      return { ratio, emotion: this.#meter.isEnough(ratio, end - start, PARTS * PART_DUR) ? this.model.read(PARTS) : null };
+    });
+    const computeDur = globalThis.performance ? this.#computeDur : null;
+    this.#computeDur = 0;
+    const { samplingRate } = this.model;
+    return { start: start / samplingRate, end: end / samplingRate, emotion, speechRatio: ratio, computeDur };
+  }
+
+  #timed(work) {
+    const now = () => globalThis.performance?.now() ?? 0; // a worklet has none; its Date has steps of a millisecond
+    const begun = now();
+    const result = work();
+    this.#computeDur += (now() - begun) / 1000;
+    return result;
+  }
+}
+
+/** How much of what is heard is speech: Python's rule by energy, speech.Energy. It tells silence from sound, not speech from noise. */
+export class SpeechMeter {
+  #frames = [];
+  #frame;
+  #filled = 0;
+  #heard = 0;
+
+  constructor(rule) {
+    this.rule = rule;
+    this.#frame = new Float32Array(rule.frameLength);
+  }
+
+  /** Floats in -1 to 1. */
   push(samples) {
     for (const sample of samples) {
       this.#frame[this.#filled++] = sample;
-      if (this.#filled < this.#frame.length) continue;
-      this.#filled = 0;
-      this.#powers.push(power(this.#frame));
-      if (this.#powers.length > this.latest) this.#powers.shift();
+      if (this.#filled === this.#frame.length) this.#close();
     }
   }
 
-  isSpeech() {
-    const sorted = [...this.#powers].sort((a, b) => b - a);
-    const loud = sorted.slice(0, Math.max(1, Math.floor(sorted.length / 10)));
-    return loud.length > 0 && loud.reduce((sum, value) => sum + value, 0) / loud.length >= this.threshold;
+  /** What is left makes a shorter frame. */
+  finish() { if (this.#filled) this.#close(); }
+
+  /** Share of speech in the frames between two samples; the frames before the first one are forgotten. */
+  ratio(start, end) {
+    this.#frames = this.#frames.filter((frame) => frame.end > start);
+    const { frameLength, level, pauseLevel } = this.rule;
+    const inside = this.#frames.filter((frame) => frame.end - frameLength >= start && frame.end <= end);
+    const powers = (inside.length ? inside : this.#frames).map((frame) => frame.power).sort((a, b) => b - a);
+    const loudest = powers.slice(0, Math.max(1, Math.floor(powers.length / 10)));
+    const loud = loudest.reduce((sum, power) => sum + power, 0) / loudest.length;
+    if (!(loud >= 10 ** (level / 10))) return 0;
+    return powers.filter((power) => power >= loud * 10 ** (pauseLevel / 10)).length / powers.length;
   }
+
+  /** Whether so much speech in so many samples is worth an answer; what is shorter than wholeDur needs less in proportion. */
+  isEnough(ratio, length, wholeDur) {
+    const { samplingRate, minDur } = this.rule;
+    const dur = length / samplingRate;
+    return ratio > 0 && ratio * dur >= minDur * Math.min(1, dur / wholeDur) - 1e-9;
+  }
+
+  #close() {
+    this.#heard += this.#filled;
+    this.#frames.push({ end: this.#heard, power: power(this.#frame.subarray(0, this.#filled)) });
+    this.#filled = 0;
+  }
+}
+
+/**
+ * The microphone, through an AudioWorklet of this folder: onEvent gets what Live gives. Gives a function that ends it.
+ * It needs https or localhost, and the person's leave. onEnd is called if it ends by itself, with the reason.
+ */
+export async function listen(onEvent, { source, onEnd = () => {} } = {}) {
+  if (!globalThis.navigator?.mediaDevices) throw new Error("The microphone needs a page from https or localhost");
+  const bytes = await bytesOf(source ?? new URL("wav2small.wasm", import.meta.url));
+  const { samplingRate } = await load(bytes);
+  const context = new AudioContext({ sampleRate: samplingRate });
+  let tracks = [];
+  const end = async () => {
+    tracks.forEach((track) => track.stop());
+    if (context.state !== "closed") await context.close();
+  };
+  try {
+    await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
+    const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    const media = await navigator.mediaDevices.getUserMedia({ audio }).catch(refused);
+    tracks = media.getTracks();
+    const mono = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
+    const node = new AudioWorkletNode(context, "wav2small", { ...mono, processorOptions: { bytes } });
+    const ended = (reason) => { end(); onEnd(reason); };
+    node.onprocessorerror = () => ended("The audio worklet failed");
+    tracks[0].onended = () => ended("The microphone was taken away");
+    node.port.onmessage = ({ data }) => onEvent(data);
+    context.createMediaStreamSource(media).connect(node);
+    return end;
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+function refused(error) {
+  const reasons = {
+    NotAllowedError: "The microphone is not allowed here; allow it for this page in the browser's settings",
+    NotFoundError: "There is no microphone; connect one, or take a file", NotReadableError: "Another program has the microphone; close it there",
+  };
+  throw reasons[error.name] ? new Error(reasons[error.name]) : error;
 }
 
 function power(frame) {

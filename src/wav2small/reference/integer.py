@@ -191,8 +191,7 @@ def forward(log_mel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.nd
     Returns:
         embedding, integers with ``EMBEDDING_BITS`` more than the values, and emotion with ``EMOTION_BITS``
     """
-    embedding = pool(tokens(log_mel, arrays, config), arrays)
-    return embedding, narrow(dot(embedding, "out", arrays), arrays["out.shift"], 32)
+    return answer(pool(tokens(log_mel, arrays, config), arrays), arrays)
 
 
 def features_to_emotion(decibel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.ndarray, np.ndarray]:
@@ -227,12 +226,12 @@ def tokens(log_mel: np.ndarray, arrays: Integers, config: Micro) -> np.ndarray:
     return hidden
 
 
-def pool(tokens: np.ndarray, arrays: Integers) -> np.ndarray:
-    """The embedding of all tokens, one after the other, as a stream has them."""
+def pool(tokens: np.ndarray, arrays: Integers) -> Pooling:
+    """What the pooling remembers of these tokens, one after the other, as a stream has them."""
     state = Pooling(*(np.full(len(arrays["lin.weight"]), start, np.int64) for start in (-(2**15), 0, 0)))
     for token in tokens:
         state = pool_token(state, token, arrays)
-    return embedding(state)
+    return state
 
 
 def pool_token(state: Pooling, token: np.ndarray, arrays: Integers) -> Pooling:
@@ -244,6 +243,20 @@ def pool_token(state: Pooling, token: np.ndarray, arrays: Integers) -> Pooling:
     older = np.minimum(exponent - state.exponent, 62)
     weight = POWERS[rest] >> np.minimum(exponent - whole, 62)
     return Pooling(exponent, (state.weights >> older) + weight, (state.values >> older) + weight * value)
+
+
+def merge(older: Pooling, newer: Pooling) -> Pooling:
+    """Two parts of a window as one: what is over the smaller power of two loses the places below the larger."""
+    exponent = np.maximum(older.exponent, newer.exponent)
+    places = [np.minimum(exponent - part.exponent, 62) for part in (older, newer)]
+    weights = (older.weights >> places[0]) + (newer.weights >> places[1])
+    return Pooling(exponent, weights, (older.values >> places[0]) + (newer.values >> places[1]))
+
+
+def answer(state: Pooling, arrays: Integers) -> tuple[np.ndarray, np.ndarray]:
+    """Embedding and emotion of what was pooled."""
+    mean = embedding(state)
+    return mean, narrow(dot(mean, "out", arrays), arrays["out.shift"], 32)
 
 
 def embedding(state: Pooling) -> np.ndarray:
