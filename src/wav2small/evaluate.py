@@ -258,7 +258,7 @@ def evaluate_by(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Evaluation]:
-    """``evaluate`` of the segments with each value of a column, by ``column=value``; those with nothing to score not."""
+    """``evaluate`` of the segments with each value of a column, by ``column=value``; none if nothing is scored."""
     groups: dict[str, list[int]] = {}
     for index, (segment, true, answer) in enumerate(zip(segments, truth, prediction, strict=True)):
         if segment.column(column) and true.emotion and answer.emotion:
