@@ -34,6 +34,7 @@ from wav2small.manifest import Segment, load_norms, read_manifest
 from wav2small.metrics import auc, concordance_cc, pearson_cc
 from wav2small.model import load
 from wav2small.prediction import predict
+from wav2small.store import Store
 from wav2small.tables import read_table, write_table
 from wav2small.weights import sha256, write_safetensors
 
@@ -349,6 +350,24 @@ def test_scores_by_a_column_are_those_of_its_rows_alone(corpus, predictions, tmp
         1,
         "wav2small: corpus: no row has a gender, so there are no scores by it; leave --by gender out\n",
     )
+
+
+def test_a_label_store_is_scored_as_the_table_of_its_rows(corpus, predictions):
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    labels = [{**row, "file": str(corpus / row["file"])} for row in read_table(predictions)]
+    columns = {name: "string" for name in labels[0]}
+    store = Store.begin(corpus.parent / "labels", {"rows": 24, "part_rows": 16, "columns": columns})
+    store.write(0, labels[:16])
+    assert "lacks 1 of its 2 parts" in run(store.folder, "--on", corpus).stderr
+    store.write(1, labels[16:])
+    result = run(predictions, store.folder, "--on", corpus, "--draws", 5, "--json", corpus.parent / "both.json")
+    assert result.exit_code == 0, result.output
+    report = json.loads((corpus.parent / "both.json").read_text())
+    values = {
+        name: [s["value"] for s in report["scores"] if s["predictor"] == name] for name in ("labels", "loudness.csv")
+    }
+    assert values["labels"] == values["loudness.csv"] and len(values["labels"]) == 8
+    assert len(report["predictors"][1]["sha256"]) == 64
 
 
 def test_a_table_of_labels_can_be_the_truth(corpus, predictions):

@@ -72,7 +72,7 @@ def command(
     """Score PREDICTORs against MANIFEST: CCC, Pearson's r and AUCs, with 95 % intervals over speakers.
 
     A PREDICTOR is the name of shipped weights (wav2small, wav2small:int8), a file of weights (ONNX or safetensors),
-    a teacher (teacher:open), or a table of predictions (file[,start,end],arousal,dominance,valence).
+    a teacher (teacher:open), or a table of predictions (file[,start,end],arousal,dominance,valence) or a label store.
 
     The truth is the manifest's own arousal, dominance and valence if it has them, else the norms of its labels.
     Every clip that can be read is scored, silent ones too, unless --speech-only is given. What is left out is counted.
@@ -156,14 +156,14 @@ def _open(spec: str, specs: Sequence[str]) -> Predictor:
     kind, _, teacher = spec.partition(":")
     if kind == "teacher" and teacher:
         return _open_teacher(f"teacher:{_short(teacher, [other.partition(':')[2] for other in specs])}", teacher)
-    if Path(spec).is_file() and _is_table(spec):
+    if Path(spec).is_dir() or (Path(spec).is_file() and _is_table(spec)):
         return _open_table(_short(spec, specs), spec)
     return _open_model(_short(spec, specs), spec)
 
 
 def _short(spec: str, specs: Sequence[str]) -> str:
     """A file by its name, and by as many folders as tell it from the others: tables name no machine's folders."""
-    if not Path(spec).is_file():
+    if not Path(spec).exists():
         return spec
     others = {Path(other).absolute().parts for other in specs} - {Path(spec).absolute().parts}
     parts = Path(spec).absolute().parts
@@ -259,12 +259,13 @@ def _write_json(report: dict[str, Any], file: str) -> None:
 
 
 def file_sha256(source: str | Path | None) -> str | None:
-    """Of a file, or of the manifest in a folder; None where there is no file."""
+    """Of a file, of the manifest in a folder, or of the plan of a label store; None where there is no file."""
+    from wav2small.store import PLAN
     from wav2small.weights import sha256
 
     if source is None:
         return None
-    files = (Path(source), Path(source) / "manifest.csv")
+    files = (Path(source), Path(source) / "manifest.csv", Path(source) / PLAN)
     return next((sha256(file) for file in files if file.is_file()), None)
 
 
