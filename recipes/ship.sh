@@ -28,4 +28,9 @@ PYTHON
 wav2small export "$run/student/best.safetensors" --ship --name wav2small --version 3 --metadata "ccc=$(ccc wav2small.onnx)"
 wav2small export "$run/micro/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro.onnx)"
 wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro-int8.onnx)"
+dev=("$run"/dev-{emodb,emogator,sdap,librispeech,speechocean,arabic_commands}.csv)
+for name in wav2small micro; do  # what their answers mean, beside the weights
+    wav2small calibrate "${dev[@]}" --model $name -o "$here/../src/wav2small/data/$name.calibration.json"
+    wav2small calibrate "${dev[@]}" --model $name --precision int8 -o "$here/../src/wav2small/data/$name-int8.calibration.json"
+done
 python "$here/../tests/make_golden.py"

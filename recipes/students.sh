@@ -37,6 +37,9 @@ line = json.loads(open(sys.argv[1]).readlines()[-1])
 print(json.dumps({"dev speakers, teacher": {name: round(line[name], 3) for name in ("arousal", "dominance", "valence")}}))
 ' "$run/alike/$student/log.jsonl")
     wav2small export "$run/alike/$student/best.safetensors" --ship --name "$student" --version 1 --metadata "ccc=$ccc"
+    for weights in "$here/../src/wav2small/data/$student"{,-int8}.onnx; do  # what their answers mean, beside them
+        [ ! -f "$weights" ] || wav2small calibrate $(printf -- "$run/dev-%s.csv " "${dev[@]}") --model "$weights" -o "${weights%.onnx}.calibration.json"
+    done
 done
 
 # 3. All in one run of the bench, with what ships and what else there is: for the README and docs/students.md.

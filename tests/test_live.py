@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -16,7 +17,9 @@ from click.testing import CliRunner
 from wav2small import Event, Stream, audio, live
 from wav2small.cli import main
 from wav2small.cli.stream import drawn
+from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError, MissingExtraError
+from wav2small.stream import PLAIN
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "08a05Fe.flac"
 
@@ -61,6 +64,11 @@ def sounddevice(monkeypatch):
     return module
 
 
+def plain(event):
+    """What a line of JSON has of an event that no calibration tells."""
+    return {name: getattr(event, name) for name in PLAIN}
+
+
 def run(*arguments, **options):
     return CliRunner().invoke(main, ["stream", *map(str, arguments)], **options)
 
@@ -72,7 +80,7 @@ def test_a_microphone_that_vanishes_is_answered_until_then_and_named(sounddevice
     assert result.exit_code == 1 and "USB microphone: the microphone is gone" in result.stderr
     assert Microphone.last.closed and Microphone.last.options["samplerate"] == 48000
     expected = Stream("micro").push(np.concatenate(Microphone.spoken), 48000)[0]
-    assert events[0] == vars(expected)
+    assert events[0] == plain(expected)
 
 
 def test_a_microphone_that_falls_silent_for_seconds_is_gone(sounddevice, monkeypatch):
@@ -132,7 +140,7 @@ def test_a_file_through_a_pipe_is_heard_as_it_is(format, subtype):
     result = run("-", "--jsonl", input=piped)
     assert result.exit_code == 0, result.output
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert events == [vars(event) for event in Stream("micro").run([expected])]
+    assert events == [plain(event) for event in Stream("micro").run([expected])]
 
 
 class Slow(io.RawIOBase):
@@ -191,8 +199,8 @@ def test_lines_say_the_same_as_json_in_words():
 def test_the_meters_show_the_newest_event_and_the_course():
     from rich.console import Console
 
-    history = [Event(0, 3, 0.1, 0.5, 1.0, True, 0.9), Event(1, 4, None, None, None, False, 0.1)]
-    history.append(Event(2, 5, 0.5, 0.5, 0.0, True, 1.0))
+    history = [plain(Event(0, 3, 0.1, 0.5, 1.0, True, 0.9)), plain(Event(1, 4, None, None, None, False, 0.1))]
+    history.append(plain(Event(2, 5, 0.5, 0.5, 0.0, True, 1.0)))
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(drawn(history))
     title, arousal, dominance, valence, speech = console.export_text().splitlines()
@@ -203,3 +211,45 @@ def test_the_meters_show_the_newest_event_and_the_course():
     assert speech.split() == ["speech", "100%", "█" * 30, "█▁█"]
     console.print(drawn(history[:2]))
     assert "arousal" in (text := console.export_text()) and text.count("no speech") == 3
+
+
+def test_the_meters_show_what_a_calibration_says():
+    from rich.console import Console
+
+    events = [Event(0, 3, 0.1, 0.5, 1.0, True, 0.9, 0.2, None), Event(1, 4, None, 0.5, 0.6, True, 0.9, 0.5, "tense")]
+    ends = {f"{name}_{end}": at for name in OUTPUTS for end, at in (("low", 0.25), ("high", 0.75))}
+    console = Console(width=90, file=io.StringIO(), record=True)
+    console.print(
+        drawn([plain(event) | {"confidence": event.confidence, "word": event.word} | ends for event in events])
+    )
+    title, arousal, dominance, _, confidence, _ = console.export_text().splitlines()
+    assert title.strip() == "1.0 to 4.0 s  tense"
+    assert arousal.split() == ["arousal", "unsure", "·" * 30, "▁"]
+    assert dominance.split()[:4] == ["dominance", "0.50", "[0.25,", "0.75]"]
+    assert confidence.split() == ["confidence", "50%", "█" * 15 + "·" * 15, "▂▅"]
+
+
+def test_a_stream_is_told_by_the_calibration_that_ships_as_predict_tells_it():
+    options = ("--hop", 1, "--window", 2, "--jsonl", "--fast")
+    told = ["predict", EXAMPLE, "--every", 1, "--window", 2, "--format", "jsonl", "--model", "micro"]
+    plain_rows = [json.loads(line) for line in run(EXAMPLE, *options).stdout.splitlines()]
+    assert all(row.keys() == set(PLAIN) for row in plain_rows)
+    for asked, extra in (
+        (["--calibrated"], {"confidence", "word"}),
+        (["--intervals"], {"confidence", "word", *(f"{name}_{end}" for name in OUTPUTS for end in ("low", "high"))}),
+        (["--min-confidence", "0.99"], {"confidence", "word"}),
+    ):
+        rows = [json.loads(line) for line in run(EXAMPLE, *options, *asked).stdout.splitlines()]
+        predicted = CliRunner().invoke(main, [*map(str, told), *asked]).stdout
+        expected = [json.loads(line) for line in predicted.splitlines()]
+        assert rows == [{key: row[key] for key in row if key not in ("file", "error")} for row in expected]
+        assert all(row.keys() == {*PLAIN, *extra} for row in rows)
+        if "--min-confidence" in asked:
+            assert {row["arousal"] for row in rows} == {None}
+        else:
+            assert all(row["arousal"] != before["arousal"] for row, before in zip(rows, plain_rows, strict=True))
+    line = run(EXAMPLE, "--hop", 1, "--window", 2, "--fast", "--intervals").stdout.splitlines()[0]
+    number = r"\d\.\d\d"
+    each = rf"{number} \[{number}, {number}\]"
+    said = rf" +0.00 +2.00  arousal {each}  dominance {each}  valence {each}  confidence {number}(  \w+)?"
+    assert re.fullmatch(said, line)

@@ -53,7 +53,7 @@ def test_a_file_is_one_row_and_what_the_model_says_of_the_whole_of_it(tmp_path):
     (row,) = predict(path, model=Ear())
     assert emotion(row) == pytest.approx(Ear()(audio.read(path)))
     assert (row.file, row.start, row.end, row.speech, row.error) == (str(path), 0, 4, True, None)
-    heard = ("arousal", "dominance", "valence", "speech", "speech_ratio", "confidence", "word")
+    heard = ("arousal", "dominance", "valence", "speech", "speech_ratio")
     assert ("file", "start", "end", *heard, "error") == FIELDS
 
 

@@ -18,15 +18,15 @@ import numpy as np
 from wav2small.config import OUTPUTS, Emotion
 from wav2small.errors import WeightsError
 from wav2small.outfile import whole_file
-from wav2small.weights import DATA, weights_name
+from wav2small.weights import check_made_for
 
 KIND = "wav2small calibration"
 LEVELS = (0.8, 0.95)
 """Shares of unheard clips whose label an interval is made to hold."""
 LEVEL = LEVELS[0]
 """Of confidence and words."""
-NEUTRAL = 0.5
-"""Spreads from the mean within which arousal and valence are neutral."""
+NEUTRAL = 1.25
+"""Spreads from the mean within which arousal and valence are neutral: about half of the dev speakers' clips are."""
 WORDS = {(1, -1): "tense", (1, 1): "elated", (-1, 1): "calm", (-1, -1): "low"}
 """Sides of the mean on which arousal and valence are, to the quadrant's word."""
 
@@ -74,6 +74,7 @@ class Calibration:
 
     Args:
         weights: name, version and precision
+        sha256: of their file
         scales: by dimension
         speech_dur: upper edges of the bins of speech heard, seconds; there is one bin more
         contrast: upper edges of the bins of contrast, dB; there is one bin more
@@ -81,6 +82,7 @@ class Calibration:
     """
 
     weights: str
+    sha256: str
     scales: Mapping[str, Scale]
     speech_dur: tuple[float, ...]
     contrast: tuple[float, ...]
@@ -108,30 +110,29 @@ class Calibration:
         pairs = list(zip(emotion, self.half_width(speech_dur, contrast, level), strict=True))
         return Emotion(*(max(0.0, x - half) for x, half in pairs)), Emotion(*(min(1.0, x + half) for x, half in pairs))
 
-    def read(self, output: Emotion, win_dur: float, speech_ratio: float, contrast: float) -> Reading:
+    def read(self, output: Emotion, speech_dur: float, contrast: float) -> Reading:
         """What an answer means.
 
         Args:
             output: of the network
-            win_dur: seconds that it heard
-            speech_ratio: share of speech in them
+            speech_dur: seconds of speech that it heard
             contrast: dB, as ``speech.Sound`` says
         """
         emotion = self.calibrated(output)
-        low, high = self.interval(emotion, win_dur * speech_ratio, contrast)
+        low, high = self.interval(emotion, speech_dur, contrast)
         scales = [self.scales[name] for name in OUTPUTS]
         confidence = Emotion(
             *(max(0.0, 1 - (b - a) / (s.high - s.low)) for a, b, s in zip(low, high, scales, strict=True))
         )
-        return Reading(emotion, low, high, confidence, self._word(emotion, low, high, confidence))
+        return Reading(emotion, low, high, confidence, self._word(low, high))
 
-    def _word(self, emotion: Emotion, low: Emotion, high: Emotion, confidence: Emotion) -> str | None:
+    def _word(self, low: Emotion, high: Emotion) -> str | None:
         sides, near = [], []
-        for name, x, a, b, sure in zip(OUTPUTS, emotion, low, high, confidence, strict=True):
+        for name, a, b in zip(OUTPUTS, low, high, strict=True):
             scale = self.scales[name]
             if name in PLANE:
                 sides.append((a > scale.mean) - (b < scale.mean))
-                near.append(sure > 0 and abs(x - scale.mean) <= NEUTRAL * scale.spread)
+                near.append(max(scale.mean - a, b - scale.mean) <= NEUTRAL * scale.spread)
         return WORDS.get((sides[0], sides[1]), "neutral" if all(near) and not any(sides) else None)
 
     def save(self, path: str | Path) -> None:
@@ -142,11 +143,7 @@ class Calibration:
 
     def check(self, metadata: Mapping[str, str]) -> None:
         """Raise ``WeightsError`` if it was made for other weights than those with these metadata."""
-        if self.weights != weights_name(metadata):
-            raise WeightsError(
-                f"the calibration is of {self.weights!r}, the weights are {weights_name(metadata)!r}; "
-                "make theirs with: wav2small calibrate"
-            )
+        check_made_for("the calibration", self.weights, self.sha256, metadata)
 
 
 def load_calibration(path: str | Path) -> Calibration:
@@ -172,14 +169,6 @@ def load_calibration(path: str | Path) -> Calibration:
     return calibration
 
 
-def shipped_calibration(metadata: Mapping[str, str], folder: Path = DATA) -> Calibration | None:
-    """That of the weights with these metadata; None where none ships, or one of another version."""
-    path = folder / calibration_file(metadata)
-    found = load_calibration(path) if path.is_file() else None
-    return found if found and found.weights == weights_name(metadata) else None
-
-
-def calibration_file(metadata: Mapping[str, str]) -> str:
-    """Name of the file beside the shipped weights with these metadata."""
-    precision = metadata.get("precision", "fp32")
-    return f"{metadata.get('name')}{'' if precision == 'fp32' else f'-{precision}'}.calibration.json"
+def calibration_path(weights: str | Path) -> Path:
+    """Where the calibration of a file of weights is: beside it."""
+    return Path(weights).with_suffix(".calibration.json")

@@ -28,10 +28,10 @@ Floats = NDArray[np.float64]
 
 CUT_DURS = (0.0, 1.0, 2.0, 3.0)
 """Seconds of a clip that are heard; 0 is the whole, at most ``WHOLE_DUR``."""
-SNRS = (np.inf, 10.0, 0.0)
+SNRS = (np.inf, 10.0, 0.0, -10.0)
 """dB; of pink noise that is added."""
 SPEECH_DURS = (1.5, 2.5)
-CONTRASTS = (12.0, 20.0)
+CONTRASTS = (6.0, 12.0, 20.0)
 """Edges of the bins that intervals are made in: seconds of speech, and dB, between what ``SNRS`` leave of speech."""
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Where the distributions of output and label are laid upon each other."""
@@ -186,7 +186,7 @@ def fit_calibration(heard: Heard, metadata: Mapping[str, str], base: Calibration
         mean, spread, low, high = moments(mapped, weigh(plain))
         pairs = rounded(knots[column]), rounded(targets[column])
         scales[name] = Scale(*pairs, mean, spread, low, high, tables[column])
-    return Calibration(weights_name(metadata), scales, SPEECH_DURS, CONTRASTS, made)
+    return Calibration(weights_name(metadata), metadata.get("sha256", ""), scales, SPEECH_DURS, CONTRASTS, made)
 
 
 def describe(plain: Heard) -> dict[str, dict[str, int]]:

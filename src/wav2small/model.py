@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,12 @@ import numpy as np
 
 from wav2small import native, reference
 from wav2small.audio import prepare
-from wav2small.calibration import Calibration, load_calibration, shipped_calibration
+from wav2small.calibration import Calibration, calibration_path, load_calibration
 from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
 from wav2small.errors import AudioError, WeightsError
 from wav2small.onnx_weights import read_weights
 from wav2small.reference.causal import Causal, Weights, names, weights_from_arrays
-from wav2small.weights import DATA, read_index, resolve, shipped_names
+from wav2small.weights import read_index, resolve, sha256, shipped_names
 
 Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Signals (batch, samples), float32 at 16 kHz, to emotion (batch, 3), not clipped, and embedding (batch, size)."""
@@ -33,9 +34,9 @@ class Model:
 
     Args:
         backend: what computes
-        metadata: name, version, licence, teacher and more, as stored with the weights
+        metadata: name, version, licence, teacher and more, as stored with the weights, and their file's sha256
         causal: gives the weights of ``micro``, which a stream runs frame by frame
-        calibration: what rows and events are told by; a call answers what the network does
+        calibration: what rows and events are told by, if there is one; a call answers what the network does
     """
 
     def __init__(
@@ -120,7 +121,7 @@ def load(
     name_or_path: str | Path = "wav2small",
     precision: str = "fp32",
     backend: str = "onnx",
-    calibration: str | Path | None = None,
+    calibration: str | Path | bool = False,
 ) -> Model:
     """Load a network.
 
@@ -129,7 +130,8 @@ def load(
         precision: ``fp32`` or ``int8``; a file given by its path is taken as it is
         backend: ``onnx`` runs in ONNX Runtime on one thread, ``numpy`` is the slow and readable reference, ``c`` the C
             runtime, which the machine's C compiler makes at the first load and the user's cache keeps
-        calibration: a file of ``wav2small calibrate``; default: the one that ships with the weights, if one does
+        calibration: what ``predict`` and ``Stream`` tell its answers by: a file of ``wav2small calibrate``, or True for
+            the one beside the weights, as all that ship have it. Without, they say the network's own numbers
 
     Raises:
         WeightsError: if there is no such network, or a file is damaged or of another network
@@ -146,12 +148,25 @@ def load(
         raise WeightsError(f"precision is {precision!r}, known: {', '.join(PRECISIONS)}")
     path = locate(name_or_path, precision, SUFFIXES[backend])
     model = onnx_model(path) if backend == "onnx" else arrays_model(path, backend)
-    if calibration is None:
-        model.calibration = shipped_calibration(model.metadata) if path.parent == DATA else None
-    else:
-        model.calibration = load_calibration(calibration)
+    if calibration:
+        model.calibration = load_calibration(beside(path) if calibration is True else calibration)
         model.calibration.check(model.metadata)
     return model
+
+
+def beside(weights: Path) -> Path:
+    """The calibration that lies beside weights.
+
+    Raises:
+        WeightsError: if none does
+    """
+    path = calibration_path(weights)
+    if not path.is_file():
+        raise WeightsError(
+            f"{weights.name}: no calibration lies beside these weights; make one with: "
+            f"wav2small calibrate LABELS --model {weights} -o {path}"
+        )
+    return path
 
 
 def models() -> list[dict[str, Any]]:
@@ -182,7 +197,7 @@ def arrays_model(path: Path, backend: str) -> Model:
         return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
 
     weights = partial(weights_from_arrays, arrays, config) if isinstance(config, Micro) else None
-    return Model(run, metadata, weights)
+    return Model(run, metadata | {"sha256": sha256(path)}, weights)
 
 
 def onnx_model(path: Path) -> Model:
@@ -208,6 +223,7 @@ def running(content: bytes, source: str) -> Model:
         return emotion, embedding
 
     is_micro = isinstance(STUDENTS.get(metadata.get("student", "")), Micro)
+    metadata["sha256"] = hashlib.sha256(content).hexdigest()
     return Model(run, metadata, partial(read_weights, content) if is_micro else None)
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,7 +22,7 @@ from wav2small.errors import AudioError
 from wav2small.model import load
 from wav2small.spans import Span
 from wav2small.speech import FILE_DUR, MIN_SPEECH_DUR, Sound, detector, is_enough, sound
-from wav2small.stream import WIN_DUR, Predictor, Stream, Teller, check_times, clipped
+from wav2small.stream import PLAIN, WIN_DUR, Predictor, Stream, Teller, check_times, clipped
 
 Blocks = Iterator[np.ndarray]
 """Consecutive pieces of a signal at 16 kHz, each shape=(samples,)."""
@@ -63,8 +63,7 @@ class Prediction:
     error: str | None = None
 
 
-INTERVALS = tuple(f"{name}_{end}" for name in OUTPUTS for end in ("low", "high"))
-FIELDS = tuple(field.name for field in fields(Prediction) if field.name not in INTERVALS)
+FIELDS = ("file", *PLAIN, "error")
 """Columns of a row unless more are asked for."""
 
 
@@ -78,7 +77,6 @@ def predict(
     window: float | None = None,
     min_speech: float = MIN_SPEECH_DUR,
     vad: str = "auto",
-    calibrated: bool = True,
     min_confidence: float = 0.0,
 ) -> list[Prediction]:
     """Arousal, dominance and valence of one file or one signal.
@@ -89,13 +87,13 @@ def predict(
     Args:
         source: path, binary file object, or array as in ``audio.prepare``
         sampling_rate: of an array, Hz; a file says its own
-        model: name or path of weights, or what answers: ``load(...)`` of your own, loaded once for many calls
+        model: name or path of weights, or what answers: ``load(...)`` of your own, loaded once for many calls; one that
+            was loaded with a calibration tells by it
         channel: which channel to hear, from 0; all are mixed down if None
         every: seconds between the starts of two windows, which a ``Stream`` answers; None for one answer for all
         window: seconds of a window; None is 3, or ``every`` if that is more
         min_speech: seconds of speech for an emotion; less in proportion in a window below 3 s, or a file below 10 s
         vad: what tells speech, as in ``Stream``
-        calibrated: whether rows are told by the calibration of the model, if it has one; else A/D/V are the network's
         min_confidence: below it a dimension is None
 
     Returns:
@@ -103,9 +101,9 @@ def predict(
 
     Raises:
         AudioError: if the audio cannot be read or is too short
-        WeightsError: if there are no such weights, or there is a ``min_confidence`` and no calibration
+        WeightsError: if there are no such weights, or there is a ``min_confidence``, and no calibration
     """
-    listener = _Listener(model, every, window, min_speech, vad, calibrated, min_confidence)
+    listener = _Listener(model, every, window, min_speech, vad, min_confidence)
     if not isinstance(source, np.ndarray):
         file = str(source) if isinstance(source, (str, Path)) else STDIN
         return list(listener.rows(file, audio.duration(source), audio.blocks(source, channel)))
@@ -124,7 +122,6 @@ def predict_files(
     window: float | None = None,
     min_speech: float = MIN_SPEECH_DUR,
     vad: str = "auto",
-    calibrated: bool = True,
     min_confidence: float = 0.0,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Prediction]:
@@ -138,14 +135,13 @@ def predict_files(
         window: as in ``predict``
         min_speech: as in ``predict``
         vad: as in ``predict``
-        calibrated: as in ``predict``
         min_confidence: as in ``predict``
         progress: called after every piece of a file
 
     Yields:
         rows in the order of the files; a file found damaged half-way has its row of error after those before it
     """
-    listener = _Listener(model, every, window, min_speech, vad, calibrated, min_confidence)
+    listener = _Listener(model, every, window, min_speech, vad, min_confidence)
     files = _listed(paths)
     for done, (file, error) in enumerate(files.items()):
         progress(done, len(files))
@@ -169,7 +165,6 @@ def predict_segments(
     channel: int | None = None,
     min_speech: float = MIN_SPEECH_DUR,
     vad: str = "auto",
-    calibrated: bool = True,
     min_confidence: float = 0.0,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[Span, Prediction]]:
@@ -186,7 +181,7 @@ def predict_segments(
     Yields:
         each segment with its row; one that ends more than half a second after the file has an error
     """
-    listener = _Listener(model, None, None, min_speech, vad, calibrated, min_confidence)
+    listener = _Listener(model, None, None, min_speech, vad, min_confidence)
     file = str(source) if isinstance(source, (str, Path)) else STDIN
     with _opened(file) if isinstance(source, (str, Path)) else nullcontext(source) as opened:
         tape = _Tape(audio.blocks(opened, channel))
@@ -257,7 +252,6 @@ class _Listener:
         window: float | None,
         min_speech: float,
         vad: str,
-        calibrated: bool,
         min_confidence: float,
     ) -> None:
         window = max(WIN_DUR, every or 0.0) if window is None else window
@@ -266,7 +260,7 @@ class _Listener:
         self._predictor = load(model) if isinstance(model, (str, Path)) else model
         self._min_speech = min_speech
         self._detector = detector(vad)
-        self._teller = Teller(self._predictor, calibrated, min_confidence)
+        self._teller = Teller(self._predictor, min_confidence)
         self._stream = None
         if every is not None:
             self._stream = Stream(
@@ -275,7 +269,6 @@ class _Listener:
                 window,
                 min_speech=min_speech,
                 vad=vad,
-                calibrated=calibrated,
                 min_confidence=min_confidence,
             )
 

@@ -42,10 +42,12 @@ class Sound(NamedTuple):
     """Of a window: the share of speech, and how far its loud frames are above its quiet ones, dB.
 
     Noise fills up the pauses: some dB below speech it leaves about that much contrast and 7 dB, silence far more.
+    ``loud_ratio`` is the share by ``Energy``, whatever tells speech: the one that calibrations count.
     """
 
     ratio: float
     contrast: float
+    loud_ratio: float
 
 
 class Detector(Protocol):
@@ -68,8 +70,7 @@ class Energy:
         return powers
 
     def is_speech(self, scores: np.ndarray) -> np.ndarray:
-        loud = loud_power(scores)
-        return np.asarray(scores >= (loud * 10 ** (PAUSE_LEVEL / 10) if loud else np.inf))
+        return is_loud(scores)
 
     def reset(self) -> None:
         pass
@@ -175,10 +176,13 @@ class SpeechMeter:
         gone = self._ends.searchsorted(start, "right")
         self._scores, self._powers, self._ends = self._scores[gone:], self._powers[gone:], self._ends[gone:]
         if not len(self._ends):
-            return Sound(0.0, 0.0)
+            return Sound(0.0, 0.0, 0.0)
         first, stop = self._ends.searchsorted(start + FRAME_LENGTH), self._ends.searchsorted(end, "right")
         inside = slice(first, stop) if first < stop else slice(None)
-        return Sound(float(self._detector.is_speech(self._scores[inside]).mean()), contrast(self._powers[inside]))
+        powers = self._powers[inside]
+        ratio = float(self._detector.is_speech(self._scores[inside]).mean())
+        loud_ratio = ratio if isinstance(self._detector, Energy) else float(is_loud(powers).mean())
+        return Sound(ratio, contrast(powers), loud_ratio)
 
     def _append(self, frames: np.ndarray) -> None:
         ends = self._heard + frames.shape[1] * np.arange(1, len(frames) + 1)
@@ -195,6 +199,12 @@ def sound(signal: np.ndarray, detector: Detector) -> Sound:
     meter.push(signal)
     meter.finish()
     return meter.sound(0, len(signal))
+
+
+def is_loud(powers: np.ndarray) -> np.ndarray:
+    """Of frames of one window, by their powers, shape=(frames,)."""
+    loud = loud_power(powers)
+    return np.asarray(powers >= (loud * 10 ** (PAUSE_LEVEL / 10) if loud else np.inf))
 
 
 def contrast(powers: np.ndarray) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 
 from wav2small.audio import to_mono
-from wav2small.config import FRONTEND, SAMPLING_RATE, Emotion
+from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.errors import AudioError, WeightsError
 from wav2small.model import Model, load
 from wav2small.reference.causal import Causal
@@ -61,6 +61,12 @@ class Event:
     valence_high: float | None = None
 
 
+PLAIN = ("start", "end", *OUTPUTS, "speech", "speech_ratio")
+"""Fields of an event that are there without a calibration."""
+TOLD = ("confidence", "word")
+INTERVALS = tuple(f"{name}_{end}" for name in OUTPUTS for end in ("low", "high"))
+
+
 class Stream:
     """Hears a signal piece by piece, and answers for a window of ``win_dur`` seconds every ``hop_dur`` seconds.
 
@@ -74,12 +80,11 @@ class Stream:
         channel: which channel to hear, from 0; all are mixed down if None
         min_speech: seconds of speech in a window for it to get an emotion; in one shorter than 3 s, less in proportion
         vad: what tells speech: ``silero`` (extra ``vad``), ``energy``, or ``auto``, which is Silero if it is installed
-        calibrated: whether events are told by the calibration of the model, if it has one; else A/D/V are the network's
         min_confidence: below it a dimension is None
 
     Raises:
         AudioError: if a hop or a window is too short, or a hop longer than a window
-        WeightsError: if there is a ``min_confidence`` and no calibration
+        WeightsError: if there is a ``min_confidence``, and the model was loaded without a calibration
 
     Example:
         >>> stream = Stream("micro", hop_dur=0.5, win_dur=3.0)
@@ -98,7 +103,6 @@ class Stream:
         channel: int | None = None,
         min_speech: float = MIN_SPEECH_DUR,
         vad: str = "auto",
-        calibrated: bool = True,
         min_confidence: float = 0.0,
     ) -> None:
         check_times(hop_dur, win_dur)
@@ -109,7 +113,7 @@ class Stream:
         self._intake = Intake(channel)
         self._meter = SpeechMeter(detector(vad))
         self._min_speech = min_speech
-        self._teller = Teller(predictor, calibrated, min_confidence)
+        self._teller = Teller(predictor, min_confidence)
         self.reset()
 
     def reset(self) -> None:
@@ -194,13 +198,13 @@ class Stream:
 class Teller:
     """What a network answered, as an event: by its calibration, or as it is."""
 
-    def __init__(self, predictor: Predictor, calibrated: bool, min_confidence: float) -> None:
-        self._calibration = predictor.calibration if calibrated and isinstance(predictor, Model) else None
+    def __init__(self, predictor: Predictor, min_confidence: float) -> None:
+        self._calibration = predictor.calibration if isinstance(predictor, Model) else None
         self._min_confidence = min_confidence
         if min_confidence > 0 and self._calibration is None:
             raise WeightsError(
-                f"a confidence of {min_confidence:g} is asked for, but there is no calibration to tell it by; "
-                "make one with wav2small calibrate, or ask for none"
+                f"a confidence of {min_confidence:g} is asked for, but the model has no calibration to tell it by; "
+                'load it with one: load("micro", calibration=True)'
             )
 
     def event(self, start: float, end: float, output: Emotion | None, sound: Sound) -> Event:
@@ -208,7 +212,7 @@ class Teller:
         if output is None or self._calibration is None:
             arousal, dominance, valence = output or (None, None, None)
             return Event(start, end, arousal, dominance, valence, output is not None, sound.ratio)
-        reading = self._calibration.read(output, end - start, *sound)
+        reading = self._calibration.read(output, (end - start) * sound.loud_ratio, sound.contrast)
         arousal, dominance, valence = (
             value if sure >= self._min_confidence else None
             for value, sure in zip(reading.emotion, reading.confidence, strict=True)

@@ -23,7 +23,7 @@ TEXT_FORMATS = ("table", "csv", "json", "jsonl")
 FORMATS = (*TEXT_FORMATS, "parquet", *writers.WRITERS)
 SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
 SUFFIXES |= {f".{name}": name for name in ("textgrid", "vtt", "rttm")}
-SPARE = ("confidence", "word", "error")
+SPARE = ("error",)
 """Columns that a table on the screen is without where they are empty."""
 
 Row = Mapping[str, object]
@@ -72,7 +72,8 @@ def render(rows: Sequence[Row], format: str) -> str:
 def lines(rows: Iterable[Row], format: str, columns: Sequence[str] | None = None) -> Iterator[str]:
     """Rows as pieces of text, each as soon as its row is there when ``columns`` are given (a table needs all rows)."""
     if format in writers.WRITERS:
-        return iter([writers.WRITERS[format](list(rows))])
+        kept = [row if columns is None else {column: row.get(column) for column in columns} for row in rows]
+        return iter([writers.WRITERS[format](kept)])
     if format not in TEXT_FORMATS:
         raise Wav2SmallError(f"{format} is no text format; there are {', '.join(TEXT_FORMATS)}")
     if columns is None or format == "table":

@@ -170,6 +170,35 @@ def weights_name(metadata: Mapping[str, str], prefix: str = "") -> str:
     return " ".join(filter(None, (metadata.get(prefix + key, "") for key in ("name", "version", "precision"))))
 
 
+def check_made_for(what: str, name: str, digest: str, metadata: Mapping[str, str]) -> None:
+    """Refuse what was made from the answers of other weights than those with these metadata.
+
+    ONNX and safetensors that ship are two files of the same weights.
+
+    Args:
+        what: "the calibration"
+        name: of the weights that it was made from, as ``weights_name`` says
+        digest: sha256 of their file
+        metadata: with ``sha256`` of the file that answers now
+
+    Raises:
+        WeightsError: naming both
+    """
+    given = metadata.get("sha256", "")
+    if digest != given and digest not in twins(given):
+        raise WeightsError(
+            f"{what} is of {name} (sha256 {digest[:12]}...), the weights are {weights_name(metadata)} "
+            f"(sha256 {given[:12]}...)"
+        )
+
+
+def twins(digest: str, folder: Path = DATA) -> set[str]:
+    """sha256 of every file that ships of the same weights as the one with this sha256."""
+    rows = read_index(folder) if (folder / INDEX).is_file() else []
+    named = {(row["name"], row["version"], row["precision"]) for row in rows if row["sha256"] == digest}
+    return {row["sha256"] for row in rows if (row["name"], row["version"], row["precision"]) in named}
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """The rest of a sentence: the nearest name, and all of them."""
     known = sorted(set(names))

@@ -12,7 +12,9 @@ from wav2small.cli.options import where_option
 @click.option("-o", "output", required=True, metavar="FILE", help="The calibration, JSON.")
 @click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Whose answers.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
-@click.option("--base", metavar="FILE", help="Calibration to start from where there are no labels.")
+@click.option(
+    "--base", metavar="FILE", help="Without labels: the calibration to start from, if not the one that ships."
+)
 @where_option
 def command(
     manifests: tuple[str, ...],
@@ -27,12 +29,12 @@ def command(
     With columns arousal, dominance and valence in every MANIFEST, of 10 speakers or more whom the model has not heard,
     output is laid upon label quantile by quantile, and the intervals of 80 and 95 % are those that held for them: for
     whole clips and parts of 1 to 3 s, as recorded and in noise. Without labels the range alone is fitted, to that of
-    --base. predict --calibration FILE uses it.
+    the calibration that ships, or of --base. predict and stream --calibration FILE use it.
 
     \b
     Example:
       wav2small calibrate dev-labels.csv --model micro -o micro.calibration.json
-      wav2small calibrate my-recordings --model micro --base micro.calibration.json -o mine.json
+      wav2small calibrate my-recordings --model micro -o mine.json
       wav2small predict talk.wav --model micro --calibration mine.json --intervals
     """
     from wav2small.cli.evaluate import manifest_name
@@ -54,7 +56,7 @@ def command(
     clips = sum(map(len, corpora.values()))
     if 0 < labelled < clips:
         raise ManifestError(f"{labelled} of {clips} clips have labels. Give labels for all, or for none.")
-    answering = load(model, precision, calibration=base)
+    answering = load(model, precision, calibration=base or not labelled)
     with progress_bar("calibrate") as progress:
         heard = listen(corpora, answering.batch, progress)
     calibration = fit_calibration(heard, answering.metadata, answering.calibration)

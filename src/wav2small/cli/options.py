@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import click
+
+if TYPE_CHECKING:
+    from wav2small.model import Model
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -32,3 +39,50 @@ min_speech_option = click.option(
     metavar="SECONDS",
     help="Of speech that an emotion needs; a window below 3 s, or a file below 10 s, needs less in proportion.",
 )
+
+
+class Telling(NamedTuple):
+    """What rows and events are told by, and their columns beside those that are always there."""
+
+    calibration: str | bool
+    min_confidence: float
+    columns: tuple[str, ...]
+
+    def load(self, model: str, precision: str, backend: str = "onnx") -> Model:
+        """The model, with what it is told by."""
+        from wav2small import model as models
+
+        return models.load(model, precision, backend, calibration=self.calibration)
+
+
+def telling_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that become the argument ``telling``: any of them asks for a calibration."""
+
+    @wraps(command)
+    def told(*arguments: Any, calibrated: bool, calibration: str | None, **others: Any) -> None:
+        from wav2small.stream import INTERVALS, TOLD
+
+        intervals, min_confidence = others.pop("intervals"), others.pop("min_confidence")
+        asked = calibration or calibrated or intervals or min_confidence > 0
+        columns = (TOLD if asked else ()) + (INTERVALS if intervals else ())
+        command(*arguments, telling=Telling(asked, min_confidence, columns), **others)
+
+    for option in (
+        click.option(
+            "--min-confidence",
+            default=0.0,
+            type=click.FloatRange(0, 1),
+            help="Calibrated, and a dimension below it is left empty.",
+        ),
+        click.option(
+            "--intervals", is_flag=True, help="Calibrated, and where the label is for 80 % of unheard clips: low, high."
+        ),
+        click.option(
+            "--calibration", metavar="FILE", help="Calibrated by one that calibrate wrote, not by the one that ships."
+        ),
+        click.option(
+            "--calibrated", is_flag=True, help="A/D/V on the scale of the teacher's labels, a confidence and a word."
+        ),
+    ):
+        told = option(told)
+    return told

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wav2small import tables
-from wav2small.cli.options import min_speech_option, vad_option
+from wav2small.cli.options import Telling, min_speech_option, telling_options, vad_option
 from wav2small.cli.progress import progress_bar
 from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError
@@ -44,10 +44,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What computes: ONNX Runtime; C, compiled once by the machine's compiler; the slow reference.",
 )
-@click.option("--raw", is_flag=True, help="The network's own numbers: no calibration, confidence or word.")
-@click.option("--calibration", metavar="FILE", help="One that calibrate wrote, not the one that ships.")
-@click.option("--min-confidence", default=0.0, type=click.FloatRange(0, 1), help="Below it a dimension is left empty.")
-@click.option("--intervals", is_flag=True, help="Six more columns: where the label is for 80 % of unheard clips.")
+@telling_options
 @vad_option
 @min_speech_option
 @click.option("--segments", metavar="FILE", help="A row for each segment of FILE: RTTM, Audacity labels, or a table.")
@@ -64,10 +61,7 @@ def command(
     model: str,
     precision: str,
     backend: str,
-    raw: bool,
-    calibration: str | None,
-    min_confidence: float,
-    intervals: bool,
+    telling: Telling,
     vad: str,
     min_speech: float,
     segments: str | None,
@@ -81,26 +75,25 @@ def command(
     row without an emotion. A file that fails is a row with its error, said on standard error too; the rest are done,
     and the exit code is 1. After Ctrl-C the rows that are done are printed, but a FILE is not written.
 
+    Numbers are the network's own unless --calibrated, --calibration, --intervals or --min-confidence is given.
     Confidence is the part of the usual range that an answer rules out, the mean of the three dimensions; the word is
     tense, elated, calm, low or neutral, by the mean of many voices, and empty where that is open.
 
     \b
     Examples:
       wav2small predict talk.mp3 --every 1 --format csv -o talk.csv
+      wav2small predict talk.mp3 --model micro --intervals
       wav2small predict talk.mp3 --segments talk.rttm --by-speaker -o talk.TextGrid
       wav2small predict talk.mp3 --every 1 --plot talk.png --trends trends.csv -o talk.csv
     """
     from wav2small.course import add_baselines
-    from wav2small.model import load
-    from wav2small.prediction import FIELDS, INTERVALS, predict_files
+    from wav2small.prediction import FIELDS, predict_files
 
     if window is not None and every is None:
         raise click.UsageError("--window needs --every.")
-    if raw and (calibration or min_confidence or intervals):
-        raise click.UsageError("--raw goes without --calibration, --min-confidence and --intervals.")
     check_together(every, segments, by_speaker, trends, plot)
     format = format or (tables.format_of(output) if output else "table")
-    columns = [*FIELDS[:-1], *(INTERVALS if intervals else ()), FIELDS[-1]]
+    columns = [*FIELDS[:-1], *telling.columns, FIELDS[-1]]
     if segments:
         columns[3:3] = ["speaker"]
     if by_speaker:
@@ -113,12 +106,11 @@ def command(
     tally, is_shown = Tally(), bool(output) or format == "table" or not sys.stdout.isatty()
     with progress_bar("predict", is_shown) as progress:
         options: dict[str, Any] = {
-            "model": load(model, precision, backend, calibration),
+            "model": telling.load(model, precision, backend),
             "channel": channel,
             "min_speech": min_speech,
             "vad": vad,
-            "calibrated": not raw,
-            "min_confidence": min_confidence,
+            "min_confidence": telling.min_confidence,
             "progress": progress,
         }
         if segments:

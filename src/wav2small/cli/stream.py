@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import min_speech_option, vad_option
+from wav2small.cli.options import Telling, min_speech_option, telling_options, vad_option
 from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from wav2small.live import Audio
     from wav2small.stream import Event, Stream
+
+Row = Mapping[str, Any]
+"""An event's fields, those that were asked for."""
 
 HISTORY = 40
 """Events that the meters remember."""
@@ -39,6 +42,7 @@ LEVELS = "▁▂▃▄▅▆▇█"
 @click.option("--jsonl", is_flag=True, help="A line of JSON an event, for programs.")
 @click.option("--model", default="micro", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@telling_options
 @vad_option
 @min_speech_option
 def command(
@@ -52,6 +56,7 @@ def command(
     jsonl: bool,
     model: str,
     precision: str,
+    telling: Telling,
     vad: str,
     min_speech: float,
 ) -> None:
@@ -65,37 +70,55 @@ def command(
     Examples:
       wav2small stream
       wav2small stream talk.flac --fast --jsonl
+      wav2small stream --calibrated
       arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
     """
     from wav2small.live import in_real_time
-    from wav2small.model import load
-    from wav2small.stream import Stream
+    from wav2small.stream import PLAIN, Stream
 
     if pcm is not None and source != "-":
         raise click.UsageError("--pcm is for samples on standard input: give - as the FILE.")
-    stream = Stream(load(model, precision), hop_dur, win_dur, channel=channel, min_speech=min_speech, vad=vad)
+    stream = Stream(
+        telling.load(model, precision),
+        hop_dur,
+        win_dur,
+        channel=channel,
+        min_speech=min_speech,
+        vad=vad,
+        min_confidence=telling.min_confidence,
+    )
+    columns = (*PLAIN, *telling.columns)
     show_meters = sys.stdout.isatty() and not jsonl
     with ExitStack() as stack:
         audio = stack.enter_context(opened(source, device, pcm))
         show = as_json if jsonl else stack.enter_context(meters()) if show_meters else as_line
         chunks = audio.chunks if fast or source in (None, "-") else in_real_time(audio)
-        sys.exit(listen(stream, chunks, audio.sampling_rate, show))
+        sys.exit(listen(stream, chunks, audio.sampling_rate, columns, show))
 
 
-def listen(stream: Stream, chunks: Iterable[np.ndarray], sampling_rate: float, show: Callable[[Event], None]) -> int:
-    """Push and show until the chunks end, fail, or somebody presses Ctrl-C; the exit code."""
+def listen(
+    stream: Stream,
+    chunks: Iterable[np.ndarray],
+    sampling_rate: float,
+    columns: Sequence[str],
+    show: Callable[[Row], None],
+) -> int:
+    """Push, and show these fields, until the chunks end, fail, or somebody presses Ctrl-C; the exit code."""
     code = 0
+
+    def show_all(events: Iterable[Event]) -> None:
+        for event in events:
+            show({column: getattr(event, column) for column in columns})
+
     try:
         for chunk in chunks:
-            for event in stream.push(chunk, sampling_rate):
-                show(event)
+            show_all(stream.push(chunk, sampling_rate))
     except KeyboardInterrupt:
         pass
     except AudioError as error:
         click.echo(f"wav2small: {error}", err=True)
         code = 1
-    for event in stream.finish():
-        show(event)
+    show_all(stream.finish())
     return code
 
 
@@ -110,50 +133,70 @@ def opened(source: str | None, device: str | None, pcm: float | None) -> Abstrac
     return live.file_audio(source)
 
 
-def as_json(event: Event) -> None:
-    click.echo(json.dumps(vars(event)))
+def as_json(row: Row) -> None:
+    click.echo(json.dumps(row))
     sys.stdout.flush()
 
 
-def as_line(event: Event) -> None:
-    click.echo(f"{event.start:8.2f} {event.end:8.2f}  {spoken(event)}")
+def as_line(row: Row) -> None:
+    click.echo(f"{row['start']:8.2f} {row['end']:8.2f}  {spoken(row)}")
     sys.stdout.flush()
 
 
-def spoken(event: Event) -> str:
+def spoken(row: Row) -> str:
     """An event in words."""
-    if not event.speech:
+    if not row["speech"]:
         return "no speech"
-    return "  ".join(f"{name} {getattr(event, name):.2f}" for name in OUTPUTS)
+    said = [f"{name} {number(row, name)}" for name in OUTPUTS]
+    if "confidence" in row:
+        said += [f"confidence {row['confidence']:.2f}", row["word"] or ""]
+    return "  ".join(said).rstrip()
+
+
+def number(row: Row, name: str) -> str:
+    """A dimension, with its interval if there is one."""
+    if row[name] is None:
+        return "unsure" if row["speech"] else "no speech"
+    if f"{name}_low" not in row:
+        return f"{row[name]:.2f}"
+    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
 
 
 @contextmanager
-def meters() -> Iterator[Callable[[Event], None]]:
+def meters() -> Iterator[Callable[[Row], None]]:
     """Meters on the terminal, moved by every event."""
     from rich.live import Live
 
-    history: deque[Event] = deque(maxlen=HISTORY)
+    history: deque[Row] = deque(maxlen=HISTORY)
     with Live(auto_refresh=False) as live:
 
-        def show(event: Event) -> None:
-            history.append(event)
+        def show(row: Row) -> None:
+            history.append(row)
             live.update(drawn(history), refresh=True)
 
         yield show
 
 
-def drawn(history: Sequence[Event]) -> Table:
-    """A bar and the course of each dimension, and of speech; the newest event is the last."""
+def drawn(history: Sequence[Row]) -> Table:
+    """A bar and the course of each dimension, of confidence and of speech; the newest event is the last."""
     from rich.table import Table
 
-    event = history[-1]
-    table = Table(title=f"{event.start:.1f} to {event.end:.1f} s", box=None, show_header=False, title_justify="left")
+    row = history[-1]
+    title = f"{row['start']:.1f} to {row['end']:.1f} s  {row.get('word') or ''}".strip()
+    table = Table(title=title, box=None, show_header=False, title_justify="left")
     for name in OUTPUTS:
-        values = [getattr(one, name) for one in history]
-        table.add_row(name, "no speech" if values[-1] is None else f"{values[-1]:.2f}", bar(values[-1]), course(values))
-    ratios = [one.speech_ratio for one in history]
-    table.add_row("speech", f"{ratios[-1]:.0%}", bar(ratios[-1]), course(ratios))
+        table.add_row(name, number(row, name), *meter(history, name))
+    if "confidence" in row:
+        sure = row["confidence"]
+        table.add_row("confidence", "" if sure is None else f"{sure:.0%}", *meter(history, "confidence"))
+    table.add_row("speech", f"{row['speech_ratio']:.0%}", *meter(history, "speech_ratio"))
     return table
+
+
+def meter(history: Sequence[Row], name: str) -> tuple[str, str]:
+    """The bar of a field's newest value, and the course of all."""
+    values = [row[name] for row in history]
+    return bar(values[-1]), course(values)
 
 
 def bar(value: float | None) -> str:
