@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from wav2small.audio import prepare
 from wav2small.calibration import Calibration, calibration_path, load_calibration
 from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
 from wav2small.errors import AudioError, WeightsError
+from wav2small.head import Head, load_head
 from wav2small.onnx_weights import read_weights
 from wav2small.reference.causal import Causal, Weights, names, weights_from_arrays
 from wav2small.weights import read_index, resolve, sha256, shipped_names
@@ -37,6 +38,7 @@ class Model:
         metadata: name, version, licence, teacher and more, as stored with the weights, and their file's sha256
         causal: gives the weights of ``micro``, which a stream runs frame by frame
         calibration: what rows and events are told by, if there is one; a call answers what the network does
+        head: what rows and events have a category by, if there is one
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Model:
         metadata: Mapping[str, str],
         causal: Callable[[], Weights] | None = None,
         calibration: Calibration | None = None,
+        head: Head | None = None,
     ) -> None:
         self._backend = backend
         self.metadata = dict(metadata)
         self.calibration = calibration
+        self.head = head
         self._causal = causal
         self._min_length = int(metadata.get("min_length", FRONTEND.win_length))
 
@@ -67,12 +71,16 @@ class Model:
 
     def batch(self, signals: Sequence[np.ndarray], sampling_rate: float = SAMPLING_RATE) -> list[Emotion]:
         """The same for many signals of any lengths, in their order."""
-        emotion = self._answers(signals, sampling_rate)[0]
-        return [Emotion(*map(float, row)) for row in np.clip(emotion, 0, 1)]
+        return [clipped(row) for row in self._answers(signals, sampling_rate)[0]]
 
     def embed(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> np.ndarray:
         """What the three outputs are read from, float32, shape=(size,): 169 values for ``wav2small``."""
         return self._answers([signal], sampling_rate)[1][0]
+
+    def answer(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> tuple[Emotion, np.ndarray]:
+        """Both in one pass: the emotion as of a call, and the embedding as of ``embed``."""
+        emotion, embedding = self._answers([signal], sampling_rate)
+        return clipped(emotion[0]), embedding[0]
 
     def causal(self) -> Causal | None:
         """The network to be run frame by frame, with a state of its own; None if it hears whole windows only."""
@@ -93,6 +101,11 @@ class Model:
             for index, answer in zip(group, answers, strict=True):
                 embedding[index] = answer
         return emotion, embedding
+
+
+def clipped(emotion: Iterable[float]) -> Emotion:
+    """An emotion from 0 to 1."""
+    return Emotion(*np.clip(np.asarray(tuple(emotion)), 0, 1).tolist())
 
 
 def checked(signal: np.ndarray) -> np.ndarray:
@@ -122,6 +135,7 @@ def load(
     precision: str = "fp32",
     backend: str = "onnx",
     calibration: str | Path | bool = False,
+    head: str | Path | None = None,
 ) -> Model:
     """Load a network.
 
@@ -132,6 +146,7 @@ def load(
             runtime, which the machine's C compiler makes at the first load and the user's cache keeps
         calibration: what ``predict`` and ``Stream`` tell its answers by: a file of ``wav2small calibrate``, or True for
             the one beside the weights, as all that ship have it. Without, they say the network's own numbers
+        head: a file of ``wav2small head``, by which they tell a category
 
     Raises:
         WeightsError: if there is no such network, or a file is damaged or of another network
@@ -151,6 +166,9 @@ def load(
     if calibration:
         model.calibration = load_calibration(beside(path) if calibration is True else calibration)
         model.calibration.check(model.metadata)
+    if head:
+        model.head = load_head(head)
+        model.head.check(model.metadata)
     return model
 
 

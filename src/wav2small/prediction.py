@@ -16,13 +16,13 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from wav2small import audio
-from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
+from wav2small.config import FRONTEND, SAMPLING_RATE, Emotion
 from wav2small.decoder import Source
 from wav2small.errors import AudioError
 from wav2small.model import load
 from wav2small.spans import Span
 from wav2small.speech import FILE_DUR, MIN_SPEECH_DUR, Sound, detector, is_enough, sound
-from wav2small.stream import PLAIN, WIN_DUR, Predictor, Stream, Teller, check_times, clipped
+from wav2small.stream import PLAIN, WIN_DUR, Answer, Predictor, Stream, Teller, answered, check_times
 
 Blocks = Iterator[np.ndarray]
 """Consecutive pieces of a signal at 16 kHz, each shape=(samples,)."""
@@ -54,6 +54,8 @@ class Prediction:
     speech_ratio: float | None = None
     confidence: float | None = None
     word: str | None = None
+    category: str | None = None
+    probability: float | None = None
     arousal_low: float | None = None
     arousal_high: float | None = None
     dominance_low: float | None = None
@@ -295,19 +297,26 @@ class _Listener:
         return replace(row, start=span.start, end=span.end)
 
     def _whole(self, file: str, parts: Iterator[tuple[float, np.ndarray]]) -> Prediction:
-        total, answered, sounds, lengths = np.zeros(len(OUTPUTS)), 0, [], []
+        answers, heard, sounds, lengths = [], [], [], []
         for _, signal in parts:
             if len(signal) < FRONTEND.win_length:
                 raise _too_short(file, len(signal))
             sounds.append(sound(signal, self._detector))
             lengths.append(len(signal))
             if is_enough(sounds[-1].ratio, len(signal), self._min_speech, FILE_DUR):
-                total += len(signal) * np.array(clipped(self._predictor(signal)))
-                answered += len(signal)
-        output = Emotion(*(total / answered).tolist()) if answered else None
-        heard = Sound(*np.average(sounds, axis=0, weights=lengths).tolist())
-        event = self._teller.event(0.0, sum(lengths) / SAMPLING_RATE, output, heard)
+                answers.append(answered(self._predictor, signal))
+                heard.append(len(signal))
+        whole = Sound(*np.average(sounds, axis=0, weights=lengths).tolist())
+        answer = _mean(answers, heard) if answers else None
+        event = self._teller.event(0.0, sum(lengths) / SAMPLING_RATE, answer, whole)
         return Prediction(_utf8(file), **vars(event))
+
+
+def _mean(answers: Sequence[Answer], lengths: Sequence[int]) -> Answer:
+    """Of parts, each weighing as much as it is long: of embeddings too, as the outputs are linear in them."""
+    emotion = Emotion(*np.average([emotion for emotion, _ in answers], axis=0, weights=lengths).tolist())
+    embeddings = [embedding for _, embedding in answers if embedding is not None]
+    return emotion, np.average(embeddings, axis=0, weights=lengths) if embeddings else None
 
 
 def _too_short(file: str, length: int) -> AudioError:

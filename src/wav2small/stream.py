@@ -12,14 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
 
 from wav2small.audio import to_mono
+from wav2small.calibration import Reading
 from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.errors import AudioError, WeightsError
-from wav2small.model import Model, load
+from wav2small.model import Model, clipped, load
 from wav2small.reference.causal import Causal
 from wav2small.speech import MIN_SPEECH_DUR, Sound, SpeechMeter, detector, is_enough
 
@@ -41,7 +43,8 @@ class Event:
     Arousal, dominance and valence go from 0 to 1, and are None where there is too little speech, or less confidence
     than asked for. ``speech_ratio`` is the share of speech in the window. With a calibration ``confidence`` is the
     mean of the three dimensions' (0 to 1), ``word`` one of tense, elated, calm, low and neutral or None where that is
-    open, and from ``_low`` to ``_high`` is where the teacher's label is for 80 % of unheard clips.
+    open, and from ``_low`` to ``_high`` is where the teacher's label is for 80 % of unheard clips. With a head
+    ``category`` is its most probable one, with that ``probability``.
     """
 
     start: float
@@ -53,6 +56,8 @@ class Event:
     speech_ratio: float
     confidence: float | None = None
     word: str | None = None
+    category: str | None = None
+    probability: float | None = None
     arousal_low: float | None = None
     arousal_high: float | None = None
     dominance_low: float | None = None
@@ -64,7 +69,12 @@ class Event:
 PLAIN = ("start", "end", *OUTPUTS, "speech", "speech_ratio")
 """Fields of an event that are there without a calibration."""
 TOLD = ("confidence", "word")
+CATEGORY = ("category", "probability")
 INTERVALS = tuple(f"{name}_{end}" for name in OUTPUTS for end in ("low", "high"))
+
+
+Answer = tuple[Emotion, np.ndarray | None]
+"""Of a network, from 0 to 1, and its embedding; that is None for a function that is no ``Model``."""
 
 
 class Stream:
@@ -191,15 +201,16 @@ class Stream:
     def _answer(self, start: int, end: int) -> Event:
         sound = self._meter.sound(start, end)
         speech = is_enough(sound.ratio, end - start, self._min_speech)
-        output = self._ear.answer(start, end) if speech else None
-        return self._teller.event(start / SAMPLING_RATE, end / SAMPLING_RATE, output, sound)
+        answer = self._ear.answer(start, end) if speech else None
+        return self._teller.event(start / SAMPLING_RATE, end / SAMPLING_RATE, answer, sound)
 
 
 class Teller:
-    """What a network answered, as an event: by its calibration, or as it is."""
+    """What a network answered, as an event: by its calibration, or as it is, and by its head, if it has one."""
 
     def __init__(self, predictor: Predictor, min_confidence: float) -> None:
         self._calibration = predictor.calibration if isinstance(predictor, Model) else None
+        self._head = predictor.head if isinstance(predictor, Model) else None
         self._min_confidence = min_confidence
         if min_confidence > 0 and self._calibration is None:
             raise WeightsError(
@@ -207,20 +218,32 @@ class Teller:
                 'load it with one: load("micro", calibration=True)'
             )
 
-    def event(self, start: float, end: float, output: Emotion | None, sound: Sound) -> Event:
-        """An event; ``output`` is of the network, None where there is too little speech."""
-        if output is None or self._calibration is None:
-            arousal, dominance, valence = output or (None, None, None)
-            return Event(start, end, arousal, dominance, valence, output is not None, sound.ratio)
-        reading = self._calibration.read(output, (end - start) * sound.loud_ratio, sound.contrast)
-        arousal, dominance, valence = (
-            value if sure >= self._min_confidence else None
-            for value, sure in zip(reading.emotion, reading.confidence, strict=True)
-        )
-        confidence = float(np.mean(reading.confidence))
-        word = None if arousal is None or valence is None else reading.word
-        ends = [end for pair in zip(reading.low, reading.high, strict=True) for end in pair]
-        return Event(start, end, arousal, dominance, valence, True, sound.ratio, confidence, word, *ends)
+    def event(self, start: float, end: float, answer: Answer | None, sound: Sound) -> Event:
+        """An event; ``answer`` is of the network, None where there is too little speech."""
+        if answer is None:
+            return Event(start, end, None, None, None, False, sound.ratio)
+        output, embedding = answer
+        told: dict[str, Any] = output._asdict()
+        if self._calibration:
+            told = self._told(self._calibration.read(output, (end - start) * sound.loud_ratio, sound.contrast))
+        if self._head and embedding is not None:
+            told |= dict(zip(CATEGORY, next(iter(self._head(embedding).items())), strict=True))
+        return Event(start, end, speech=True, speech_ratio=sound.ratio, **told)
+
+    def _told(self, reading: Reading) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            name: value if sure >= self._min_confidence else None
+            for name, value, sure in zip(OUTPUTS, reading.emotion, reading.confidence, strict=True)
+        }
+        unsure = told["arousal"] is None or told["valence"] is None
+        told |= {"confidence": float(np.mean(reading.confidence)), "word": None if unsure else reading.word}
+        ends = (end for pair in zip(reading.low, reading.high, strict=True) for end in pair)
+        return told | dict(zip(INTERVALS, ends, strict=True))
+
+
+def answered(predictor: Predictor, signal: np.ndarray) -> Answer:
+    """What the predictor says of a whole signal at 16 kHz."""
+    return predictor.answer(signal) if isinstance(predictor, Model) else (clipped(predictor(signal)), None)
 
 
 def check_times(hop_dur: float, win_dur: float) -> None:
@@ -312,9 +335,9 @@ class Whole:
     def push(self, block: np.ndarray) -> None:
         self._signal = np.concatenate([self._signal, block])[-self._windows.win_length :]
 
-    def answer(self, start: int, end: int) -> Emotion:
+    def answer(self, start: int, end: int) -> Answer:
         """Of the window that ends with the last block."""
-        return clipped(self._predictor(self._signal[start - end :]))
+        return answered(self._predictor, self._signal[start - end :])
 
 
 class Frames:
@@ -345,16 +368,13 @@ class Frames:
         while self._partials and self._partials[0][0] < self._first(self._windows.next()[0]):
             self._partials.popleft()
 
-    def answer(self, start: int, end: int) -> Emotion:
+    def answer(self, start: int, end: int) -> Answer:
         """Of the window that ends with the last block; one too short for a token is padded with zeros."""
         if not self._partials:
             self.push(np.zeros(self._network.token_end(self._first(start)) - self._heard, np.float32))
-        return clipped(self._network.emotion([partial for _, partial in self._partials]))
+        embedding, emotion = self._network.answer([partial for _, partial in self._partials])
+        return clipped(emotion), embedding
 
     def _first(self, start: int) -> int:
         """The first token of a window that starts with this sample."""
         return -(-start // self._network.token_length)
-
-
-def clipped(emotion: Iterable[float]) -> Emotion:
-    return Emotion(*np.clip(np.asarray(tuple(emotion)), 0, 1).tolist())

@@ -17,16 +17,17 @@ def command(manifests: tuple[str, ...], output: str, model: str, precision: str,
     """Fit categories of your own, by logistic regression on the embedding of a model.
 
     A MANIFEST is a CSV or Parquet file, or a folder with manifest.csv, with columns file, label and speaker. What is
-    shown is the confusion matrix of speakers that the head did not hear, a row a category. Needs the extra head
-    (scikit-learn).
+    shown is the confusion matrix of speakers that the head did not hear, a row a category. predict and stream --head
+    FILE tell by it. Needs the extra head (scikit-learn).
 
     \b
     Example:
       wav2small head open/emodb --model micro -o emodb-head.safetensors
+      wav2small predict talk.wav --model micro --head emodb-head.safetensors
     """
-    from wav2small import head as heads
     from wav2small.cli.progress import progress_bar
     from wav2small.errors import ManifestError
+    from wav2small.fit_head import check_head, embeddings, fit_head
     from wav2small.manifest import read_manifest, select
     from wav2small.model import load
     from wav2small.outfile import check_writable
@@ -38,11 +39,11 @@ def command(manifests: tuple[str, ...], output: str, model: str, precision: str,
     if not segments:
         raise ManifestError(f"none of {len(rows)} rows has a label; name the category in a column label")
     labels, speakers = [row.label for row in segments], [row.speaker for row in segments]
-    heads.check_head(labels, speakers)
+    check_head(labels, speakers)
     heard = load(model, precision)
     with progress_bar("embedding") as progress:
-        embedding = heads.embeddings(segments, heard.embed, progress)
-    head, confusion = heads.fit_head(embedding, labels, speakers, heard.metadata)
+        embedding = embeddings(segments, heard.embed, progress)
+    head, confusion = fit_head(embedding, labels, speakers, heard.metadata)
     head.save(output)
     click.echo(render(confusion.rows(), "table"), nl=False)
     click.echo(

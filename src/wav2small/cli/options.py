@@ -45,6 +45,7 @@ class Telling(NamedTuple):
     """What rows and events are told by, and their columns beside those that are always there."""
 
     calibration: str | bool
+    head: str | None
     min_confidence: float
     columns: tuple[str, ...]
 
@@ -52,22 +53,23 @@ class Telling(NamedTuple):
         """The model, with what it is told by."""
         from wav2small import model as models
 
-        return models.load(model, precision, backend, calibration=self.calibration)
+        return models.load(model, precision, backend, calibration=self.calibration, head=self.head)
 
 
 def telling_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that become the argument ``telling``: any of them asks for a calibration."""
+    """Options that become the argument ``telling``: all but ``--head`` ask for a calibration."""
 
     @wraps(command)
-    def told(*arguments: Any, calibrated: bool, calibration: str | None, **others: Any) -> None:
-        from wav2small.stream import INTERVALS, TOLD
+    def told(*arguments: Any, calibrated: bool, calibration: str | None, head: str | None, **others: Any) -> None:
+        from wav2small.stream import CATEGORY, INTERVALS, TOLD
 
         intervals, min_confidence = others.pop("intervals"), others.pop("min_confidence")
         asked = calibration or calibrated or intervals or min_confidence > 0
-        columns = (TOLD if asked else ()) + (INTERVALS if intervals else ())
-        command(*arguments, telling=Telling(asked, min_confidence, columns), **others)
+        columns = (TOLD if asked else ()) + (CATEGORY if head else ()) + (INTERVALS if intervals else ())
+        command(*arguments, telling=Telling(asked, head, min_confidence, columns), **others)
 
     for option in (
+        click.option("--head", metavar="FILE", help="A category of one's own and its probability, by what head wrote."),
         click.option(
             "--min-confidence",
             default=0.0,

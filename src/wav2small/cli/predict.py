@@ -83,6 +83,7 @@ def command(
     Examples:
       wav2small predict talk.mp3 --every 1 --format csv -o talk.csv
       wav2small predict talk.mp3 --model micro --intervals
+      wav2small predict talks --model micro --head head.safetensors
       wav2small predict talk.mp3 --segments talk.rttm --by-speaker -o talk.TextGrid
       wav2small predict talk.mp3 --every 1 --plot talk.png --trends trends.csv -o talk.csv
     """

@@ -149,8 +149,14 @@ def spoken(row: Row) -> str:
         return "no speech"
     said = [f"{name} {number(row, name)}" for name in OUTPUTS]
     if "confidence" in row:
-        said += [f"confidence {row['confidence']:.2f}", row["word"] or ""]
-    return "  ".join(said).rstrip()
+        said.append(f"confidence {row['confidence']:.2f}")
+    return "  ".join([*said, *named(row)])
+
+
+def named(row: Row) -> list[str]:
+    """The word and the category, as far as they are said."""
+    word, category = row.get("word"), row.get("category")
+    return ([word] if word else []) + ([f"{category} {row['probability']:.2f}"] if category else [])
 
 
 def number(row: Row, name: str) -> str:
@@ -182,8 +188,8 @@ def drawn(history: Sequence[Row]) -> Table:
     from rich.table import Table
 
     row = history[-1]
-    title = f"{row['start']:.1f} to {row['end']:.1f} s  {row.get('word') or ''}".strip()
-    table = Table(title=title, box=None, show_header=False, title_justify="left")
+    title = f"{row['start']:.1f} to {row['end']:.1f} s"
+    table = Table(title="  ".join([title, *named(row)]), box=None, show_header=False, title_justify="left")
     for name in OUTPUTS:
         table.add_row(name, number(row, name), *meter(history, name))
     if "confidence" in row:

@@ -136,12 +136,13 @@ class Causal:
         weight = np.exp(score - largest)
         return np.array([largest, weight.sum(0), (weight * value).sum(0)])
 
-    def emotion(self, partials: Sequence[np.ndarray]) -> np.ndarray:
-        """Arousal, dominance and valence, not clipped, of all the tokens in these, shape=(3,)."""
+    def answer(self, partials: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding, and arousal, dominance and valence, not clipped, shape=(3,), of all the tokens in these."""
         merged = np.array(partials)
         share = np.exp(merged[:, 0] - merged[:, 0].max(0))
         weights, values = np.einsum("pkc,pc->kc", merged[:, 1:], share)
-        return np.asarray(self._out @ (values / weights + self._pool_bias) + self._out_bias)
+        embedding = values / weights + self._pool_bias
+        return embedding, self._out @ embedding + self._out_bias
 
     def _log_mel(self, signal: np.ndarray) -> np.ndarray:
         """Natural logarithm of the mel power over the level, of each frame that is complete now."""
