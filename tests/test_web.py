@@ -32,6 +32,7 @@ from wav2small.weights import DATA, sha256
 WEB = demo.folder()
 MICRO = DATA / "micro-int8.safetensors"
 NAMES = ("arousal", "dominance", "valence")
+RATES = ((8000, "wav"), (44100, "wav"), (48000, "flac"), (44100, "ogg"))
 PART, PARTS = audio.SAMPLING_RATE // 2, 6
 """Samples from event to event, and how many of these stretches an answer hears."""
 NODE = """
@@ -50,8 +51,8 @@ for (const cut of [samples.length, 777, 128]) {
   answers.push(model.read());
   const live = new Live(model), found = [];
   for (let from = 0; from < samples.length; from += cut) found.push(...live.push(samples.subarray(from, from + cut)));
-  found.push(live.finish());
-  events.push(found.filter(Boolean));
+  found.push(...live.finish());
+  events.push(found);
 }
 const meter = new SpeechMeter(model.speech);
 meter.push(samples);
@@ -63,6 +64,20 @@ try { model.push([1, 2]); } catch (error) { refused = error.message; }
 console.log(JSON.stringify({ answers, events, refused, empty: model.read(), about: model.about,
   rate: model.samplingRate, ratio, isEnough: meter.isEnough(ratio, samples.length, model.speech.fileDur) }));
 """
+RESAMPLE = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { Resampler } from "./web/node.js";
+const [, path, rate] = process.argv;
+const all = new Float32Array(readFileSync(path).buffer.slice(0));
+const [noise, tone] = [all.subarray(0, rate), all.subarray(rate)];
+const made = [];
+for (const [samples, cut] of [[noise, noise.length], [noise, 128], [tone, 777]]) {
+  const resampler = new Resampler(Number(rate), 16000);
+  for (let at = 0; at < samples.length; at += cut) made.push(...resampler.push(samples.subarray(at, at + cut)));
+  made.push(...resampler.finish());
+}
+writeFileSync(`${path}.out`, Float32Array.from(made));
+"""
 TAP = """
 // What the worklet hears goes out with its events.
 const register = registerProcessor;
@@ -72,7 +87,7 @@ globalThis.registerProcessor = (name, Processor) => register(name, class extends
   constructor(options) {
     super(options);
     const post = this.port.postMessage.bind(this.port);
-    this.port.postMessage = (event) => { post({ ...event, samples: this.heard }); this.heard = []; };
+    this.port.postMessage = (event) => { post({ ...event, sampleRate, samples: this.heard }); this.heard = []; };
   }
 
   process(inputs) {
@@ -95,22 +110,29 @@ async function drop(name) {
   while (!text("status").startsWith(`${name}:`)) await pause(20);
   return { values: values(), status: text("status"), cost: text("cost") };
 }
-const report = { files: {}, heard: [] };
+const report = { files: {} };
 for (const name of NAMES) report.files[name] = await drop(name);
-view.AudioWorkletNode = class extends view.AudioWorkletNode {
+
+let heard;
+const Node = view.AudioWorkletNode, Context = view.AudioContext;
+view.AudioWorkletNode = class extends Node {
   constructor(...options) {
     super(...options);
-    const note = ({ data }) => setTimeout(() => report.heard.push({ ...data, shown: values() }));
-    this.port.addEventListener("message", note);
+    this.port.addEventListener("message", ({ data }) => setTimeout(() => heard.push({ ...data, shown: values() })));
   }
 };
-page.getElementById("microphone").click();
-while (report.heard.length < 18) await pause(100);
-report.listening = text("status");
-report.cost = text("cost");
-page.getElementById("microphone").click();
-await pause(200);
-report.stopped = text("status");
+async function listen(count, Context) {
+  heard = [];
+  view.AudioContext = Context;
+  page.getElementById("microphone").click();
+  while (heard.length < count) await pause(50);
+  const listening = text("status"), cost = text("cost");
+  page.getElementById("microphone").click();
+  while (text("status") === listening) await pause(50);
+  return { heard, listening, cost, stopped: text("status") };
+}
+report.exact = await listen(18, class extends Context { constructor() { super({ sampleRate: 16000 }); } });
+report.native = await listen(8, Context);
 await fetch("/report", { method: "POST", body: JSON.stringify(report) });
 </script>"""
 
@@ -199,6 +221,27 @@ def test_javascript_tells_speech_as_python_does(tmp_path, level, samples):
     assert found["isEnough"] is is_enough(ratio, samples, whole_dur=FILE_DUR)
 
 
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
+def test_a_resampler_keeps_what_there_is_and_only_that_in_any_cutting(tmp_path, rate):
+    """As soxr below 6.5 kHz, without what would fold back: a 10 kHz tone at 48 kHz is gone at 16 kHz."""
+    noise = np.random.default_rng(2).standard_normal(rate).astype(np.float32)
+    tone = np.sin(2 * np.pi * 10000 * np.arange(rate) / rate).astype(np.float32)
+    np.concatenate([noise, tone]).tofile(tmp_path / "samples")
+    command = ["node", "--input-type=module", "-e", RESAMPLE, "--", str(tmp_path / "samples"), str(rate)]
+    subprocess.run(command, cwd=WEB.parent, check=True)
+    whole, pieces, tones = np.split(np.fromfile(tmp_path / "samples.out", np.float32), 3)
+    np.testing.assert_array_equal(whole, pieces)
+    assert len(whole) == 16000
+    low = round(min(6500, 0.4 * rate))
+    found, expected = (
+        np.fft.rfft(part * np.hanning(16000))[:low] for part in (whole, soxr.resample(noise, rate, 16000))
+    )
+    assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
+    if rate > 20000:
+        assert np.abs(tones[500:-500]).max() < 0.002
+
+
 @pytest.mark.skipif(not all(map(shutil.which, ("clang", "wasm-ld", "make", "node"))), reason="needs clang, lld, node")
 def test_a_rebuild_has_the_same_answers(tmp_path, clip):
     wasm = tmp_path / "new.wasm"
@@ -261,8 +304,7 @@ def chromium(tmp_path_factory, clip, pauses) -> dict:
     soundfile.write(microphone, pauses, audio.SAMPLING_RATE, subtype="PCM_16")
     files = {"empty.wav": b"", "bad.wav": b"no audio", "nothing.wav": wav(clip[:0]), "clip.wav": wav(clip)}
     files["stereo.wav"] = wav(np.stack([clip, clip[::-1]], 1))
-    files["slow.wav"] = wav(soxr.resample(clip, 16000, 8000), 8000)
-    files["fast.wav"] = wav(soxr.resample(clip, 16000, 44100), 44100)
+    files |= {f"{rate}.{kind}": wav(soxr.resample(clip, 16000, rate), rate, kind) for rate, kind in RATES}
     files["silence.wav"] = wav(clip * 0)
     files["minutes.wav"] = wav(np.tile(clip, 100))
     served = {f"/{name}": content for name, content in files.items()}
@@ -272,9 +314,9 @@ def chromium(tmp_path_factory, clip, pauses) -> dict:
     return in_chromium(folder / "profile", served, microphone)
 
 
-def wav(signal: np.ndarray, sampling_rate: int = audio.SAMPLING_RATE) -> bytes:
+def wav(signal: np.ndarray, sampling_rate: int = audio.SAMPLING_RATE, kind: str = "wav") -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, signal, sampling_rate, format="WAV", subtype="PCM_16")
+    soundfile.write(file, signal, sampling_rate, format=kind, subtype="VORBIS" if kind == "ogg" else "PCM_16")
     return file.getvalue()
 
 
@@ -286,9 +328,9 @@ def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
 
     assert found("clip.wav") == expected(clip)
     assert found("stereo.wav") == expected((clip.astype(np.float32) + clip[::-1]) / 2)
-    for name, sampling_rate in (("slow.wav", 8000), ("fast.wav", 44100)):
-        signal = audio.prepare(soxr.resample(clip, 16000, sampling_rate), sampling_rate)
-        np.testing.assert_allclose(found(name), expected(signal * 2**15), atol=0.06, err_msg=name)
+    for rate, kind in RATES:
+        signal = audio.prepare(soxr.resample(clip, 16000, rate), rate)
+        np.testing.assert_allclose(found(f"{rate}.{kind}"), expected(signal * 2**15), atol=0.03, err_msg=f"{rate}")
     np.testing.assert_allclose(found("minutes.wav"), expected(np.tile(clip, 10)), atol=0.01)
     say = {name: file["status"] for name, file in chromium["files"].items()}
     assert say["empty.wav"] == "empty.wav: is empty; take a file with sound"
@@ -300,21 +342,42 @@ def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
 @pytest.mark.slow  # as above
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 def test_the_microphone_s_numbers_are_python_s_to_the_bit(chromium, pauses):
-    heard = chromium["heard"]
-    samples = np.concatenate([np.array(event.pop("samples"), np.float32) for event in heard])
-    shown = [event.pop("shown") for event in heard]
+    heard = chromium["exact"]["heard"]
+    samples = taken(heard, 16000)
     assert similarity(samples, pauses) > 0.9, "that is not the clip"
     ends = [round(event["end"] * 16000) for event in heard]
     expected = expected_events(integer_frontend.to_samples(samples), ends, False)
     assert {event["emotion"] is None for event in expected} == {True, False}
-    assert all(event.pop("computeDur") is None or event for event in heard)
-    assert heard == expected
-    for event, values in zip(expected, shown, strict=True):
-        emotion = event["emotion"] or dict.fromkeys(NAMES, "")
-        assert {name: value and float(value) for name, value in values.items()} == emotion
-    assert chromium["listening"].startswith("Listening") and chromium["stopped"] == "Stopped"
-    assert re.match(r"Time per step of 0.5 s: \d+\.\d\d ms", chromium["cost"])
-    print(chromium["cost"])
+    for event, truth in zip(heard, expected, strict=True):
+        shown = {name: value and float(value) for name, value in event.pop("shown").items()}
+        assert shown == (truth["emotion"] or dict.fromkeys(NAMES, ""))
+        assert event.pop("computeDur") is None, "the worklet has a clock now: let the page show it"
+        assert event == truth
+    assert chromium["exact"]["listening"].startswith("Listening") and chromium["exact"]["stopped"] == "Stopped"
+    assert re.match(r"Time per step of 0.5 s: \d+\.\d\d ms", chromium["exact"]["cost"])
+    print(chromium["exact"]["cost"])
+
+
+@pytest.mark.slow  # as above
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_microphone_of_another_rate_has_nearly_the_same_answers(chromium):
+    heard = chromium["native"]["heard"]
+    rate = heard[0]["sampleRate"]
+    assert rate != 16000
+    samples = audio.prepare(taken(heard, rate), rate)
+    expected = expected_events(integer_frontend.to_samples(samples), [PART * n for n in range(1, len(heard))], False)
+    compared = 0
+    for event, truth in zip(heard, expected, strict=False):
+        if event["emotion"] and truth["emotion"]:
+            assert event["emotion"] == pytest.approx(truth["emotion"], abs=0.04)
+            compared += 1
+    assert compared
+
+
+def taken(heard: list[dict], rate: int) -> np.ndarray:
+    """The samples that came with the events."""
+    assert all(event.pop("sampleRate") == rate for event in heard)
+    return np.concatenate([np.array(event.pop("samples"), np.float32) for event in heard])
 
 
 def similarity(heard: np.ndarray, played: np.ndarray) -> float:

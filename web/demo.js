@@ -1,12 +1,12 @@
 // The demo page: the microphone or a file, through a Live; meters, plane, timeline, and what a step costs.
-import { Live, PARTS, PART_DUR, SpeechMeter, Wav2Small, bytesOf, listen } from "./wav2small.js";
+import { Live, PARTS, PART_DUR, Resampler, SpeechMeter, Wav2Small, bytesOf, listen } from "./wav2small.js";
 import { DASHES, drawPlane, drawTimeline } from "./draw.js";
 
 const ENDS = { arousal: ["calm", "excited"], dominance: ["weak", "strong"], valence: ["unpleasant", "pleasant"] };
 const NAMES = Object.keys(ENDS);
 const KEPT = 7200;
 const SHOWN = 240;
-const QUANTUM = 128;
+const QUANTUM = 128, MICROPHONE_RATE = 48000;
 const byId = (id) => document.getElementById(id);
 
 let bytes, module, model;
@@ -79,7 +79,7 @@ function heard(event) {
   if (!endMicrophone) return;
   add(event);
   if (events.length > KEPT) events.shift();
-  if (event.computeDur === null && !stepDurs.length) cost(measured(), ", measured beside the microphone, on noise");
+  if (event.computeDur === null && !stepDurs.length) cost(measured(), ", measured beside the microphone, on noise at 48 kHz");
   meters(event.emotion);
   draw();
 }
@@ -91,45 +91,56 @@ async function play(file) {
   clear();
   const mine = ++turn;
   say(`Reading ${file.name}`);
-  const samples = await decoded(file);
+  const { samples, samplingRate } = await decoded(file);
   if (mine !== turn) return;
-  const live = new Live(model), meter = new SpeechMeter(model.speech);
+  const live = new Live(model), meter = new SpeechMeter(model.speech), resampler = new Resampler(samplingRate, model.samplingRate);
+  const hear = (signal) => { meter.push(signal); live.push(signal).forEach(add); };
   let breath = performance.now();
   byId("progress").hidden = false;
-  for (let from = 0; from < samples.length; from += live.partLength) {
-    const piece = samples.subarray(from, from + live.partLength);
-    meter.push(piece);
-    live.push(piece).forEach(add);
+  const step = PART_DUR * samplingRate;
+  for (let from = 0; from < samples.length; from += step) {
+    hear(resampler.push(samples.subarray(from, from + step)));
     if (performance.now() - breath < 100) continue;
     byId("progress").value = from / samples.length;
     await new Promise((done) => setTimeout(done));
     if (mine !== turn) return;
     breath = performance.now();
   }
-  const last = live.finish();
-  if (last) add(last);
-  byId("progress").hidden = true;
+  hear(resampler.finish());
+  live.finish().forEach(add);
   meter.finish();
-  const { length } = samples;
-  const ratio = meter.ratio(0, length);
+  byId("progress").hidden = true;
+  const length = Math.round(samples.length * model.samplingRate / samplingRate), ratio = meter.ratio(0, length);
   const emotion = meter.isEnough(ratio, length, model.speech.fileDur) ? model.read() : null;
   meters(emotion);
   draw();
-  say(`${file.name}: ${(length / model.samplingRate).toFixed(1)} s, ${(100 * ratio).toFixed(0)} % speech; `
+  say(`${file.name}: ${(samples.length / samplingRate).toFixed(1)} s, ${(100 * ratio).toFixed(0)} % speech; `
     + (emotion ? "the meters show the answer for all of it" : "too little speech for an answer"));
 }
 
-/** Mono at the model's rate: decodeAudioData resamples to the rate of its context. */
+/** Mono, at the rate of the file where that is known: decodeAudioData brings all to the rate of its context. */
 async function decoded(file) {
   if (file.size === 0) throw new Error(`${file.name}: is empty; take a file with sound`);
-  const decoder = new OfflineAudioContext(1, 1, model.samplingRate);
+  const content = await file.arrayBuffer();
+  const samplingRate = rateOf(new DataView(content));
   let audio;
-  try { audio = await decoder.decodeAudioData(await file.arrayBuffer()); }
+  try { audio = await new OfflineAudioContext(1, 1, samplingRate).decodeAudioData(content); }
   catch { throw new Error(`${file.name}: not audio that this browser can read; try WAV, MP3, FLAC or Ogg`); }
   const samples = new Float32Array(audio.length);
   for (let channel = 0; channel < audio.numberOfChannels; channel++)
     audio.getChannelData(channel).forEach((value, at) => { samples[at] += value / audio.numberOfChannels; });
-  return samples;
+  return { samples, samplingRate };
+}
+
+/** What WAV and FLAC say; else 48 kHz, which holds what any of the others has below 8 kHz. */
+function rateOf(view) {
+  const isAt = (text, at) => [...text].every((letter, n) => view.getUint8(at + n) === letter.charCodeAt());
+  let rate = 0;
+  if (view.byteLength > 44 && isAt("fLaC", 0)) rate = view.getUint32(18) >>> 12;
+  if (view.byteLength > 44 && isAt("RIFF", 0))
+    for (let at = 12; at + 16 <= view.byteLength && !rate; at += 8 + view.getUint32(at + 4, true))
+      if (isAt("fmt ", at)) rate = view.getUint32(at + 12, true);
+  return rate >= 8000 && rate <= 96000 ? rate : 48000;
 }
 
 function clear() {
@@ -157,9 +168,9 @@ function cost(stepDur, how) {
 
 /** Seconds for a step, in pieces as a worklet gets them; for a worklet without a clock. Integers take the same time for any sound. */
 function measured() {
-  const live = new Live(new Wav2Small(module));
+  const live = new Live(new Wav2Small(module), MICROPHONE_RATE);
   const steps = 20;
-  const noise = Float32Array.from({ length: steps * live.partLength }, () => Math.random() - 0.5);
+  const noise = Float32Array.from({ length: steps * PART_DUR * MICROPHONE_RATE }, () => Math.random() - 0.5);
   const begun = performance.now();
   for (let from = 0; from < noise.length; from += QUANTUM) live.push(noise.subarray(from, from + QUANTUM));
   return (performance.now() - begun) / 1000 / steps;

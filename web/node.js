@@ -5,8 +5,9 @@ import { bytesOf as fetched, load as loaded } from "./wav2small.js";
 export * from "./wav2small.js";
 
 export async function bytesOf(source) {
-  const isFile = source instanceof URL ? source.protocol === "file:" : typeof source === "string" && !/^https?:/.test(source);
-  return isFile ? readFile(source) : fetched(source);
+  const url = typeof source === "string" && /^(file|https?):/.test(source) ? new URL(source) : source;
+  const isFile = url instanceof URL ? url.protocol === "file:" : typeof url === "string";
+  return isFile ? readFile(url) : fetched(url);
 }
 
 export async function load(source = new URL("wav2small.wasm", import.meta.url)) {

@@ -9,7 +9,7 @@ export interface About {
 export interface SpeechRule {
   samplingRate: number; frameLength: number; level: number; pauseLevel: number; minDur: number; fileDur: number;
 }
-export interface Event {
+export interface EmotionEvent {
   /** Seconds. */
   start: number; end: number;
   /** null where too little is speech. */
@@ -36,7 +36,7 @@ export const PARTS: number;
 export function load(source?: Source): Promise<Wav2Small>;
 export function bytesOf(source: Source): Promise<ArrayBuffer | ArrayBufferView>;
 /** The microphone; gives what ends it. */
-export function listen(onEvent: (event: Event) => void, options?: ListenOptions): Promise<() => Promise<void>>;
+export function listen(onEvent: (event: EmotionEvent) => void, options?: ListenOptions): Promise<() => Promise<void>>;
 
 export class Wav2Small {
   constructor(module: WebAssembly.Module);
@@ -55,11 +55,20 @@ export class Wav2Small {
 }
 
 export class Live {
-  constructor(model: Wav2Small);
+  /** samplingRate of what is pushed; without it, the model's. */
+  constructor(model: Wav2Small, samplingRate?: number);
   readonly model: Wav2Small;
-  push(samples: Float32Array | Int16Array): Event[];
-  finish(): Event | null;
+  readonly samplingRate: number;
+  push(samples: Float32Array | Int16Array): EmotionEvent[];
+  finish(): EmotionEvent[];
   reset(): void;
+}
+
+export class Resampler {
+  /** Hz. */
+  constructor(from: number, to: number);
+  push(samples: Float32Array): Float32Array;
+  finish(): Float32Array;
 }
 
 export class SpeechMeter {

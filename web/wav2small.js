@@ -87,21 +87,43 @@ export const PARTS = 6;
 /** A stream that answers every half second for the latest three, the same in any cutting; where too little is speech, with null. */
 export class Live {
   #meter;
+  #resampler;
   #heard;
   #computeDur;
 
-  constructor(model) {
+  constructor(model, samplingRate = model.samplingRate) {
     this.model = model;
+    this.samplingRate = samplingRate;
     this.partLength = PART_DUR * model.samplingRate;
     this.reset();
   }
 
-  /** Samples as Wav2Small takes them. Gives the events completed. */
+  /** Samples at samplingRate, mono, in any cutting: floats in -1 to 1, or 16-bit integers. Gives the events completed. */
   push(samples) {
     const floats = samples instanceof Int16Array ? Float32Array.from(samples, (sample) => sample / 2 ** 15) : samples;
+    return this.#hear(this.#timed(() => this.#resampler.push(floats)));
+  }
+
+  /** The end. Gives the events of what came after the last one. */
+  finish() {
+    const events = this.#hear(this.#timed(() => this.#resampler.finish()));
+    this.#timed(() => { this.model.finish(); this.#meter.finish(); });
+    return this.#heard % this.partLength === 0 ? events : [...events, this.#event()];
+  }
+
+  /** Forget all that was heard. */
+  reset() {
+    this.model.reset();
+    this.#meter = new SpeechMeter(this.model.speech);
+    this.#resampler = new Resampler(this.samplingRate, this.model.samplingRate);
+    this.#heard = 0;
+    this.#computeDur = 0;
+  }
+
+  #hear(signal) {
     const events = [];
-    for (let from = 0; from < floats.length;) {
-      const piece = floats.subarray(from, from + this.partLength - this.#heard % this.partLength);
+    for (let from = 0; from < signal.length;) {
+      const piece = signal.subarray(from, from + this.partLength - this.#heard % this.partLength);
       this.#timed(() => { this.model.push(piece); this.#meter.push(piece); });
       this.#heard += piece.length;
       from += piece.length;
@@ -111,20 +133,6 @@ export class Live {
       }
     }
     return events;
-  }
-
-  /** The end. Gives the event of what came after the last one, or null. */
-  finish() {
-    this.#timed(() => { this.model.finish(); this.#meter.finish(); });
-    return this.#heard % this.partLength === 0 ? null : this.#event();
-  }
-
-  /** Forget all that was heard. */
-  reset() {
-    this.model.reset();
-    this.#meter = new SpeechMeter(this.model.speech);
-    this.#heard = 0;
-    this.#computeDur = 0;
   }
 
   #event() {
@@ -198,6 +206,94 @@ export class SpeechMeter {
   }
 }
 
+const CROSSINGS = 24;
+const CUTOFF = 0.94;
+const KAISER = 5.65;
+
+/** From one sampling rate to another, the same in any cutting: at each new sample a sinc under a Kaiser window, 60 dB down beyond half of the lower rate. */
+export class Resampler {
+  #kernels = new Map();
+  #kept;
+  #keptFrom;
+  #made = 0;
+
+  constructor(from, to) {
+    this.from = from;
+    this.to = to;
+    this.reach = 2 * Math.ceil(CROSSINGS * Math.max(1, from / to) / 2);
+    this.#kept = new Float64Array(this.reach); // silence before
+    this.#keptFrom = -this.reach;
+  }
+
+  /** Gives what can be told already. */
+  push(samples) {
+    if (this.from === this.to) return samples;
+    const heard = this.#keptFrom + this.#kept.length + samples.length;
+    return this.#make(samples, Math.max(this.#made, Math.ceil((heard - this.reach) * this.to / this.from)));
+  }
+
+  /** The end; silence follows. */
+  finish() {
+    if (this.from === this.to) return new Float32Array(0);
+    const total = Math.round((this.#keptFrom + this.#kept.length) * this.to / this.from);
+    return this.#make(new Float32Array(this.reach + 1), Math.max(this.#made, total));
+  }
+
+  /** New samples up to one of them. */
+  #make(samples, end) {
+    const kept = new Float64Array(this.#kept.length + samples.length);
+    kept.set(this.#kept);
+    kept.set(samples, this.#kept.length);
+    const made = new Float32Array(end - this.#made);
+    for (let at = 0; at < made.length; at++) {
+      const phase = (this.#made + at) * this.from % this.to;
+      const first = ((this.#made + at) * this.from - phase) / this.to - this.reach + 1 - this.#keptFrom;
+      made[at] = dot(this.#kernel(phase), kept, first);
+    }
+    this.#made = end;
+    const keep = Math.max(0, Math.min(kept.length, Math.floor(end * this.from / this.to) - this.reach + 1 - this.#keptFrom));
+    this.#kept = kept.slice(keep);
+    this.#keptFrom += keep;
+    return made;
+  }
+
+  /** Weights of the old samples about a new one that is phase / to behind one of them. */
+  #kernel(phase) {
+    let kernel = this.#kernels.get(phase);
+    if (kernel) return kernel;
+    const scale = CUTOFF * Math.min(1, this.to / this.from);
+    kernel = Float64Array.from({ length: 2 * this.reach }, (_, tap) => {
+      const behind = tap + 1 - this.reach - phase / this.to;
+      const x = Math.PI * scale * behind;
+      return scale * (x === 0 ? 1 : Math.sin(x) / x) * kaiser(behind / this.reach);
+    });
+    this.#kernels.set(phase, kernel);
+    return kernel;
+  }
+}
+
+/** In four sums, which a processor computes side by side; reach is a multiple of two. */
+function dot(kernel, kept, first) {
+  let a = 0, b = 0, c = 0, d = 0;
+  for (let tap = 0; tap < kernel.length; tap += 4) {
+    const at = first + tap;
+    a += kernel[tap] * kept[at];
+    b += kernel[tap + 1] * kept[at + 1];
+    c += kernel[tap + 2] * kept[at + 2];
+    d += kernel[tap + 3] * kept[at + 3];
+  }
+  return a + b + (c + d);
+}
+
+function kaiser(share) { return bessel(KAISER * Math.sqrt(Math.max(0, 1 - share * share))) / bessel(KAISER); }
+
+/** The modified Bessel function of the first kind and order zero. */
+function bessel(x) {
+  let sum = 1, term = 1;
+  for (let k = 1; term > 1e-9 * sum; k++) sum += term *= (x / 2 / k) ** 2;
+  return sum;
+}
+
 /**
  * The microphone, through an AudioWorklet of this folder: onEvent gets what Live gives. Gives a function that ends it.
  * It needs https or localhost, and the person's leave. onEnd is called if it ends by itself, with the reason.
@@ -205,8 +301,7 @@ export class SpeechMeter {
 export async function listen(onEvent, { source, onEnd = () => {} } = {}) {
   if (!globalThis.navigator?.mediaDevices) throw new Error("The microphone needs a page from https or localhost");
   const bytes = await bytesOf(source ?? new URL("wav2small.wasm", import.meta.url));
-  const { samplingRate } = await load(bytes);
-  const context = new AudioContext({ sampleRate: samplingRate });
+  const context = new AudioContext(); // at the microphone's rate: Firefox connects no other
   let tracks = [];
   const end = async () => {
     tracks.forEach((track) => track.stop());

@@ -4,9 +4,7 @@ import { Live, Wav2Small } from "./wav2small.js";
 class Processor extends AudioWorkletProcessor {
   constructor({ processorOptions }) {
     super();
-    const model = new Wav2Small(new WebAssembly.Module(processorOptions.bytes));
-    if (sampleRate !== model.samplingRate) throw new Error(`the AudioContext has ${sampleRate} Hz, the model ${model.samplingRate}`);
-    this.live = new Live(model);
+    this.live = new Live(new Wav2Small(new WebAssembly.Module(processorOptions.bytes)), sampleRate);
   }
 
   process([[samples]]) {
