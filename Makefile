@@ -15,6 +15,7 @@ test:
 	.venv-test/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	.venv-test/bin/ruff check
 	.venv-test/bin/mypy
-	.venv-test/bin/pytest
 	$(MAKE) --no-print-directory -C c tools
+	$(MAKE) --no-print-directory -C web tools
+	.venv-test/bin/pytest
 	$(MAKE) --no-print-directory -C c check firmware-check PYTHON=$(CURDIR)/.venv-test/bin/python

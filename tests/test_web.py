@@ -284,7 +284,7 @@ def in_chromium(profile: Path, files: dict[str, bytes], microphone: Path) -> dic
         ["chromium", *flags, "--remote-debugging-port=0", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not Handler.reports and time.monotonic() < end:
             time.sleep(0.1)
     finally:
@@ -292,7 +292,7 @@ def in_chromium(profile: Path, files: dict[str, bytes], microphone: Path) -> dic
         browser.wait()
         server.shutdown()
         server.server_close()
-    assert Handler.reports, "the page did not report within a minute"
+    assert Handler.reports, "the page did not report within two minutes"
     return Handler.reports[0]
 
 
