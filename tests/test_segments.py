@@ -8,6 +8,7 @@ import json
 import re
 import tracemalloc
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -206,6 +207,22 @@ def test_a_textgrid_has_a_tier_a_speaker_and_dimension_and_its_intervals_follow_
     assert re.findall(r'text = "(.*)"', text)[:3] == ["0.2500", "", ""]
 
 
+def test_elan_finds_the_values_of_the_textgrid_at_their_times():
+    document = ElementTree.fromstring(writers.elan(ROWS).encode())
+    times = {slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE")) for slot in document.iter("TIME_SLOT")}
+    tiers = {tier.get("TIER_ID"): list(tier.iter("ALIGNABLE_ANNOTATION")) for tier in document.iter("TIER")}
+    assert list(tiers) == [f"{speaker} {name}" for speaker in ("anna", 'b"c') for name in OUTPUTS]
+    expected = {"anna": [(0, 1000, "0.2500")], 'b"c': [(5000, 61500, "0.5000")]}
+    for name, aligned in tiers.items():
+        found = [
+            (times[one.get("TIME_SLOT_REF1")], times[one.get("TIME_SLOT_REF2")], one.findtext("ANNOTATION_VALUE"))
+            for one in aligned
+        ]
+        assert found == expected[name.split()[0]]
+    identities = [one.get("ANNOTATION_ID") for tier in tiers.values() for one in tier]
+    assert len(set(identities)) == len(identities) == 6 and len(times) == 12
+
+
 def test_webvtt_and_rttm_are_read_back(tmp_path):
     vtt = writers.webvtt(ROWS)
     assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:03.000\n<v anna>arousal 0.25 dominance 0.25 valence 0.25\n")
@@ -227,7 +244,7 @@ def test_audformat_reads_its_table(tmp_path):
 
 def test_files_of_one_recording_refuse_two_and_failures_are_left_out():
     failed = {"file": "b.wav", "error": "x"} | dict.fromkeys(("start", "end", *OUTPUTS))
-    for name in ("textgrid", "vtt"):
+    for name in ("textgrid", "eaf", "vtt"):
         assert tables.render([*ROWS, failed], name) == tables.render(ROWS, name)
         with pytest.raises(Wav2SmallError, match="is of one recording, these rows are of 2"):
             tables.render([*ROWS, {**ROWS[0], "file": "b.wav"}], name)

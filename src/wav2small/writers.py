@@ -1,4 +1,4 @@
-"""Rows as files that other programs read: Praat's TextGrid, WebVTT, RTTM, and a table of audformat."""
+"""Rows as files that other programs read: Praat's TextGrid, ELAN, WebVTT, RTTM, and a table of audformat."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from wav2small.config import OUTPUTS
 from wav2small.errors import Wav2SmallError
 
 Row = Mapping[str, Any]
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+EPOCH = "1970-01-01T00:00:00+00:00"
+"""For a date that a format wants: the same rows give the same bytes."""
 
 
 def textgrid(rows: Sequence[Row]) -> str:
@@ -51,6 +55,37 @@ def _filled(rows: Sequence[Row], name: str, end: float) -> list[tuple[float, flo
     return [*found, (position, end, "")] if end > position else found
 
 
+def elan(rows: Sequence[Row]) -> str:
+    """The tiers of the TextGrid as an annotation document of ELAN, version 3.0; only what has a value is annotated."""
+    rows = of_one_file(rows, "ELAN")
+    schema = {f"{{{XSI}}}noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"}
+    document = Element("ANNOTATION_DOCUMENT", schema, AUTHOR="wav2small", DATE=EPOCH, FORMAT="3.0", VERSION="3.0")
+    header = SubElement(document, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    for row in rows[:1]:
+        SubElement(header, "MEDIA_DESCRIPTOR", MEDIA_URL=str(row.get("file", "")), MIME_TYPE="audio/x-wav")
+    times = SubElement(document, "TIME_ORDER")
+    for speaker, name in [(speaker, name) for speaker in speakers(rows) for name in OUTPUTS]:
+        facts = {"TIER_ID": f"{speaker} {name}".strip(), "PARTICIPANT": speaker, "LINGUISTIC_TYPE_REF": "emotion"}
+        tier = SubElement(document, "TIER", facts)
+        own = [row for row in rows if _speaker(row) == speaker]
+        for first, last, text in _filled(own, name, own[-1]["end"]):
+            if text:
+                slots = {"TIME_SLOT_REF1": _slot(times, first), "TIME_SLOT_REF2": _slot(times, last)}
+                facts = {"ANNOTATION_ID": slots["TIME_SLOT_REF1"].replace("ts", "a")} | slots
+                aligned = SubElement(SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", facts)
+                SubElement(aligned, "ANNOTATION_VALUE").text = text
+    SubElement(document, "LINGUISTIC_TYPE", LINGUISTIC_TYPE_ID="emotion", TIME_ALIGNABLE="true")
+    indent(document)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(document, "unicode")}\n'
+
+
+def _slot(times: Element, seconds: float) -> str:
+    """The name of a new time among those of an ELAN document."""
+    name = f"ts{len(times) + 1}"
+    SubElement(times, "TIME_SLOT", TIME_SLOT_ID=name, TIME_VALUE=str(round(seconds * 1000)))
+    return name
+
+
 def webvtt(rows: Sequence[Row]) -> str:
     """A cue a row, in its speaker's voice."""
     cues = ["WEBVTT\n"]
@@ -87,6 +122,7 @@ def audformat(rows: Sequence[Row]) -> str:
 INDEX = ("file", "start", "end")
 WRITERS: dict[str, Callable[[Sequence[Row]], str]] = {
     "textgrid": textgrid,
+    "eaf": elan,
     "vtt": webvtt,
     "rttm": rttm,
     "audformat": audformat,
