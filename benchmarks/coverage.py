@@ -8,7 +8,7 @@ calibration was made from. Three tables, A / D / V:
 - whole clips and their middle 1, 2 and 3 s: the share of labels inside the intervals of 80 and 95 %, the mean width of
   those of 80 %, and the CCC before and after the map;
 - whole clips with pink noise: the contrast that is heard, how far the calibrated answer is off (mean), and whether the
-  intervals of 80 % hold and how wide they are;
+  intervals of 80 % hold and how wide they are; and how far it is off on those of --dev, by a map of the other corpora;
 - whole clips with a word, and how many of those are right: the label is on the sides of the mean that the word says,
   or for neutral as near to it as that says. Clips of --dev are told by a calibration of the other corpora.
 """
@@ -24,7 +24,7 @@ import numpy as np
 from wav2small.calibration import NEUTRAL, PLANE, WORDS, Calibration, Reading
 from wav2small.cli.evaluate import manifest_name
 from wav2small.config import OUTPUTS, Emotion
-from wav2small.fit_calibration import Heard, fit_calibration, listen
+from wav2small.fit_calibration import Heard, fit_calibration, judged, listen, weigh
 from wav2small.manifest import read_manifest
 from wav2small.metrics import concordance_cc
 from wav2small.model import Model, load
@@ -82,13 +82,27 @@ def by_length(heard: Heard, calibration: Calibration) -> Iterator[list[str]]:
                ccc(some.label, usual.mapped)]  # fmt: skip
 
 
-def by_noise(heard: Heard, calibration: Calibration) -> Iterator[list[str]]:
+def by_noise(heard: Heard, calibration: Calibration, known: Heard | None) -> Iterator[list[str]]:
     for snr in sorted(set(heard.snr), reverse=True):
         some = heard[heard.snr == snr]
         usual = told(some, calibration)
         off = triple(np.mean(np.abs(usual.mapped - some.label), axis=0))
         name = "as recorded" if np.isinf(snr) else f"{snr:g} dB"
-        yield [name, f"{some.contrast.mean():.0f}", off, usual.holds(some.label), usual.width]
+        yield [
+            name,
+            f"{some.contrast.mean():.0f}",
+            off,
+            usual.holds(some.label),
+            usual.width,
+            off_at_home(known, snr) if known else "",
+        ]
+
+
+def off_at_home(known: Heard, snr: float) -> str:
+    """How far whole clips with this noise are off, each corpus and in it each speaker weighing the same."""
+    chosen = (known.snr == snr) & (known.cut_dur == 0)
+    off = np.abs(known.label - judged(known))[chosen]
+    return triple(np.average(off, axis=0, weights=weigh(known[chosen]))) if chosen.any() else ""
 
 
 def by_word(name: str, heard: Heard, calibration: Callable[[str], Calibration]) -> list[str]:
@@ -115,9 +129,8 @@ def is_right(reading: Reading, label: Emotion, calibration: Calibration) -> bool
     return WORDS[tuple(1 if distance > 0 else -1 for distance, _ in off)] == reading.word
 
 
-def words(heard: Heard, calibration: Calibration, dev: list[str], model: Model) -> Iterator[list[str]]:
-    if dev:
-        known = listen({manifest_name(path): read_manifest(path) for path in dev}, model.batch, quiet)
+def words(heard: Heard, calibration: Calibration, known: Heard | None, model: Model) -> Iterator[list[str]]:
+    if known:
         fitted = {
             corpus: fit_calibration(known[known.corpus != corpus], model.metadata) for corpus in set(known.corpus)
         }
@@ -135,16 +148,21 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load(arguments.model, arguments.precision, calibration=arguments.calibration)
     calibration, rows = model.calibration, {"all": read_manifest(arguments.labels)}
+    dev = {manifest_name(path): read_manifest(path) for path in arguments.dev}
+    known = listen(dev, model.batch, quiet) if dev else None
     clean = listen(rows, model.batch, quiet, snrs=(np.inf,))
     table(
         ["heard", "clips", "80 % hold", "95 % hold", "width of 80 %", "CCC before", "CCC after"],
         by_length(clean, calibration),
     )
     noisy = listen(rows, model.batch, quiet, cut_durs=(0.0,), snrs=SNRS)
-    table(["pink noise", "contrast, dB", "off by", "80 % hold", "width of 80 %"], by_noise(noisy, calibration))
+    table(
+        ["pink noise", "contrast, dB", "off by", "80 % hold", "width of 80 %", "off by, dev speakers"],
+        by_noise(noisy, calibration, known),
+    )
     table(
         ["clips of", "clips", "have a word", *WORDS.values(), "neutral"],
-        words(clean[clean.plain], calibration, arguments.dev, model),
+        words(clean[clean.plain], calibration, known, model),
     )
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What recipes/open.sh made becomes what ships: weights into the package, log and evaluation beside the recipe. Then
-# recipes/students.sh measures it, beside what else there is. The README's tables are made of it: python recipes/table.py
+# recipes/students.sh measures it, beside what else there is, and writes the cards. The README's tables are made of it:
+# python recipes/table.py
 #
 #   WAV2SMALL_MODELS=models recipes/ship.sh DATA RUN
 set -euo pipefail

@@ -49,3 +49,10 @@ wav2small bench wav2small micro "${small[@]}" "${others[@]}" --with teacher,open
     --runs 7 --on "$data/noncommercial/ravdess" --truth "$run/teacher-ravdess.csv" --truth norms \
     --json "$here/open/bench.jsonl"
 python "$here/table.py" "$here/open" "$here/../docs/bench.png"
+
+# 4. What ships, by sex and by speaker, for the cards.
+ships=({micro,wav2small,wav2small-17k,wav2small-running}{,:int8} mobilenetv{3,4}-small:int8)
+scored=(--on "$data/noncommercial/ravdess" --by gender --by speaker)
+wav2small evaluate "${ships[@]}" "${scored[@]}" --truth "$run/teacher-ravdess.csv" --json "$run/cards-teacher.json"
+wav2small evaluate "${ships[@]}" "$run/teacher-ravdess.csv" "${scored[@]}" --truth norms --json "$run/cards-norms.json"
+python "$here/cards.py" "$run"/cards-{teacher,norms}.json

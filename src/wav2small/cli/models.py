@@ -17,7 +17,7 @@ def command(format: str) -> None:
     """List the weights that ship: name, version, parameters, bytes, licence, teacher and CCC; then every student.
 
     In place of a file, a student has the command that trains it. JSON has also what weights were trained on, and the
-    sha256 of each file.
+    sha256 of each file. docs/cards has a card of each: made from what, for what, how good by sex and speaker.
     """
     from wav2small import plugins
     from wav2small.model import models

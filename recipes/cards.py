@@ -1,0 +1,277 @@
+"""A card for each set of weights that ships, docs/cards/NAME.md: what they are, made from what, for what, how good.
+
+    python recipes/cards.py [EVALUATION.json ...]
+
+EVALUATIONs are of ``wav2small evaluate --by gender --by speaker``; what the cards need of them is kept beside this
+recipe, in open/cards.csv, so that the cards are made again without them. recipes/students.sh does both.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wav2small.calibration import calibration_path, load_calibration
+from wav2small.config import OUTPUTS
+from wav2small.model import load
+from wav2small.weights import DATA, read_index, read_safetensors
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+SCORES = HERE / "open" / "cards.csv"
+BENCH = HERE / "open" / "bench.jsonl"
+FIELDS = ("truth", "weights", "sha256", "by", "dimension", "value", "low", "high", "clips")
+TEACHER = "open"
+TRUTHS = {"teacher-ravdess": "teacher", "norms": "norms"}
+SEXES = {"gender=m": "12 men", "gender=f": "12 women"}
+
+ABOUT = {
+    "micro": "A causal network that hears frame by frame: for streams, browsers and microcontrollers.",
+    "mobilenetv3-small": "timm's `mobilenetv3_small_100` on log-mel, without pretraining: to compare with.",
+    "mobilenetv4-small": "timm's `mobilenetv4_conv_small` on log-mel, without pretraining: to compare with.",
+    "open": "Heads on the encoder of Whisper base: what labels the audio that the students learn from.",
+    "wav2small": "The network of arXiv:2408.13920, trained anew on open audio: hears whole windows.",
+    "wav2small-17k": "`wav2small` with a fifth of its parameters and nearly its arithmetic: to compare with.",
+    "wav2small-running": "`wav2small` over a running level instead of the level of the whole window: to compare with.",
+}
+USE = """\
+- For: how a voice sounds over time and against itself, in research, media, and programs that tell their users.
+- Not for: what somebody feels, decisions about a person, comparing two people, a single short clip.
+- Forbidden in the EU at work and in education, but for medical and safety reasons: AI Act, Art. 5(1)(f).
+- Read [use.md](../use.md) before.
+"""
+LIMITS = """\
+- The teacher was fitted on acted German of 10 speakers and on vocal bursts. It errs, and its students with it.
+- Mostly adults; English, German and Arabic. Not measured: other languages, children, ages, accents, pathological
+  voices, telephone lines. Sex is as RAVDESS tells it, in two words.
+- Values differ between speakers and microphones: compare a speaker with himself.
+"""
+FOLDERS = {
+    "EmoDB": "emodb",
+    "EmoGator": "emogator",
+    "SDAP": "sdap",
+    "LibriSpeech": "librispeech",
+    "Picovoice speech-to-intent": "picovoice",
+    "speechocean762": "speechocean",
+    "Mycroft Precise": "mycroft",
+    "Arabic speech commands": "arabic_commands",
+}
+"""A corpus as the weights name it -> its row in docs/data.md."""
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        keep([json.loads(Path(path).read_text()) for path in sys.argv[1:]])
+    for name, text in cards().items():
+        (ROOT / "docs" / "cards" / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def keep(evaluations: list[dict[str, Any]]) -> None:
+    """Write the CCC of every group, and of which weights they are."""
+    with open(SCORES, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FIELDS)
+        for evaluation in evaluations:
+            digests = {one["name"]: (one["sha256"] or "")[:12] for one in evaluation["predictors"]}
+            for score in evaluation["scores"]:
+                if score["statistic"] == "ccc":
+                    weights = TEACHER if score["predictor"] not in named() else score["predictor"]
+                    values = ("" if score[key] is None else f"{score[key]:.3f}" for key in ("value", "low", "high"))
+                    cells = (digests[score["predictor"]], score.get("by", ""), score["dimension"], *values, score["n"])
+                    writer.writerow((TRUTHS[score["truth"].removesuffix(".csv")], weights, *cells))
+
+
+def named() -> dict[str, dict[str, Any]]:
+    """The ONNX files that ship, as ``evaluate`` names them."""
+    rows = [row for row in by_precision() if row["file"].endswith(".onnx")]
+    return {row["name"] + ("" if row["precision"] == "fp32" else f":{row['precision']}"): row for row in rows}
+
+
+def by_precision() -> list[dict[str, Any]]:
+    """What ships, float32 before int8."""
+    return sorted(read_index(), key=lambda row: (row["name"], row["precision"], row["file"]))
+
+
+def cards() -> dict[str, str]:
+    """The text of every card, by the name of the weights."""
+    with open(SCORES, encoding="utf-8") as file:
+        scores = list(csv.DictReader(file))
+    names = dict.fromkeys(row["name"] for row in read_index())
+    return {name: "\n".join(lines(name, scores)).rstrip() + "\n" for name in names}
+
+
+def lines(name: str, scores: list[dict[str, str]]) -> Iterator[str]:
+    rows = [row for row in by_precision() if row["name"] == name]
+    forms = [key for key, row in named().items() if row["name"] == name] or [TEACHER]
+    own = [score for score in scores if score["weights"] in forms]
+    yield f"# `{name}` {rows[0]['version']}"
+    yield f"{ABOUT[name]}\n"
+    yield "Made by `recipes/cards.py` from the weights and from what `wav2small evaluate` wrote; edit that, not this.\n"
+    yield from what(name, rows)
+    yield from made_from(name, rows[0])
+    yield from meant_for(name)
+    yield from how_good(name, own, forms)
+    yield from limits(name, own, forms[0])
+
+
+def what(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Files and costs."""
+    measured = [row for row in map(json.loads, BENCH.read_text().splitlines()) if row["runtime"] == "onnxruntime"]
+    costs = {(row["name"], row["precision"]): row for row in measured}
+    yield "## What it is"
+    yield "| file | parameters | MMAC for 5 s | bytes | sha256 |\n|---|---|---|---|---|"
+    for row in rows:
+        macs = costs.get((name, row["precision"]), {}).get("macs_per_5s")
+        shown = f"{macs / 1e6:,.1f}" if macs else ""
+        yield f"| `{row['file']}` | {row['parameters']:,} | {shown} | {row['bytes']:,} | `{row['sha256'][:12]}` |"
+    yield ""
+    if name == TEACHER:
+        yield "These parameters are those of five heads; the encoder, 20.6 million, comes from the hub under MIT."
+    else:
+        metadata = load(name, rows[0]["precision"]).metadata
+        hears = {"running": "a running level", "utterance": "the level of the window"}[metadata["normalisation"]]
+        yield f"In: mono at 16 kHz, {int(metadata['min_length']) / 16:g} ms or more, normalised by {hears}."
+        yield "Out: arousal, dominance, valence, nominally 0 to 1."
+    yield f"Licence: {rows[0]['licence']}.\n"
+
+
+def made_from(name: str, row: dict[str, Any]) -> Iterator[str]:
+    """Teacher and data, with licences."""
+    yield "## Made from"
+    if name == TEACHER:
+        yield "Targets: [norms](../../src/wav2small/data/norms.csv) of the clips' categories. No person rated them.\n"
+    else:
+        licence = next(row["licence"] for row in read_index() if row["name"] == TEACHER)
+        yield (
+            f"Targets: what the teacher [`{TEACHER}`]({TEACHER}.md) ({licence}; its encoder MIT) says of clips made "
+            "from these corpora, without their dev speakers. No person rated them.\n"
+        )
+    yield "| corpus | what | speakers | licence |\n|---|---|---|---|"
+    corpora = data_rows()
+    for corpus in row["training_data"].split(", "):
+        yield f"| {corpus} | {' | '.join(corpora[FOLDERS.get(corpus, corpus)])} |"
+    yield "\nMore: [data.md](../data.md), [training.md](../training.md).\n"
+
+
+def data_rows() -> dict[str, list[str]]:
+    """What, speakers and licence of each folder in the table of docs/data.md."""
+    lines = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| open/")]
+    return {row[0].removeprefix("open/"): row[1:4] for row in cells}
+
+
+def meant_for(name: str) -> Iterator[str]:
+    yield "## For what, and what not"
+    if name == TEACHER:
+        yield "- For: labels to train students with."
+    yield USE
+
+
+def how_good(name: str, scores: list[dict[str, str]], forms: list[str]) -> Iterator[str]:
+    """CCC over all, by sex, by speaker; and what the calibration says."""
+    yield "## How good"
+    yield (
+        "CCC on RAVDESS, acted English, 1,440 clips of 24 actors whom no weights of ours have heard (CC BY-NC-SA 4.0, "
+        "for evaluation only); in brackets 95 % intervals over speakers. Norms are one number for every clip of a "
+        "category, not people's ratings.\n"
+    )
+    yield "| truth | weights | of | arousal | dominance | valence |\n|---|---|---|---|---|---|"
+    for truth in ("teacher", "norms"):
+        for form in forms:
+            for by, whom in ({"": "all"} | SEXES).items():
+                cells = [cell(scores, truth, form, by, dimension) for dimension in OUTPUTS]
+                if any(cells):
+                    yield f"| {truth} | {spelt(form)} | {whom} | {' | '.join(cells)} |"
+    truth = "norms" if name == TEACHER else "teacher"
+    yield f"\nBy speaker, against the {truth}, 60 clips each (odd numbers are men):\n"
+    yield "| weights | | lowest | median | highest |\n|---|---|---|---|---|"
+    for form in forms:
+        for dimension in OUTPUTS:
+            yield f"| {spelt(form)} | {dimension} | {' | '.join(spread(scores, truth, form, dimension))} |"
+    yield ""
+    yield from elsewhere(name, forms)
+
+
+def elsewhere(name: str, forms: list[str]) -> Iterator[str]:
+    """What the weights themselves say of unheard speakers, and their calibration."""
+    if name == TEACHER:
+        found = json.loads(read_safetensors(DATA / f"{name}.safetensors")[1]["ccc"])["unheard speakers"]
+        for corpus, ccc in found.items():
+            yield f"On unheard speakers of {corpus}, against its norms: CCC {triple(ccc)}."
+        yield ""
+        return
+    dev = json.loads(load(name, named()[forms[0]]["precision"]).metadata["dev_ccc"])
+    yield f"On the dev speakers of six open corpora, who chose the weights, against the teacher: CCC {triple(dev)}.\n"
+    yield "[Calibration](../calibration.md): half widths of the interval that held 80 % of unheard speakers' labels.\n"
+    yield "| weights | | arousal | dominance | valence |\n|---|---|---|---|---|"
+    for form in forms:
+        calibration = load_calibration(calibration_path(DATA / named()[form]["file"]))
+        for title, row, column in (
+            ("2.5 s of speech or more, no noise", -1, -1),
+            ("1.5 s or less, in loud noise", 0, 0),
+        ):
+            halves = (calibration.scales[dimension].half_width["0.8"][row][column] for dimension in OUTPUTS)
+            yield f"| {spelt(form)} | {title} | {' | '.join(f'±{short(half)}' for half in halves)} |"
+    yield ""
+
+
+def limits(name: str, scores: list[dict[str, str]], form: str) -> Iterator[str]:
+    yield "## Known limits"
+    truth = "norms" if name == TEACHER else "teacher"
+    for dimension in OUTPUTS:
+        men, women = (one(scores, truth, form, by, dimension) for by in SEXES)
+        if float(men["low"]) > float(women["high"]) or float(women["low"]) > float(men["high"]):
+            yield (
+                f"- {dimension.capitalize()} follows the {truth} to other degrees in men ({short(men['value'])}) and "
+                f"women ({short(women['value'])}): the intervals do not meet."
+            )
+    if name != TEACHER:
+        ccc = short(one(scores, "norms", form, "", "valence")["value"])
+        yield f"- Valence is weak: CCC {ccc} against the norms. It and dominance are for experiments."
+        steps = json.loads(load(name, named()[form]["precision"]).metadata["recipe"])["steps"]
+        if steps < 1000:
+            yield f"- Trained for {steps} steps, to compare students alike: `wav2small` and `micro` learnt for longer."
+    yield LIMITS
+
+
+def one(scores: list[dict[str, str]], truth: str, form: str, by: str, dimension: str) -> dict[str, str]:
+    key = (truth, form, by, dimension)
+    return next(s for s in scores if (s["truth"], s["weights"], s["by"], s["dimension"]) == key)
+
+
+def cell(scores: list[dict[str, str]], truth: str, form: str, by: str, dimension: str) -> str:
+    try:
+        score = one(scores, truth, form, by, dimension)
+    except StopIteration:
+        return ""
+    return f"{short(score['value'])} [{short(score['low'])}, {short(score['high'])}]"
+
+
+def spread(scores: list[dict[str, str]], truth: str, form: str, dimension: str) -> tuple[str, str, str]:
+    own = [s for s in scores if (s["truth"], s["weights"], s["dimension"]) == (truth, form, dimension)]
+    speakers = {s["by"].removeprefix("speaker="): float(s["value"]) for s in own if s["by"].startswith("speaker=")}
+    low, high = (pick(speakers, key=speakers.__getitem__) for pick in (min, max))
+    middle = statistics.median(speakers.values())
+    return f"{short(speakers[low])}, actor {low}", short(middle), f"{short(speakers[high])}, actor {high}"
+
+
+def spelt(form: str) -> str:
+    return form.replace(":", " ")
+
+
+def triple(ccc: dict[str, float]) -> str:
+    return " / ".join(short(ccc[dimension]) for dimension in OUTPUTS)
+
+
+def short(value: float | str) -> str:
+    """Two decimals without a leading zero, as papers write CCC."""
+    return f"{float(value):.2f}".replace("0.", ".", 1).replace("-.00", ".00")
+
+
+if __name__ == "__main__":
+    main()
