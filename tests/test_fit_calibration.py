@@ -18,6 +18,7 @@ from wav2small.config import OUTPUTS, Emotion
 from wav2small.errors import ManifestError
 from wav2small.fit_calibration import Heard, conformal, fit_calibration, listen, pink
 from wav2small.manifest import Segment
+from wav2small.model import load
 from wav2small.tables import write_table
 
 METADATA = {"name": "mine", "version": "1"}
@@ -140,3 +141,12 @@ def test_the_command_writes_what_predict_reads(tmp_path):
     half = run("calibrate", tmp_path / "half.csv", "-o", tmp_path / "d.json")
     assert half.exit_code == 1 and "6 of 12 clips have labels. Give labels for all, or for none." in half.stderr
     assert fitting.MIN_SPEAKERS == 10 and not (tmp_path / "d.json").exists()
+    write_table([{"file": row["file"]} for row in rows], tmp_path / "bare.csv")
+    bare = run("calibrate", tmp_path / "bare.csv", "--model", "micro", "-o", tmp_path / "e.json")
+    assert bare.exit_code == 0, bare.output
+    found, ships = load_calibration(tmp_path / "e.json"), load("micro", calibration=True).calibration
+    assert found.made["labels"] is False
+    for name in OUTPUTS:
+        assert found.scales[name].half_width == ships.scales[name].half_width
+        assert found.scales[name].label == ships.scales[name].label
+        assert found.scales[name].output != ships.scales[name].output

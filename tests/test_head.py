@@ -157,6 +157,15 @@ def test_windows_have_a_category_too_and_silence_has_none(emodb_head, tmp_path):
     assert [row["probability"] for row in alone] == [row["probability"] for row in rows]
 
 
+def test_a_stream_says_the_category_too(emodb_head):
+    clip = next(row for row in read_manifest(EMODB) if row.label == "anger")
+    options = ["stream", str(clip.path), "--fast", "--head", str(emodb_head)]
+    (line,) = CliRunner().invoke(main, options).stdout.splitlines()
+    (row,) = map(json.loads, CliRunner().invoke(main, [*options, "--jsonl"]).stdout.splitlines())
+    assert row["category"] == "anger" and line.endswith(f"  anger {row['probability']:.2f}")
+    assert told(clip.path, "--head", emodb_head)[0]["probability"] == pytest.approx(row["probability"], abs=1e-4)
+
+
 def test_a_long_file_is_told_by_the_mean_of_its_parts(emodb_head, tmp_path):
     model = load("micro", head=emodb_head)
     clips = [next(row for row in read_manifest(EMODB) if row.label == label) for label in FELT]
