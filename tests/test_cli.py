@@ -23,6 +23,7 @@ from wav2small.cli import COMMANDS, main
 from wav2small.config import Emotion
 from wav2small.errors import WeightsError
 from wav2small.prediction import FIELDS
+from wav2small.stream import INTERVALS, TOLD
 from wav2small.tables import read_table
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -107,6 +108,13 @@ def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tm
         assert read_table(tmp_path / f"rows.{name}") == rows
         if name in shown:
             assert (tmp_path / "rows").read_text() == shown[name]
+
+
+def test_a_file_for_other_programs_has_the_columns_that_were_asked_for():
+    header = {"": ["speech_ratio", "error"], "--intervals": ["speech_ratio", *TOLD, *INTERVALS, "error"]}
+    for option, expected in header.items():
+        asked = ["predict", EXAMPLES / "08a05Fe.flac", "--format", "audformat", *([option] if option else [])]
+        assert run(*asked).stdout.splitlines()[0].split(",")[7:] == expected
 
 
 def test_the_model_asked_for_is_the_one_loaded(answer, clip):

@@ -257,6 +257,14 @@ def test_a_picture_is_drawn_whole_or_not_at_all(tmp_path):
     rows = [{**row, "file": str(tmp_path / "a.wav"), "end": min(row["end"], 6.0)} for row in ROWS]
     timeline.draw(rows, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    sure = [row | {f"{name}_{end}": row[name] for name in OUTPUTS for end in ("low", "high")} for row in rows]
+    timeline.draw(sure, tmp_path / "sure.png")
+    wide = [row | {"arousal_low": 0.0, "arousal_high": 1.0} for row in sure]
+    timeline.draw(wide, tmp_path / "wide.png")
+    pictures = [(tmp_path / f"{name}.png") for name in ("a", "sure", "wide")]
+    assert len({picture.read_bytes() for picture in pictures[1:]}) == 2, "the interval is drawn"
+    for picture in pictures[1:]:
+        picture.unlink()
     with pytest.raises(Wav2SmallError, match=r"end it with .png, .svg, .pdf"):
         timeline.draw(rows, tmp_path / "a.xyz")
     with pytest.raises(Wav2SmallError, match="a picture is of one file on disk, these rows are of 2 files"):

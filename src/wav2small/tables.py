@@ -72,8 +72,7 @@ def render(rows: Sequence[Row], format: str) -> str:
 def lines(rows: Iterable[Row], format: str, columns: Sequence[str] | None = None) -> Iterator[str]:
     """Rows as pieces of text, each as soon as its row is there when ``columns`` are given (a table needs all rows)."""
     if format in writers.WRITERS:
-        kept = [row if columns is None else {column: row.get(column) for column in columns} for row in rows]
-        return iter([writers.WRITERS[format](kept)])
+        return iter([writers.WRITERS[format](list(rows))])
     if format not in TEXT_FORMATS:
         raise Wav2SmallError(f"{format} is no text format; there are {', '.join(TEXT_FORMATS)}")
     if columns is None or format == "table":

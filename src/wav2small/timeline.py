@@ -106,10 +106,12 @@ def _draw_dimensions(axes: Any, rows: Sequence[Row]) -> None:
     """A line a dimension through the middles of the rows, broken at pauses; a marker for each row's speaker."""
     centres = [(row["start"] + row["end"]) / 2 for row in rows]
     pauses = [at for at, (row, after) in enumerate(pairwise(rows), 1) if after["start"] - row["end"] > PAUSE_DUR]
+    times = np.insert(centres, pauses, np.nan)
     for name in OUTPUTS:
-        values = [np.nan if row[name] is None else row[name] for row in rows]
-        line = np.insert(values, pauses, np.nan)
-        axes.plot(np.insert(centres, pauses, np.nan), line, color=COLOURS[name], label=name, linewidth=1.6)
+        values = _values(rows, name)
+        axes.plot(times, np.insert(values, pauses, np.nan), color=COLOURS[name], label=name, linewidth=1.6)
+        low, high = (np.insert(_values(rows, f"{name}_{end}"), pauses, np.nan) for end in ("low", "high"))
+        axes.fill_between(times, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
         for speaker, marker in _markers(rows).items():
             own = [index for index, row in enumerate(rows) if _speaker(row) == speaker]
             axes.plot(
@@ -124,6 +126,10 @@ def _draw_dimensions(axes: Any, rows: Sequence[Row]) -> None:
             axes.plot([], [], marker, color="#444444", label=speaker, linestyle="none")
     axes.set(ylim=LIMITS, ylabel="arousal, dominance, valence")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=8, frameon=False)
+
+
+def _values(rows: Sequence[Row], name: str) -> list[float]:
+    return [np.nan if row.get(name) is None else row[name] for row in rows]
 
 
 def _draw_plane(axes: Any, rows: Sequence[Row]) -> Any:

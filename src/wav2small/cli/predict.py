@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,7 @@ def command(
             pairs = segment_rows(paths, segments, options)
         else:
             pairs = ((None, row) for row in predict_files(paths, every=every, window=window, **options))
-        rows: Iterator[dict[str, Any]] = as_rows(tally.watch(pairs, stops=output is None))
+        rows: Iterator[dict[str, Any]] = as_rows(tally.watch(pairs, stops=output is None), columns)
         if by_speaker:
             rows = add_baselines(rows)
         if trends or plot:
@@ -173,9 +173,10 @@ def segment_rows(paths: tuple[str, ...], segments: str, options: dict[str, Any])
             yield None, Prediction(file, error=str(error).removeprefix(f"{file}: "))
 
 
-def as_rows(pairs: Iterator[Pair]) -> Iterator[dict[str, Any]]:
+def as_rows(pairs: Iterator[Pair], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     for span, prediction in pairs:
-        yield asdict(prediction) | ({"speaker": span.speaker} if span else {})
+        row = asdict(prediction) | ({"speaker": span.speaker} if span else {})
+        yield {column: row[column] for column in columns if column in row}
 
 
 def write_more(rows: list[dict[str, Any]], trends: str | None, plot: str | None, channel: int | None) -> None:
