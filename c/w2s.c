@@ -36,7 +36,7 @@ typedef struct {
 #define W2S_WITH_WEIGHTS
 #include "w2s_model.h"
 
-#if W2S_FORMAT != 1
+#if W2S_FORMAT != 2
 #error "w2s_model.h was written for another version of w2s.c: run wav2small export --to c again"
 #endif
 #if W2S_LANES < 1 || W2S_BLOCK < W2S_LANES || W2S_BLOCK % W2S_LANES != 0 || W2S_PARTS < 0
@@ -59,6 +59,12 @@ static int rows_of(const w2s_layer *layer) /* of its input; zeros are above and 
 static int span_of(const w2s_layer *layer) /* columns that one output is computed from */
 {
     return (layer->kernel - 1) * layer->dilation + 1;
+}
+
+/* What is around a layer's input. */
+static w2s_value around(int index)
+{
+    return index == 0 ? W2S_AROUND : 0;
 }
 
 static int smaller(int a, int b)
@@ -165,6 +171,7 @@ int w2s_reset(w2s_stream *stream)
     memset(stream, 0, sizeof *stream);
     stream->begun = W2S_ID;
     for (int index = 0; index <= W2S_N_LAYERS; index++) stream->length[index] = w2s_layers[index].before;
+    for (int i = 0; i < rows_of(w2s_layers) * columns_of(w2s_layers); i++) stream->values[i] = around(0);
     empty_pool(&stream->pool);
 #if W2S_PARTS > 0
     for (int part = 0; part < W2S_PARTS; part++) empty_pool(&stream->parts[part]);
@@ -217,7 +224,7 @@ int w2s_finish(w2s_stream *stream)
         const int rows = rows_of(layer), columns = columns_of(layer);
         for (int after = 0; after < layer->after; after++) {
             const int start = make_room(stream, index, x);
-            for (int row = 0; row < rows; row++) x[row * columns + start] = 0;
+            for (int row = 0; row < rows; row++) x[row * columns + start] = around(index);
             stream->length[index] = (int16_t)(start + 1);
             tokens += run_layers(stream, index);
         }
@@ -264,9 +271,8 @@ int w2s_level(w2s_stream *stream, float mean, float variance)
     (void)mean, (void)variance;
     return W2S_OTHER_LEVEL;
 #else
-    if (stream->frames > 0 || stream->buffered > 0 || !(variance >= 0)) return W2S_OTHER_LEVEL;
-    stream->mean = mean;
-    stream->variance = variance;
+    if (stream->frames > 0 || stream->buffered > 0 || !(variance >= 0) || !(mean < 0 || mean >= 0)) return W2S_OTHER_LEVEL;
+    set_level(stream, mean, variance);
     stream->level_is_set = 1;
     return W2S_OK;
 #endif

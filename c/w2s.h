@@ -89,9 +89,12 @@ typedef struct {
     int32_t buffered; /* samples */
     uint8_t ended, level_is_set;
     int16_t used[W2S_N_LAYERS + 1], length[W2S_N_LAYERS + 1]; /* columns of each layer's input */
-#if W2S_INTEGERS
+#if W2S_INTEGERS && W2S_LEVEL_FRAMES > 0
     uint32_t level[W2S_LEVEL_FRAMES]; /* power of the last frames */
     int64_t level_sum;
+#elif W2S_INTEGERS
+    int64_t sum, squares, count; /* of the samples until now */
+    int64_t mean, variance;      /* of them, or of the whole */
 #elif W2S_LEVEL_FRAMES > 0
     float level[W2S_LEVEL_FRAMES], level_sum;
 #else

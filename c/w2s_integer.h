@@ -54,14 +54,25 @@ static int32_t turned(int32_t a, int32_t c, int32_t b, int32_t s)
     return (int32_t)shifted((int64_t)a * c + (int64_t)b * s, 30);
 }
 
-/* One window into the FFT's order: even samples real, odd ones imaginary, then zeros. */
-static void load_window(const int16_t *samples, int32_t *real, int32_t *imag) /* (n_fft / 2) each */
+/* A sample over the mean of the utterance, if there is one, windowed. */
+static int32_t windowed(const int16_t *samples, int i, int32_t mean)
 {
-    const int places = W2S_WINDOW_SHIFT;
+#if W2S_LEVEL_FRAMES > 0
+    (void)mean;
+    return (int32_t)shifted(samples[i] * hann_at(i), W2S_WINDOW_SHIFT);
+#else
+    const int64_t centred = samples[i] * (1 << W2S_MEAN_BITS) - mean;
+    return (int32_t)shifted(centred * hann_at(i), W2S_WINDOW_SHIFT + W2S_MEAN_BITS);
+#endif
+}
+
+/* One window into the FFT's order: even samples real, odd ones imaginary, then zeros. */
+static void load_window(const int16_t *samples, int32_t mean, int32_t *real, int32_t *imag) /* (n_fft / 2) each */
+{
     unsigned reversed = 0;
     for (int i = 0; i < W2S_N_FFT; i += 2) {
-        real[reversed] = i < W2S_WIN_LENGTH ? (int32_t)shifted(samples[i] * hann_at(i), places) : 0;
-        imag[reversed] = i + 1 < W2S_WIN_LENGTH ? (int32_t)shifted(samples[i + 1] * hann_at(i + 1), places) : 0;
+        real[reversed] = i < W2S_WIN_LENGTH ? windowed(samples, i, mean) : 0;
+        imag[reversed] = i + 1 < W2S_WIN_LENGTH ? windowed(samples, i + 1, mean) : 0;
         unsigned bit = W2S_N_FFT / 4;
         while (reversed & bit) {
             reversed ^= bit;
@@ -119,6 +130,13 @@ static int32_t log2_of(int64_t value) /* 1 or more; 16 bits behind the point */
     return (int32_t)((uint32_t)exponent << 16) + start + (int32_t)shifted((int64_t)slope * between, 16);
 }
 
+#if W2S_LEVEL_FRAMES > 0
+static int32_t signal_level(w2s_stream *stream, const int16_t *samples, uint32_t frame)
+{
+    (void)stream, (void)samples, (void)frame;
+    return 0;
+}
+
 /* log2 of the level of the last frames, this one among them, in units of a band's power. */
 static int32_t log2_level(w2s_stream *stream, const int64_t *mel, uint32_t frame)
 {
@@ -131,15 +149,51 @@ static int32_t log2_level(w2s_stream *stream, const int64_t *mel, uint32_t frame
     *oldest = latest;
     return log2_of(stream->level_sum * 256 + count * W2S_LEVEL_FLOOR) - log2_of(count) + W2S_LOG2_UNIT * 65536;
 }
+#else
+/* Mean of the signal until the end of a frame, and its variance, which is kept; or those that the caller gave. */
+static int32_t signal_level(w2s_stream *stream, const int16_t *samples, uint32_t frame)
+{
+    if (!stream->level_is_set) {
+        for (int i = frame == 0 ? 0 : W2S_WIN_LENGTH - W2S_HOP_LENGTH; i < W2S_WIN_LENGTH; i++) {
+            stream->sum += samples[i];
+            stream->squares += samples[i] * samples[i];
+        }
+        stream->count += frame == 0 ? W2S_WIN_LENGTH : W2S_HOP_LENGTH;
+        const int64_t count = stream->count, sum = stream->sum * (1 << W2S_MEAN_BITS);
+        const int64_t mean = sum / count - (sum % count < 0);
+        const int64_t rest = stream->squares % count * (1 << W2S_VARIANCE_BITS) / count;
+        const int64_t square = stream->squares / count * (1 << W2S_VARIANCE_BITS) + rest;
+        const int64_t variance = square - (mean * mean >> (2 * W2S_MEAN_BITS - W2S_VARIANCE_BITS));
+        stream->mean = mean;
+        stream->variance = variance > 0 ? variance : 0;
+    }
+    return (int32_t)stream->mean;
+}
+
+static void set_level(w2s_stream *stream, float mean, float variance)
+{
+    const float nearest = mean < -1 ? -1 : mean > 1 ? 1 : mean, unit = (float)((int64_t)1 << W2S_MEAN_BITS);
+    stream->mean = (int64_t)(nearest * 32768 * unit);
+    stream->variance = (int64_t)((variance > 1 ? 1 : variance) * 1073741824 * (float)((int64_t)1 << W2S_VARIANCE_BITS));
+}
+
+/* log2 of the variance of the utterance, in units of a band's power. */
+static int32_t log2_level(const w2s_stream *stream, const int64_t *mel, uint32_t frame)
+{
+    (void)mel, (void)frame;
+    return log2_of(stream->variance + W2S_LEVEL_FLOOR) + W2S_LOG2_UNIT * 65536;
+}
+#endif
 
 /* Log-mel of frames, each scaled to the first layer's input. */
 static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (n_mels, frames) */
 {
-    const int columns = columns_of(w2s_layers);
+    const int columns = columns_of(w2s_layers), above = W2S_KERNEL_BANDS > 1 ? w2s_layers->band_pad : 0;
     int32_t *real = stream->scratch.frontend.real, *imag = stream->scratch.frontend.imag;
     int64_t *mel = stream->scratch.frontend.mel;
     for (int t = 0; t < frames; t++) {
-        load_window(stream->samples + t * W2S_HOP_LENGTH, real, imag);
+        const int16_t *samples = stream->samples + t * W2S_HOP_LENGTH;
+        load_window(samples, signal_level(stream, samples, stream->frames + (uint32_t)t), real, imag);
         fft(real, imag);
         mel_power(real, imag, mel);
         const int32_t level = log2_level(stream, mel, stream->frames + (uint32_t)t);
@@ -148,7 +202,7 @@ static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (n_mels, f
             if (mel[band] > 0) decibel = (int32_t)shifted((int64_t)(log2_of(mel[band]) - level) * W2S_DECIBEL, 24);
             if (decibel < W2S_LOWEST) decibel = W2S_LOWEST;
             const int64_t scaled = (int64_t)decibel * w2s_input_scale[band] + w2s_input_shift[band];
-            x[band * columns + t] = (int8_t)narrow(scaled, W2S_INPUT_SHIFT, 127);
+            x[(band + above) * columns + t] = (int8_t)narrow(scaled, W2S_INPUT_SHIFT, 127);
         }
     }
 }
@@ -181,24 +235,54 @@ static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_
         }
 }
 
-/* All channels, in time: a patch of the input, then a product with each row of weights. */
+/* The values under a kernel, from its first one on; returns how many. */
+static int gather(const w2s_layer *layer, const int8_t *x, int8_t *patch)
+{
+    const int columns = columns_of(layer), kernel_bands = W2S_KERNEL_BANDS > 1 ? layer->kernel_bands : 1;
+    const int bands = W2S_KERNEL_BANDS > 1 ? layer->bands + 2 * layer->band_pad : 1;
+    int8_t *next = patch;
+    for (int channel = 0; channel < layer->inputs; channel++)
+        for (int band = 0; band < kernel_bands; band++)
+            for (int tap = 0; tap < layer->kernel; tap++)
+                *next++ = x[(channel * bands + band) * columns + tap * layer->dilation];
+    return (int)(next - patch);
+}
+
+/* All channels, in time and bands: a patch of the input, then a product with each row of weights. */
 static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns,
                         const int8_t *residual, int residual_columns, int n)
 {
     int8_t *patch = stream->scratch.layer.patch;
-    const int columns = columns_of(layer), size = layer->inputs * layer->kernel;
-    for (int t = 0; t < n; t++) {
-        int8_t *next = patch;
-        for (int channel = 0; channel < layer->inputs; channel++)
-            for (int tap = 0; tap < layer->kernel; tap++)
-                *next++ = x[channel * columns + t * layer->stride + tap * layer->dilation];
-        for (int channel = 0; channel < layer->outputs; channel++) {
-            const int32_t sum = layer->bias[channel] + dot(layer->weight + channel * size, patch, size);
-            int32_t value = rectified(sum, layer->shift[channel]);
-            if (residual) value = cut(value + residual[channel * residual_columns + t], 127);
-            y[channel * y_columns + t] = (int8_t)value;
+    const int bands = W2S_KERNEL_BANDS > 1 ? layer[1].bands : 1;
+    const int y_step = W2S_KERNEL_BANDS > 1 ? (bands + 2 * layer[1].band_pad) * y_columns : y_columns;
+    if (W2S_KERNEL_BANDS > 1) y += layer[1].band_pad * y_columns;
+    for (int band = 0; band < bands; band++, y += y_columns)
+        for (int t = 0; t < n; t++) {
+            const int size = gather(layer, x + band * layer->stride_bands * columns_of(layer) + t * layer->stride, patch);
+            for (int channel = 0; channel < layer->outputs; channel++) {
+                const int32_t sum = layer->bias[channel] + dot(layer->weight + channel * size, patch, size);
+                int32_t value = rectified(sum, layer->shift[channel]);
+                if (residual) value = cut(value + residual[channel * residual_columns + t], 127);
+                y[channel * y_step + t] = (int8_t)value;
+            }
         }
-    }
+}
+
+/* The largest under the kernel; zeros around do not count, since nothing is below zero. */
+static void max_pool(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns, int n)
+{
+    const int columns = columns_of(layer), bands = layer->bands + 2 * layer->band_pad;
+    const int y_bands = layer[1].bands + 2 * layer[1].band_pad;
+    for (int channel = 0; channel < layer->outputs; channel++)
+        for (int band = 0; band < layer[1].bands; band++)
+            for (int t = 0; t < n; t++) {
+                const int8_t *from = x + (channel * bands + band * layer->stride_bands) * columns + t * layer->stride;
+                int8_t largest = 0;
+                for (int row = 0; row < layer->kernel_bands; row++)
+                    for (int tap = 0; tap < layer->kernel; tap++)
+                        if (from[row * columns + tap] > largest) largest = from[row * columns + tap];
+                y[(channel * y_bands + band + layer[1].band_pad) * y_columns + t] = largest;
+            }
 }
 
 /* One layer: n columns of its input x to n of the next one's, y; `before` is the input of the layer before it. */
@@ -208,6 +292,8 @@ static void run_layer(w2s_stream *stream, int index, const int8_t *x, int8_t *y,
     const int y_columns = columns_of(layer + 1);
     if (layer->kind == W2S_DEPTHWISE) {
         depthwise(layer, x, y, y_columns, n);
+    } else if (W2S_KERNEL_BANDS > 1 && layer->kind == W2S_MAX_POOL) {
+        max_pool(layer, x, y, y_columns, n);
     } else {
         const int8_t *residual = layer->residual ? before + layer[-1].before : NULL;
         convolution(stream, layer, x, y, y_columns, residual, layer->residual ? columns_of(layer - 1) : 0, n);

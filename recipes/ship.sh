@@ -29,6 +29,7 @@ PYTHON
 wav2small export "$run/student/best.safetensors" --ship --name wav2small --version 3 --metadata "ccc=$(ccc wav2small.onnx)"
 wav2small export "$run/micro/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro.onnx)"
 wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro-int8.onnx)"
+wav2small export "$here/../src/wav2small/data/wav2small.safetensors" --ship --to integers --calibrate "$run/labels.csv"
 dev=("$run"/dev-{emodb,emogator,sdap,librispeech,speechocean,arabic_commands}.csv)
 for name in wav2small micro; do  # what their answers mean, beside the weights
     wav2small calibrate "${dev[@]}" --model $name -o "$here/../src/wav2small/data/$name.calibration.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +12,7 @@ from wav2small.config import MICRO, STUDENT, Micro, Student
 from wav2small.frontend import dft_kernel, mel_filterbank
 from wav2small.parity import voice
 from wav2small.reference import integer, layers
+from wav2small.rounding import tops
 
 METADATA = {
     "name": "random",
@@ -27,6 +29,10 @@ def random_arrays(seed: int = 0, config: Student | Micro = STUDENT) -> dict[str,
     """Read only: every test gets the same arrays."""
     if isinstance(config, Micro) and config.integers:
         return integer.to_integers(random_trained(seed, config), config)
+    if config.integers:
+        floats = replace(config, name=config.name.removesuffix("-int8"), integers=False)
+        arrays = random_arrays(seed, floats)
+        return integer.square_integers(arrays, *tops(arrays, floats, [voice(np.random.default_rng(seed))]), config)
     rng = np.random.default_rng(seed)
     gain = 0.5 if isinstance(config, Micro) else 1.4  # its residual blocks add up
     arrays = {}

@@ -10,6 +10,7 @@ import venv
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +22,22 @@ from hypothesis import strategies as st
 
 from random_student import METADATA, noise, random_arrays
 from wav2small import native, reference
+from wav2small.c_header import header
 from wav2small.cli import main
-from wav2small.config import MICRO, OUTPUTS, STUDENTS
+from wav2small.config import MICRO, OUTPUTS, ROUNDED, STUDENT, STUDENTS
 from wav2small.errors import NativeError, WeightsError
 from wav2small.export_c import export_c
 from wav2small.frontend import running_log_mel
 from wav2small.model import load
 from wav2small.parity import probes, voice
 from wav2small.prediction import predict_files
-from wav2small.reference import integer_frontend
+from wav2small.reference import integer, integer_frontend
 from wav2small.weights import DATA, write_safetensors
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, native.COMPILERS)), reason="needs a C compiler")
-SHIPPED = ("micro-int8", "micro", "wav2small")
+SHIPPED = ("micro-int8", "micro", "wav2small-int8", "wav2small")
 INTEGERS = STUDENTS["micro-int8"]
+SQUARE = ROUNDED["wav2small-int8"]
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +67,12 @@ def test_every_probe_has_the_answer_of_the_reference(name, libraries, students):
     arrays, config = students[name]
     for label, signal in probes(config.frontend.win_length):
         found, expected = libraries[name].answer(signal)[1], reference.forward(signal, arrays, config)[1]
-        np.testing.assert_allclose(found, expected, atol=0 if name == "micro-int8" else 1e-5, rtol=0, err_msg=label)
+        np.testing.assert_allclose(found, expected, atol=0 if name.endswith("int8") else 1e-5, rtol=0, err_msg=label)
 
 
-@pytest.mark.parametrize("name, precision", [("micro", "int8"), ("micro", "fp32"), ("wav2small", "fp32")])
+@pytest.mark.parametrize(
+    "name, precision", [(name, precision) for name in ("micro", "wav2small") for precision in ("int8", "fp32")]
+)
 def test_the_backend_c_is_the_reference_for_every_kind_of_file(tmp_path, name, precision):
     """Resampled, stereo, short and silent ones; integers to the bit."""
     time = np.arange(44100 * 2) / 44100
@@ -153,6 +158,25 @@ def test_integers_are_equal_to_the_bit_in_any_cutting(libraries, students, sampl
     np.testing.assert_array_equal(found[0] / np.float32(unit), embedding)
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(64, 20000), st.lists(st.integers(0, 3000), max_size=12), st.floats(1e-5, 2), st.integers(0, 99))
+def test_integers_of_wav2small_are_equal_to_the_bit_too(libraries, students, samples, sizes, level, seed):
+    """With the level of the utterance, and with that of what was heard so far."""
+    signal = integer_frontend.to_samples(noise(samples, seed, level) + np.float32(level * (seed - 50) / 50))
+    arrays, config = students["wav2small-int8"]
+    pieces = np.split(signal, np.minimum(np.cumsum(sizes or [0]), samples))
+    heard = integer_frontend.forward(signal, arrays, config, integer_frontend.heard_level(signal, config))[1]
+    np.testing.assert_array_equal(answered(libraries["wav2small-int8"], pieces)[1] * 2**15, heard)
+    stream = libraries["wav2small-int8"].stream()
+    stream.level(*map(float, integer_frontend.mean_and_variance(signal)))
+    for piece in pieces:
+        stream.push(piece)
+    stream.finish()
+    embedding, emotion = integer.to_numbers(integer_frontend.forward(signal, arrays, config), arrays)
+    for found, expected in zip(stream.read(), (embedding, emotion), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("name", ["micro", "wav2small"])
 @settings(max_examples=15, deadline=None)
 @given(st.integers(64, 30000), st.lists(st.integers(0, 3000), max_size=12))
@@ -164,12 +188,12 @@ def test_floats_do_not_depend_on_the_cutting(libraries, name, samples, sizes):
     np.testing.assert_allclose(pieces[1], whole[1], atol=2e-5)
 
 
-@pytest.mark.parametrize("student", ["micro", "micro-int8", "wav2small", "wav2small-running"])
+@pytest.mark.parametrize("student", ["micro", "micro-int8", "wav2small", "wav2small-running", *ROUNDED])
 def test_another_student_of_the_same_operators_needs_no_c(tmp_path, student):
-    config = STUDENTS[student]
+    config = (STUDENTS | ROUNDED)[student]
     write_safetensors(tmp_path / "mine.safetensors", random_arrays(3, config), METADATA | {"student": student})
     made = export_c(tmp_path / "mine.safetensors", tmp_path / "mine")
-    assert made.error is not None and made.error <= (0 if student == "micro-int8" else 1e-4)
+    assert made.error is not None and made.error <= (0 if config.integers else 1e-4)
     assert not list(tmp_path.glob("tmp*"))
 
 
@@ -225,7 +249,7 @@ def test_what_is_no_number_counts_as_zero(libraries, name):
     bad = voices()
     bad[1000:1010] = [np.nan, np.inf, -np.inf, 1e30, -1e30, np.nan, np.nan, np.inf, np.nan, np.nan]
     good = np.where(np.abs(bad) < 1e5, bad, 0).astype(np.float32)
-    if name == "micro-int8":  # which cuts what is too large
+    if name.endswith("int8"):  # which cuts what is too large
         good = np.where(np.isnan(bad), 0, np.clip(bad, -1, 1)).astype(np.float32)
     np.testing.assert_array_equal(answered(libraries[name], [bad])[1], answered(libraries[name], [good])[1])
 
@@ -238,21 +262,109 @@ def test_integer_log_mel_is_near_that_in_floats():
         np.testing.assert_allclose(integer_frontend.log_mel(samples, INTEGERS) / 64, expected, atol=tolerance)
 
 
-def test_nothing_overflows_at_full_scale(libraries, students):
+@pytest.mark.parametrize("gain", [0.3, 0.01, 1e-3])
+def test_integer_log_mel_over_the_utterance_is_near_that_in_floats(gain):
+    """Beside a mean, which is gone; above 80 dB below full scale, where a band has a step or two."""
+    samples = integer_frontend.to_samples(gain * (voices(5) / 0.1 + noise(48000, 1)) + np.float32(0.1))
+    found = np.maximum(integer_frontend.log_mel(samples, SQUARE) / 64, -80)
+    expected = np.maximum(reference.features(samples / 32768.0, STUDENT), -80)
+    np.testing.assert_allclose(found, expected, atol=1e-4 / gain + 0.02)
+
+
+def test_the_level_of_what_was_heard_ends_as_that_of_the_whole():
+    samples = integer_frontend.to_samples(noise(64 + 32 * 500, 3) + np.float32(0.2))
+    (mean, variance), whole = integer_frontend.heard_level(samples, SQUARE), integer_frontend.whole_level(samples)
+    assert abs(int(mean[-1]) - int(whole.mean)) <= 1 + 2**27 * 1e-7
+    assert abs(int(variance[-1]) / int(whole.variance) - 1) < 1e-6
+
+
+def test_rounding_wav2small_keeps_its_answers(tmp_path):
+    speech = tmp_path / "speech"
+    speech.mkdir()
+    for seed in range(3):
+        soundfile.write(speech / f"{seed}.wav", voices(seed), 16000)
+    command = ["export", str(DATA / "wav2small.safetensors"), "-o", str(tmp_path), "--to", "integers"]
+    result = CliRunner().invoke(main, [*command, "--calibrate", str(speech), "--name", "mine"])
+    assert result.exit_code == 0 and "mine-int8.safetensors" in result.output, result.output
+    exact, path = load("wav2small", backend="c"), tmp_path / "mine-int8.safetensors"
+    found = load(path, backend="c")
+    assert found.metadata["precision"] == "int8" and "dev_ccc" not in found.metadata
+    for file in sorted(Path(__file__).parents[1].glob("examples/*.flac")):
+        signal = soundfile.read(file, dtype="float32")[0]
+        np.testing.assert_allclose(found(signal), exact(signal), atol=0.03)
+        assert found(signal) == load(path, backend="numpy")(signal)
+    assert export_c(path, tmp_path / "c").error == 0
+    for wrong, said in (
+        (command, "needs --calibrate SPEECH"),
+        ([*command[:1], "micro.safetensors", *command[2:], "--calibrate", str(speech)], "cannot be read"),
+        ([*command[:1], str(DATA / "micro.safetensors"), *command[2:], "--calibrate", str(speech)], "by training"),
+        (["export", str(path), "-o", str(tmp_path / "x")], "wav2small-int8 has no ONNX form"),
+    ):
+        result = CliRunner().invoke(main, wrong)
+        assert result.exit_code != 0 and said in result.stderr, result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture(scope="module")
+def with_parts():
+    """Libraries whose streams remember four parts."""
+    made = {}
+    for name in ("micro-int8", "micro"):
+        flags = (*native.FLAGS, *native.SIZES["int8"], "-DW2S_PARTS=4")
+        made[name] = native.Library(native.compiled(header(DATA / f"{name}.safetensors"), flags), False)
+    return made
+
+
+@pytest.mark.parametrize("name", ["micro-int8", "micro"])
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 6000), min_size=1, max_size=9), st.integers(1, 4), st.integers(0, 99))
+def test_a_window_is_the_pooling_of_the_tokens_of_its_parts(with_parts, students, name, sizes, parts, seed):
+    """Integers to the bit: the parts are merged in the order in which they were heard."""
+    stream, (arrays, config) = with_parts[name].stream(), students[name]
+    samples = integer_frontend.to_samples(noise(sum(sizes), seed))
+    ends = [stream.push(piece) for piece in np.split(samples, np.cumsum(sizes)[:-1]) if marked(stream)]
+    found = np.zeros(3, np.float32)
+    result = stream._calls.w2s_read_window(stream._stream, parts, found.ctypes, None)
+    heard = [tokens for tokens in ends[-parts:] if tokens]
+    if not heard:
+        assert result == -4
+        return
+    assert result == 0
+    if name == "micro":
+        tokens = reference.micro.tokens(reference.features(samples / 32768.0, config), arrays, config)
+        pooled = reference.micro.pool(tokens[-sum(heard) :], arrays)
+        expected = arrays["out.weight"] @ pooled + arrays["out.bias"]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        return
+    tokens = integer.tokens(integer_frontend.log_mel(samples, config), arrays, config)
+    cut = np.split(tokens[-sum(heard) :], np.cumsum(heard)[:-1])
+    state = reduce(integer.merge, [integer.pool(part, arrays) for part in cut])
+    np.testing.assert_array_equal(found * 2**15, integer.answer(state, arrays)[1])
+
+
+def marked(stream: native.NativeStream) -> bool:
+    """Begin a new part."""
+    return stream._calls.w2s_mark(stream._stream) == 0
+
+
+@pytest.mark.parametrize("name", ["micro-int8", "wav2small-int8"])
+def test_nothing_overflows_at_full_scale(libraries, students, name):
     """A square wave is the loudest that there is; its spectrum and powers still fit."""
+    arrays, config = students[name]
     for hertz in (65, 130, 250, 1000, 3800, 7999):
-        square = np.where(np.sin(2 * np.pi * hertz * np.arange(64000) / 16000 + 0.1) > 0, 32767, -32768).astype(
+        square = np.where(np.sin(2 * np.pi * hertz * np.arange(20000) / 16000 + 0.1) > 0, 32767, -32768).astype(
             np.int16
         )
-        table = integer_frontend.tables(INTEGERS)
-        assert 0 <= integer_frontend.mel_power(square, table, INTEGERS).sum(1).max() < 2**62.9
-        expected = running_log_mel(square / 32768.0, INTEGERS.level_frames, INTEGERS.frontend)
-        found = integer_frontend.log_mel(square, INTEGERS) / 64
+        table = integer_frontend.tables(config)
+        assert 0 <= integer_frontend.mel_power(square, table, config).sum(1).max() < 2**62.9
+        expected = reference.features(square / 32768.0, replace(config, integers=False))
+        found = integer_frontend.log_mel(square, config) / 64
         np.testing.assert_allclose(np.maximum(found, -60), np.maximum(expected, -60), atol=0.1)
-        _, emotion = integer_frontend.forward(square, *students["micro-int8"])
-        np.testing.assert_array_equal(answered(libraries["micro-int8"], [square])[1] * 2**15, emotion)
+        _, emotion = reference.forward(square / 32768.0, arrays, config)
+        np.testing.assert_array_equal(libraries[name].answer(square / np.float32(32768))[1], emotion)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**62))
 def test_log2_of_integers(value):
     found = integer_frontend.log2_of(np.array([value]), integer_frontend.tables(INTEGERS))[0]

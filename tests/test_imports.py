@@ -48,6 +48,7 @@ LAYERS = (
         "macs",
         "parity",
         "prediction",
+        "rounding",
         "speech",
         "static_int8",
         "stream",

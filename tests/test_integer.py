@@ -72,7 +72,7 @@ def test_what_is_stored_has_the_sizes_that_c_gives_it(net):
 def test_a_stream_of_tokens_has_the_embedding_of_all(net):
     arrays = to_integers(to_arrays(net), MICRO)
     tokens = integer.tokens(integer.to_log_mel(answers(net, noise(16000))[0]), arrays, MICRO)
-    whole = integer.pool(tokens, arrays)
+    whole = integer.embedding(integer.pool(tokens, arrays))
     state = integer.Pooling(*(np.full(MICRO.pooled, start, np.int64) for start in (-(2**15), 0, 0)))
     for token in tokens:
         state = integer.pool_token(state, token, arrays)

@@ -22,7 +22,7 @@ from wav2small.reference import integer, integer_frontend
 from wav2small.reference.layers import scale_and_shift
 from wav2small.weights import Arrays, read_bytes
 
-FORMAT = 1
+FORMAT = 2
 """Of the header; ``w2s.c`` refuses any other."""
 HEADER = "w2s_model.h"
 LARGEST_TILE = 13
@@ -78,6 +78,8 @@ class Network:
     token: int
     arrays: Mapping[str, np.ndarray]
     """``input_scale`` and ``input_shift`` of the log-mel, ``lin``, ``sof`` and ``out``."""
+    around: int = 0
+    """What is around the first layer's input."""
 
     @property
     def tile(self) -> int:
@@ -106,16 +108,16 @@ def header(path: str | Path) -> str:
 
 
 def is_integer(config: Student | Micro) -> bool:
-    return isinstance(config, Micro) and config.integers
+    return config.integers
 
 
 def network_of(arrays: Arrays, config: Student | Micro, source: str) -> Network:
     """Layers and matrices as C has them: batch norms folded in, softmax to the base 2."""
     if isinstance(config, Micro):
-        return micro_integers(arrays, config, source) if config.integers else micro_floats(arrays, config)
+        return integers(arrays, config, source) if config.integers else micro_floats(arrays, config)
     if config.pooling != "tokens":
         raise WeightsError(f"{source}: {config.name} pools channels, which C cannot; give a student that pools tokens")
-    return paper_floats(arrays, config)
+    return integers(arrays, config, source) if config.integers else paper_floats(arrays, config)
 
 
 def micro_floats(arrays: Arrays, config: Micro) -> Network:
@@ -131,7 +133,7 @@ def micro_floats(arrays: Arrays, config: Micro) -> Network:
     return Network(micro_layers(folded, config), config.channels, matrices)
 
 
-def micro_integers(arrays: Arrays, config: Micro, source: str) -> Network:
+def integers(arrays: Arrays, config: Student | Micro, source: str) -> Network:
     names = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
     for name in names:
         if not -31 <= arrays[f"{name}.shift"].min() <= arrays[f"{name}.shift"].max() <= 46:
@@ -141,7 +143,12 @@ def micro_integers(arrays: Arrays, config: Micro, source: str) -> Network:
     matrices = {f"{name}_{part}": array for name in ("lin", "sof", "out") for part, array in found[name].items()}
     matrices |= {"input_scale": arrays["input.scale"], "input_shift": arrays["input.shift"]}
     matrices["embedding_unit"] = np.array(2.0 ** -(int(arrays["value.bits"]) + integer.EMBEDDING_BITS))
-    return Network(micro_layers(found, config), config.channels, matrices)
+    if isinstance(config, Micro):
+        return Network(micro_layers(found, config), config.channels, matrices)
+    for index in range(1, config.early + config.late + 1):
+        found[f"conv{index}"]["weight"] = found[f"conv{index}"]["weight"].swapaxes(2, 3)  # bands, then time
+    layers = paper_layers(found, config)
+    return Network(layers, config.token_size, matrices, around=int(arrays["input.around"]))
 
 
 def micro_layers(folded: Mapping[str, Mapping[str, np.ndarray]], config: Micro) -> list[Layer]:
@@ -157,19 +164,27 @@ def micro_layers(folded: Mapping[str, Mapping[str, np.ndarray]], config: Micro) 
 
 
 def paper_floats(arrays: Arrays, config: Student) -> Network:
-    layers, channels, inputs, bands = [], config.channels, 1, config.frontend.n_mels
-    square = Layer("W2S_CONVOLUTION", channels, channels, 3, before=1, after=1, band_pad=1, kernel_bands=3)
+    folded = {}
     for index in range(1, config.early + config.late + 1):
         scale, shift = scale_and_shift(arrays, f"norm{index}", config.batch_norm_eps)
         weight = (arrays[f"conv{index}.weight"] * scale[:, None, None, None]).swapaxes(2, 3)  # bands, then time
-        folded = {"weight": weight, "bias": shift}
-        layers.append(replace(square, inputs=inputs, bands=bands, name=f"conv{index}", arrays=folded))
+        folded[f"conv{index}"] = {"weight": weight, "bias": shift}
+    ones = np.ones(config.frontend.n_mels, np.float32)
+    matrices = {"input_scale": ones, "input_shift": 0 * ones} | heads(arrays)
+    return Network(paper_layers(folded, config), config.token_size, matrices)
+
+
+def paper_layers(folded: Mapping[str, Mapping[str, np.ndarray]], config: Student) -> list[Layer]:
+    layers, channels, inputs, bands = [], config.channels, 1, config.frontend.n_mels
+    square = Layer("W2S_CONVOLUTION", channels, channels, 3, before=1, after=1, band_pad=1, kernel_bands=3)
+    for index in range(1, config.early + config.late + 1):
+        name = f"conv{index}"
+        layers.append(replace(square, inputs=inputs, bands=bands, name=name, arrays=folded[name]))
         inputs = channels
         if index == config.early:
             layers.append(replace(square, kind="W2S_MAX_POOL", bands=bands, stride=2, stride_bands=2))
             bands = (bands + 1) // 2
-    ones = np.ones(config.frontend.n_mels, np.float32)
-    return Network(layers, config.token_size, {"input_scale": ones, "input_shift": 0 * ones} | heads(arrays))
+    return layers
 
 
 def heads(arrays: Arrays) -> dict[str, np.ndarray]:
@@ -225,6 +240,8 @@ def sizes(network: Network, config: Student | Micro) -> list[str]:
         "TOKEN": network.token,
         "POOLED": len(network.arrays["lin_bias"]),
         "TILE": network.tile,
+        "AROUND": network.around,
+        "KERNEL_BANDS": max(layer.kernel_bands for layer in layers),
         "KEPT": max(layer.kept for layer in layers),
         "PATCH": max(network.token, *(layer.patch for layer in layers)),
         "VALUES": "(" + " + ".join(values) + ")",
@@ -246,12 +263,13 @@ def float_tables(config: Student | Micro) -> list[str]:
 
 
 def integer_tables(config: Student | Micro) -> list[str]:
-    assert isinstance(config, Micro)
     table = integer_frontend.tables(config)
     bands, mel = mel_by_bin(table.mel, config.frontend.n_mels)
     numbers = {
         "WINDOW_SHIFT": table.window_shift,
-        "POWER_SHIFT": integer_frontend.POWER_SHIFT,
+        "POWER_SHIFT": table.power_shift,
+        "MEAN_BITS": integer_frontend.MEAN_BITS,
+        "VARIANCE_BITS": integer_frontend.VARIANCE_BITS,
         "LEVEL_SHIFT": integer_frontend.LEVEL_SHIFT,
         "LEVEL_FLOOR": table.level_floor,
         "LOG2_UNIT": table.log2_unit,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 SAMPLING_RATE = 16000
@@ -59,7 +59,8 @@ class Student:
 
     ``normalisation`` names what is done about the level: ``utterance``, the paper's, needs the whole signal;
     ``running`` divides by the mean power of the last ``level_dur`` seconds. ``pooling`` over time is of whole
-    ``tokens``, or of channels alone, with a ``gram`` matrix of the channels beside the pooled map.
+    ``tokens``, or of channels alone, with a ``gram`` matrix of the channels beside the pooled map. With ``integers``
+    everything from the samples on is whole numbers (docs/integers.md).
     """
 
     name: str = "wav2small"
@@ -71,6 +72,7 @@ class Student:
     early: int = 3
     late: int = 4
     batch_norm_eps: float = 1e-5
+    integers: bool = False
 
     @property
     def token_size(self) -> int:
@@ -135,3 +137,10 @@ STUDENTS: dict[str, Student | Micro] = {
     )
 }
 """The students that have a reference in NumPy, by name."""
+
+ROUNDED: dict[str, Student] = {
+    f"{student.name}-int8": replace(student, name=f"{student.name}-int8", integers=True)
+    for student in STUDENTS.values()
+    if isinstance(student, Student) and student.pooling == "tokens"
+}
+"""Integer forms that are rounded from a student, and not trained; they have a reference too."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wav2small import reference
-from wav2small.config import OUTPUTS, SAMPLING_RATE, STUDENT, STUDENTS, Emotion, Micro, Student
+from wav2small.config import OUTPUTS, ROUNDED, SAMPLING_RATE, STUDENT, STUDENTS, Emotion, Micro, Student
 from wav2small.errors import ManifestError, MissingExtraError, WeightsError
 from wav2small.evaluate import answer_segments
 from wav2small.licences import joined
@@ -24,6 +24,7 @@ from wav2small.model import running, session
 from wav2small.outfile import whole_file
 from wav2small.parity import Depths, apart, compare
 from wav2small.reference import integer
+from wav2small.rounding import rounded
 from wav2small.weights import DATA, INDEX, Arrays, read_safetensors, sha256, write_safetensors
 
 MAX_INT8_BYTES = 120_000
@@ -76,6 +77,8 @@ def network(weights: str | Path) -> Network:
     """
     arrays, stored = read_safetensors(weights)
     student = stored.get("student", STUDENT.name)
+    if student in ROUNDED:
+        raise WeightsError(f"{weights}: {student} has no ONNX form; export the weights that it was rounded from")
     if student in STUDENTS:
         arrays, stored, config = reference.load_student(weights)
         return Network(arrays, stored, facts(config), lambda: compared(arrays, config))
@@ -222,6 +225,40 @@ def ship(
     if not small:
         raise WeightsError(f"{weights}: no artefact has {MAX_SHIPPED_BYTES} bytes or less; give a folder with -o")
     return small
+
+
+def export_integers(
+    weights: str | Path,
+    speech: Sequence[Segment],
+    folder: str | Path | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> Path:
+    """Write ``NAME-int8.safetensors``: a student in whole numbers, rounded and not trained.
+
+    Args:
+        weights: safetensors of ``wav2small`` or ``wav2small-running``
+        speech: sets the range of each layer
+        folder: made if it is not there; None is the package's own, whose index is written again
+        name: else that of the metadata, else the name of the file without its suffix
+        version: else that of the metadata
+        extra: more metadata, or other than in the file
+
+    Raises:
+        WeightsError: if there is no such form of the student
+        ManifestError: if there is no speech
+    """
+    arrays, stored = rounded(weights, speech)
+    given = stored | dict(extra or {})
+    config = ROUNDED[stored["student"]]
+    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, facts(config))
+    path = Path(DATA if folder is None else folder) / f"{metadata['name']}-int8.safetensors"
+    make_folder(path.parent)
+    write_safetensors(path, arrays, metadata)
+    if folder is None:
+        write_index()
+    return path
 
 
 def drop_large(path: Path) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 from wav2small.c_header import HEADER, header
 from wav2small.config import OUTPUTS
 from wav2small.errors import NativeError
+from wav2small.reference.integer_frontend import mean_and_variance, to_samples
 
 SOURCES = ("w2s.h", "w2s.c", "w2s_float.h", "w2s_integer.h")
 COMPILERS = ("cc", "gcc", "clang")
@@ -62,10 +63,12 @@ class Library:
         return NativeStream(self._calls, self.about)
 
     def answer(self, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Embedding and emotion of a whole signal, float32 or int16; what is below one window is padded with zeros."""
+        """Embedding and emotion of a whole signal in floats; what is below one window is padded with zeros."""
         stream = self.stream()
+        if self.about.precision == b"int8":
+            signal = to_samples(signal)
         if self._is_level_given:
-            stream.level(float(np.mean(signal, dtype=np.float64)), float(np.var(signal, dtype=np.float64)))
+            stream.level(*map(float, mean_and_variance(signal)))
         stream.push(signal)
         stream.finish()
         return stream.read()

@@ -22,7 +22,9 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.argument("weights", metavar="WEIGHTS.safetensors")
 @click.argument("folder", metavar="[FOLDER]", required=False)
 @click.option("-o", "--output", metavar="FOLDER", help="Where the files go; made if it is not there.")
-@click.option("--to", type=click.Choice(("onnx", "c")), default="onnx", show_default=True, help="Which form.")
+@click.option(
+    "--to", type=click.Choice(("onnx", "integers", "c")), default="onnx", show_default=True, help="Which form."
+)
 @click.option("--ship", is_flag=True, help="Into the package's own folder, and into its index of what ships.")
 @click.option("--name", help="Of the files, and inside them; else that of the weights.")
 @click.option("--version", help="Inside the files; else that of the weights.")
@@ -30,7 +32,7 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.option(
     "--dev", multiple=True, metavar="LABELS", help="Refuse what loses CCC on these, the labels train chose by."
 )
-@click.option("--calibrate", metavar="SPEECH", help="Folder or manifest: int8 between the layers too. Needs --dev.")
+@click.option("--calibrate", metavar="SPEECH", help="Folder or manifest: int8 between the layers too.")
 @click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
 def command(
     weights: str,
@@ -53,15 +55,19 @@ def command(
     training had on these labels. With --calibrate the int8 file is static, which is the faster form of large networks:
     weights and what flows between the layers in eight bits, at scales set by SPEECH; it is held to its CCC alone.
 
+    With --to integers and --calibrate, write NAME-int8.safetensors: wav2small or wav2small-running in whole numbers
+    from the samples on, for C and the backend numpy.
+
     With --to c, write a folder of C instead: the runtime, a header with the weights, and what Arduino, PlatformIO and
-    Zephyr need. WEIGHTS then may be micro, micro-int8 or wav2small, which ship. A C compiler, if there is one, compares
-    it with the reference.
+    Zephyr need. WEIGHTS then may be micro, wav2small, micro-int8 or wav2small-int8, which ship. A C compiler, if there
+    is one, compares it with the reference.
 
     \b
     Example:
       wav2small export best.safetensors -o models --name mine --version 1.0 --metadata licence=Apache-2.0
       wav2small export best.safetensors -o models --dev dev.csv
       wav2small export best.safetensors -o models --dev dev.csv --calibrate open/librispeech
+      wav2small export best.safetensors -o models --to integers --calibrate open/librispeech
       wav2small export --to c micro-int8 firmware/wav2small
     """
     from wav2small import export
@@ -75,6 +81,15 @@ def command(
         if name or version or metadata or dev or calibrate or ship:
             raise click.UsageError("--to c takes WEIGHTS and FOLDER only: it says what the weights say.")
         click.echo(tables.render([c_row(weights, str(output))], format), nl=False)
+        return
+    if to == "integers":
+        if not calibrate or dev:
+            raise click.UsageError("--to integers needs --calibrate SPEECH, and goes without --dev.")
+        where, speech = None if ship else str(output), read_manifest(calibrate)
+        path = export.export_integers(weights, speech, where, name, version, metadata)
+        click.echo(
+            tables.render([{"file": str(path), "precision": "int8", "bytes": path.stat().st_size}], format), nl=False
+        )
         return
     if calibrate and not dev:
         raise click.UsageError("--calibrate needs --dev: a static int8 file is held to its CCC alone.")

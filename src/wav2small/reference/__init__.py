@@ -6,16 +6,16 @@ its own file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from wav2small.config import OUTPUTS, STUDENT, STUDENTS, Micro, Student
+from wav2small.config import OUTPUTS, ROUNDED, STUDENT, STUDENTS, Micro, Student
 from wav2small.errors import WeightsError
 from wav2small.frontend import dft_kernel, log_mel, mel_filterbank, normalise, running_log_mel
 from wav2small.reference import integer, integer_frontend, micro
-from wav2small.reference.layers import NORM, batch_norm, softmax_mean
+from wav2small.reference.layers import NORM, batch_norm, conv3x3, max_pool3x3, softmax_mean
 from wav2small.weights import Arrays, check_arrays, closest, read_safetensors
 
 FRONTEND_ATOL = 1e-6
@@ -66,11 +66,11 @@ def load_student(path: str | Path) -> tuple[Arrays, dict[str, str], Student | Mi
     """
     arrays, metadata = read_safetensors(path)
     name = metadata.get("student", STUDENT.name)
-    if name not in STUDENTS:
+    if name not in STUDENTS | ROUNDED:
         raise WeightsError(
             f"{path}: weights of the student {name!r}, which has no reference.{closest(name, STUDENTS)}."
         )
-    config = STUDENTS[name]
+    config = (STUDENTS | ROUNDED)[name]
     if isinstance(config, Micro) and config.integers and "top_hidden" in arrays:  # as training writes them
         arrays = integer.to_integers(arrays, config)
     check_student(arrays, config, str(path))
@@ -82,7 +82,7 @@ def load_student(path: str | Path) -> tuple[Arrays, dict[str, str], Student | Mi
 
 def check_student(arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT, source: str = "weights") -> None:
     """Refuse arrays that are not a student's, or whose frozen front end is not that of frontend.py."""
-    if isinstance(config, Micro) and config.integers:
+    if config.integers:
         integer.check_integers(arrays, config, source)
         return
     check_arrays(arrays, shapes(config), source)
@@ -110,7 +110,7 @@ def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], config: Studen
     Raises:
         AudioError: if there is not one whole window of samples
     """
-    if isinstance(config, Micro) and config.integers:
+    if config.integers:
         return integer.to_numbers(integer_frontend.forward(integer_frontend.to_samples(signal), arrays, config), arrays)
     return features_to_emotion(features(signal, config), arrays, config)
 
@@ -126,7 +126,7 @@ def features_to_emotion(
     log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT
 ) -> Answer:
     """Layers 3 to 13: from log-mel, shape=(frames, n_mels)."""
-    if isinstance(config, Micro) and config.integers:
+    if config.integers:
         return integer.features_to_emotion(log_mel, arrays, config)
     if isinstance(config, Micro):
         embedding = micro.pool(micro.tokens(log_mel, arrays, config), arrays)
@@ -137,13 +137,19 @@ def features_to_emotion(
 
 def tokens(log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> np.ndarray:
     """Layers 3 to 11: (frames, n_mels) to (ceil(frames / 2), channels x mels)."""
+    *_, hidden = convolved(log_mel, arrays, config)
+    return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)
+
+
+def convolved(log_mel: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> Iterator[np.ndarray]:
+    """What each of the convolutions gives after its ReLU, (time, mels, channels)."""
     hidden = log_mel[:, :, None]
     for index in range(1, config.early + config.late + 1):
         hidden = conv3x3(hidden, arrays[f"conv{index}.weight"])
         hidden = np.maximum(batch_norm(hidden, f"norm{index}", arrays, config.batch_norm_eps), 0)
+        yield hidden
         if index == config.early:
             hidden = max_pool3x3(hidden)
-    return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)
 
 
 def pool(tokens: np.ndarray, arrays: Mapping[str, np.ndarray], config: Student = STUDENT) -> np.ndarray:
@@ -160,17 +166,3 @@ def pool_gram(tokens: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarra
     value = np.einsum("oc,tcm->tom", arrays["lin.weight"], tokens) + arrays["lin.bias"][:, None]
     pooled = softmax_mean(value, score)
     return np.concatenate([pooled.ravel(), (pooled @ pooled.T).ravel()])
-
-
-def conv3x3(hidden: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(time, mels, inputs) with weight (outputs, inputs, 3, 3) to (time, mels, outputs), zeros around."""
-    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)))
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
-    return np.asarray(np.tensordot(patches, weight, axes=((2, 3, 4), (1, 2, 3))))
-
-
-def max_pool3x3(hidden: np.ndarray) -> np.ndarray:
-    """The largest of 3 x 3, every second row and column: (time, mels, channels) halved, rounded up."""
-    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))[::2, ::2]
-    return np.asarray(patches.max((-2, -1)))

@@ -1,4 +1,4 @@
-"""``micro`` in integers only, as a C runtime computes it bit by bit: the arbiter for that. docs/integers.md says it.
+"""Students in integers only, as a C runtime computes them bit by bit: the arbiter for that. docs/integers.md says it.
 
 A value v with b bits behind the point is the integer v x 2^b. A layer is products and a sum in 32 bits and a shift
 to the right that rounds halves up; results that do not fit are cut to the largest that does.
@@ -7,14 +7,15 @@ to the right that rounds halves up; results that do not fit are cut to the large
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from wav2small.config import Micro
+from wav2small.config import OUTPUTS, Micro, Student
 from wav2small.errors import WeightsError
-from wav2small.reference.layers import scale_and_shift
+from wav2small.reference.layers import conv3x3, max_pool3x3, scale_and_shift
 from wav2small.reference.micro import shapes
 from wav2small.weights import check_arrays
 
@@ -57,23 +58,33 @@ def watched(config: Micro) -> tuple[str, ...]:
     return ("hidden", "value", *(f"inner{index}" for index in range(1, len(config.dilations) + 1)))
 
 
-def check_integers(arrays: Integers, config: Micro, source: str) -> None:
+def weight_shapes(config: Student | Micro) -> dict[str, tuple[int, ...]]:
+    """Layers and the shapes of their weights."""
+    if isinstance(config, Micro):
+        found = {name.removesuffix(".weight"): shape for name, shape in shapes(config).items() if "weight" in name}
+        return {name: shape for name, shape in found.items() if "norm" not in name}
+    token, channels = config.token_size, config.channels
+    convolutions = range(1, config.early + config.late + 1)
+    square = {f"conv{index}": (channels, 1 if index == 1 else channels, 3, 3) for index in convolutions}
+    return {**square, "lin": (token, token), "sof": (token, token), "out": (len(OUTPUTS), token)}
+
+
+def check_integers(arrays: Integers, config: Student | Micro, source: str) -> None:
     """Refuse arrays that are not those of this network: a name, a shape or a dtype.
 
     Raises:
         WeightsError: naming the array
     """
-    names = ["conv", "lin", "sof", "out"]
-    names += [f"{layer}{index}" for layer in ("depth", "point") for index in range(1, len(config.dilations) + 1)]
     expected: dict[str, tuple[tuple[int, ...], type]] = {}
-    for name, shape in shapes(config).items():
-        layer, _, part = name.rpartition(".")
-        if layer in names and part == "weight":
-            expected[name] = (shape, np.int8)
-            expected |= {f"{layer}.shift": (shape[:1], np.int8), f"{layer}.bias": (shape[:1], np.int32)}
+    for layer, shape in weight_shapes(config).items():
+        expected[f"{layer}.weight"] = (shape, np.int8)
+        expected |= {f"{layer}.shift": (shape[:1], np.int8), f"{layer}.bias": (shape[:1], np.int32)}
     del expected["sof.bias"]
     expected |= {f"input.{part}": ((config.frontend.n_mels,), np.int32) for part in ("scale", "shift")}
-    expected |= {f"{name}.bits": ((), np.int8) for name in watched(config)}
+    bits = watched(config) if isinstance(config, Micro) else ("value",)
+    expected |= {f"{name}.bits": ((), np.int8) for name in bits}
+    if isinstance(config, Student):
+        expected["input.around"] = ((), np.int8)
     for name in sorted(expected.keys() | arrays.keys()):
         wanted = expected.get(name)
         found = (arrays[name].shape, arrays[name].dtype.type) if name in arrays else None
@@ -107,24 +118,67 @@ def to_integers(trained: Mapping[str, np.ndarray], config: Micro) -> dict[str, n
     scale, shift = input_integers(trained["input_scale"], trained["input_shift"])
     found = {"input.scale": scale.astype(np.int32), "input.shift": shift.astype(np.int32)}
     found |= {f"{name}.bits": np.array(places, np.int8) for name, places in bits.items()}
-
-    def add(name: str, source: int, target: int) -> None:
-        weight = trained[f"{name}.weight"].astype(np.float64)
-        rows = row_powers(weight)
-        steps = np.floor(weight * 2.0 ** rows.reshape(-1, *[1] * (weight.ndim - 1)) + 0.5)
-        found[f"{name}.weight"] = np.clip(steps, -127, 127).astype(np.int8)
-        if f"{name}.bias" in trained:
-            bias = np.floor(trained[f"{name}.bias"] * 2.0 ** (rows + source) + 0.5)
-            found[f"{name}.bias"] = np.clip(bias, -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
-        found[f"{name}.shift"] = (rows + source - target).astype(np.int8)
-
-    add("conv", INPUT_BITS, bits["hidden"])
+    layers = [("conv", INPUT_BITS, bits["hidden"])]
     for index in range(1, len(config.dilations) + 1):
-        add(f"depth{index}", bits["hidden"], bits[f"inner{index}"])
-        add(f"point{index}", bits[f"inner{index}"], bits["hidden"])
-    add("lin", bits["hidden"], bits["value"])
-    add("sof", bits["hidden"], SCORE_BITS)
-    add("out", bits["value"] + EMBEDDING_BITS, EMOTION_BITS)
+        layers.append((f"depth{index}", bits["hidden"], bits[f"inner{index}"]))
+        layers.append((f"point{index}", bits[f"inner{index}"], bits["hidden"]))
+    for name, before, after in layers:
+        found |= layer_integers(name, trained[f"{name}.weight"], trained[f"{name}.bias"], before, after)
+    return found | head_integers(trained, bits["hidden"], bits["value"])
+
+
+def square_integers(
+    arrays: Mapping[str, np.ndarray], tops: Sequence[float], top_value: float, config: Student
+) -> dict[str, np.ndarray]:
+    """The integers of ``wav2small`` from its trained weights, by rounding them.
+
+    A step of the input is half a dB, from ``amin`` on; what is around the log-mel, 0 dB, is ``input.around``.
+
+    Args:
+        arrays: of the float student
+        tops: the largest value that each convolution gives
+        top_value: the largest value that the pooling averages
+        config: of the integer student
+    """
+    decibel, mels = 2.0**-3, config.frontend.n_mels
+    start = -(2 ** (7 - INPUT_BITS)) - 10 * math.log10(config.frontend.amin) * decibel
+    scale, shift = (np.full(mels, value, np.int32) for value in input_integers(np.array(decibel), np.array(start)))
+    around = narrow(shift[:1].astype(np.int64), INPUT_SHIFT)[0]
+    found: dict[str, np.ndarray] = {"input.scale": scale, "input.shift": shift}
+    found |= {"input.around": np.array(around, np.int8)}
+    bits = [INPUT_BITS, *map(int, power_for(np.array(tops)))]
+    for index, (before, after) in enumerate(pairwise(bits), 1):
+        factor, bias = scale_and_shift(arrays, f"norm{index}", config.batch_norm_eps)
+        weight = arrays[f"conv{index}.weight"] * factor[:, None, None, None]
+        if index == 1:
+            weight, bias = weight / decibel, bias - weight.sum((1, 2, 3)) * start / decibel
+        found |= layer_integers(f"conv{index}", weight, bias, before, after)
+    value = int(power_for(top_value))
+    heads = {**arrays, "sof.weight": arrays["sof.weight"] * np.float32(1 / math.log(2))}  # the softmax is to the base 2
+    found |= {"value.bits": np.array(value, np.int8)}
+    return found | head_integers(heads, bits[-1], value)
+
+
+def head_integers(trained: Mapping[str, np.ndarray], hidden: int, value: int) -> dict[str, np.ndarray]:
+    """The matrices around the pooling, from the bits of tokens and of what is averaged."""
+    found = layer_integers("lin", trained["lin.weight"], trained["lin.bias"], hidden, value)
+    found |= layer_integers("sof", trained["sof.weight"], None, hidden, SCORE_BITS)
+    return found | layer_integers(
+        "out", trained["out.weight"], trained["out.bias"], value + EMBEDDING_BITS, EMOTION_BITS
+    )
+
+
+def layer_integers(
+    name: str, weight: np.ndarray, bias: np.ndarray | None, before: int, after: int
+) -> dict[str, np.ndarray]:
+    """Weight, bias if there is one, and shift of a layer, from the bits behind the point before it to those after."""
+    rows = row_powers(weight.astype(np.float64))
+    steps = np.floor(weight.astype(np.float64) * 2.0 ** rows.reshape(-1, *[1] * (weight.ndim - 1)) + 0.5)
+    found = {f"{name}.weight": np.clip(steps, -127, 127).astype(np.int8)}
+    found[f"{name}.shift"] = (rows + before - after).astype(np.int8)
+    if bias is not None:
+        steps = np.floor(bias * 2.0 ** (rows + before) + 0.5)
+        found[f"{name}.bias"] = np.clip(steps, -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
     return found
 
 
@@ -180,13 +234,13 @@ def input_integers(scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np
     return np.floor(scale * (factor / 2**LOG_MEL_BITS) + 0.5), np.floor(shift * factor + 0.5)
 
 
-def forward(log_mel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.ndarray, np.ndarray]:
+def forward(log_mel: np.ndarray, arrays: Integers, config: Student | Micro) -> tuple[np.ndarray, np.ndarray]:
     """Embedding and emotion.
 
     Args:
         log_mel: integers with ``LOG_MEL_BITS``, shape=(frames, n_mels)
         arrays: as :func:`to_integers` makes them
-        config: of the ``micro`` they were made from
+        config: of the student that they are
 
     Returns:
         embedding, integers with ``EMBEDDING_BITS`` more than the values, and emotion with ``EMOTION_BITS``
@@ -194,7 +248,9 @@ def forward(log_mel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.nd
     return answer(pool(tokens(log_mel, arrays, config), arrays), arrays)
 
 
-def features_to_emotion(decibel: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.ndarray, np.ndarray]:
+def features_to_emotion(
+    decibel: np.ndarray, arrays: Integers, config: Student | Micro
+) -> tuple[np.ndarray, np.ndarray]:
     """The same from log-mel in dB, as numbers: embedding and emotion in float32."""
     return to_numbers(forward(to_log_mel(decibel), arrays, config), arrays)
 
@@ -206,9 +262,30 @@ def to_numbers(answer: tuple[np.ndarray, np.ndarray], arrays: Integers) -> tuple
     return (embedding * scale).astype(np.float32), (emotion * 2.0**-EMOTION_BITS).astype(np.float32)
 
 
-def tokens(log_mel: np.ndarray, arrays: Integers, config: Micro) -> np.ndarray:
-    """The convolutions, eight bits each: (frames, n_mels) to (ceil(frames / stride), channels)."""
+def tokens(log_mel: np.ndarray, arrays: Integers, config: Student | Micro) -> np.ndarray:
+    """The convolutions, eight bits each: (frames, n_mels) to (tokens, size)."""
     hidden = narrow(log_mel * wide(arrays["input.scale"]) + wide(arrays["input.shift"]), INPUT_SHIFT)
+    return micro_tokens(hidden, arrays, config) if isinstance(config, Micro) else square_tokens(hidden, arrays, config)
+
+
+def square_tokens(hidden: np.ndarray, arrays: Integers, config: Student) -> np.ndarray:
+    """Those of ``wav2small``: (frames, n_mels) to (ceil(frames / 2), channels x mels).
+
+    Products are summed as float64, which has them exactly, since NumPy multiplies integers slowly.
+    """
+    around = int(arrays["input.around"])
+    hidden = hidden[:, :, None]
+    for index in range(1, config.early + config.late + 1):
+        weight = arrays[f"conv{index}.weight"].astype(np.float64)
+        sums = conv3x3(hidden.astype(np.float64), weight, around if index == 1 else 0).astype(np.int64)
+        hidden = narrow(np.maximum(sums + wide(arrays[f"conv{index}.bias"]), 0), arrays[f"conv{index}.shift"])
+        if index == config.early:
+            hidden = max_pool3x3(hidden.astype(np.float64)).astype(np.int64)
+    return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)
+
+
+def micro_tokens(hidden: np.ndarray, arrays: Integers, config: Micro) -> np.ndarray:
+    """Those of ``micro``: (frames, n_mels) to (ceil(frames / stride), channels)."""
     kernel, last = config.kernel, config.kernel - 1
     padded = np.pad(hidden, ((last, 0), (0, 0)))
     patches = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=0)[:: config.stride]

@@ -1,7 +1,8 @@
-"""The front end of ``micro`` in integers only: samples of 16 bits to the log-mel that reference/integer.py begins with.
+"""The front end in integers only: samples of 16 bits to the log-mel that reference/integer.py begins with.
 
 As frontend.py, and as a C runtime without floats repeats it bit by bit: a window, an FFT of the real signal, powers of
-the mel bands in 64 bits, each over the running level by a difference of logarithms. docs/integers.md says the numbers.
+the mel bands in 64 bits, each over the level by a difference of logarithms: the running one, or that of the utterance,
+known before or as it was heard so far. docs/integers.md says the numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wav2small.config import Micro
+from wav2small.config import Micro, Student
 from wav2small.errors import AudioError
 from wav2small.frontend import hann, mel_filterbank
 from wav2small.reference import integer
@@ -23,12 +24,14 @@ HANN_BITS = 15
 COSINE_BITS = 30
 MEL_BITS = 20
 """Of the mel filterbank, whose largest weight fits into 16 bits."""
-POWER_SHIFT = 14
-"""Of a bin's power, so that a band's fits into 64 bits."""
 LEVEL_SHIFT = 31
 """Of a frame's power, so that it fits into 32 bits, and the level remembers many."""
 FLOOR_BITS = 8
 """Of the level's sum, for the floor that is added to each frame."""
+MEAN_BITS = 12
+"""Of the mean of an utterance, in units of a sample."""
+VARIANCE_BITS = 16
+"""Of its variance, in units of a sample's square."""
 LOG2_BITS = 16
 LOG2_STEPS = 6
 """A table of 2^6 steps, and straight lines between them."""
@@ -47,30 +50,42 @@ class Tables(NamedTuple):
     """shape=(n_bins, n_mels)"""
     log2: np.ndarray
     """log2(1 + i / 64), shape=(65,)"""
+    power_shift: int
+    """Of a bin's power, so that a band's fits into 64 bits: fewer and wider bins weigh less each."""
     window_shift: int
     """Of a windowed sample, so that no sum of the FFT leaves 32 bits."""
     level_floor: int
-    """What a frame adds to the level's sum, beside its power."""
+    """What a frame adds to the level's sum, beside its power; or what is added to the variance."""
     log2_unit: int
-    """log2 of the unit of a band's power over that of the level's sum."""
+    """log2 of the unit of a band's power over that of the level."""
     decibel: int
     """10 log10(2), with ``LOG_MEL_BITS`` and ``DECIBEL_BITS`` - ``LOG2_BITS`` behind the point."""
 
 
-def tables(config: Micro) -> Tables:
-    """The tables of a front end."""
-    frontend = config.frontend
-    window_bits = 30 - math.ceil(math.log2(frontend.win_length / 2))
-    unit = 2 * (window_bits + 1) + MEL_BITS - POWER_SHIFT  # bits of a band's power; + 1 because the FFT doubles
+class Level(NamedTuple):
+    """Mean, with ``MEAN_BITS``, and variance, with ``VARIANCE_BITS``, of an utterance: one number or one a frame."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+def tables(config: Student | Micro) -> Tables:
+    """The tables of a front end. Samples over their mean have a bit more than samples."""
+    frontend, is_running = config.frontend, config.normalisation == "running"
+    window_bits = 30 - math.ceil(math.log2(frontend.win_length / 2)) - (not is_running)
+    power_shift = math.ceil(math.log2(frontend.n_fft)) + 5
+    unit = 2 * (window_bits + 1) + MEL_BITS - power_shift  # bits of a band's power; + 1 because the FFT doubles
+    floor_bits = unit - LEVEL_SHIFT + FLOOR_BITS if is_running else 2 * SAMPLE_BITS + VARIANCE_BITS
     turns = np.cos(2 * np.pi * np.arange(frontend.n_fft // 2 + 1) / frontend.n_fft)
     return Tables(
         hann=nearest(hann(frontend)[: frontend.win_length // 2 + 1], HANN_BITS).clip(max=2**15 - 1),
         cosine=nearest(turns, COSINE_BITS),
         mel=nearest(mel_filterbank(frontend), MEL_BITS),
         log2=nearest(np.log2(1 + np.arange(2**LOG2_STEPS + 1) / 2**LOG2_STEPS), LOG2_BITS),
+        power_shift=power_shift,
         window_shift=SAMPLE_BITS + HANN_BITS - window_bits,
-        level_floor=int(nearest(frontend.variance_floor, unit - LEVEL_SHIFT + FLOOR_BITS)),
-        log2_unit=LEVEL_SHIFT - FLOOR_BITS,
+        level_floor=int(nearest(frontend.variance_floor, floor_bits)),
+        log2_unit=unit - floor_bits,
         decibel=int(nearest(10 * math.log10(2), LOG_MEL_BITS + DECIBEL_BITS - LOG2_BITS)),
     )
 
@@ -92,17 +107,20 @@ def to_samples(signal: np.ndarray) -> np.ndarray:
     return np.asarray(whole, np.int16)
 
 
-def forward(samples: np.ndarray, arrays: Integers, config: Micro) -> tuple[np.ndarray, np.ndarray]:
+def forward(
+    samples: np.ndarray, arrays: Integers, config: Student | Micro, level: Level | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Embedding and emotion of samples of 16 bits, as :func:`integer.forward` gives them."""
-    return integer.forward(log_mel(samples, config), arrays, config)
+    return integer.forward(log_mel(samples, config, level), arrays, config)
 
 
-def log_mel(samples: np.ndarray, config: Micro) -> np.ndarray:
-    """Log-mel over the running level, with ``LOG_MEL_BITS``.
+def log_mel(samples: np.ndarray, config: Student | Micro, utterance: Level | None = None) -> np.ndarray:
+    """Log-mel over the level, with ``LOG_MEL_BITS``.
 
     Args:
         samples: mono audio, int16, shape=(samples,)
-        config: front end, and how long the level remembers
+        config: front end, and how long a running level remembers
+        utterance: the level of a student that is normalised over the utterance, else :func:`whole_level`
 
     Returns:
         int64, but 16 bits would do, shape=(frames, n_mels)
@@ -111,31 +129,68 @@ def log_mel(samples: np.ndarray, config: Micro) -> np.ndarray:
         AudioError: if there is not one whole window of samples
     """
     table = tables(config)
-    power = mel_power(samples, table, config)
-    sums, counts = level(power, table, config)
-    log2 = log2_of(np.maximum(power, 1), table) + (log2_of(counts, table) - log2_of(sums, table))[:, None]
+    if config.normalisation == "running":
+        power = mel_power(samples, table, config)
+        sums, counts = level(power, table, config)
+        log2_level = log2_of(sums, table) - log2_of(counts, table)
+    else:
+        mean, variance = whole_level(samples) if utterance is None else utterance
+        power = mel_power(samples, table, config, mean)
+        log2_level = log2_of(np.atleast_1d(variance) + table.level_floor, table)
+    log2 = log2_of(np.maximum(power, 1), table) - log2_level[:, None]
     decibel = shifted((log2 - (table.log2_unit << LOG2_BITS)) * table.decibel, DECIBEL_BITS)
     return np.where(power > 0, np.maximum(decibel, lowest(config)), lowest(config))
 
 
-def lowest(config: Micro) -> int:
+def whole_level(samples: np.ndarray) -> Level:
+    """Of a whole signal, as C is told it."""
+    return to_level(*mean_and_variance(samples))
+
+
+def mean_and_variance(signal: np.ndarray) -> tuple[np.float32, np.float32]:
+    """Of a signal in floats, or of samples of 16 bits, 32768 of which are 1."""
+    signal = signal.astype(np.float64) / (2**SAMPLE_BITS if signal.dtype == np.int16 else 1)
+    return np.float32(signal.mean()), np.float32(signal.var())
+
+
+def to_level(mean: np.float32, variance: np.float32) -> Level:
+    """From floats, which have few enough digits; what is left of them is cut."""
+    mean, variance = np.clip(mean, -1, 1), np.clip(variance, 0, 1)
+    units = np.float32(2.0 ** (SAMPLE_BITS + MEAN_BITS)), np.float32(2.0 ** (2 * SAMPLE_BITS + VARIANCE_BITS))
+    return Level(*(np.array(int(part * unit), np.int64) for part, unit in zip((mean, variance), units, strict=True)))
+
+
+def heard_level(samples: np.ndarray, config: Student) -> Level:
+    """Of what was heard until the end of each frame, exactly but for the last bit."""
+    frontend = config.frontend
+    ends = frontend.win_length + frontend.hop_length * np.arange(frontend.num_frames(len(samples)))
+    numbers = samples.astype(np.int64)
+    sums, squares = np.cumsum(numbers)[ends - 1], np.cumsum(numbers * numbers)[ends - 1]
+    mean = (sums << MEAN_BITS) // ends
+    square = (squares // ends << VARIANCE_BITS) + (squares % ends << VARIANCE_BITS) // ends
+    return Level(mean, np.maximum(square - (mean * mean >> 2 * MEAN_BITS - VARIANCE_BITS), 0))
+
+
+def lowest(config: Student | Micro) -> int:
     """``amin`` in dB, with ``LOG_MEL_BITS``."""
     return int(nearest(10 * math.log10(config.frontend.amin), LOG_MEL_BITS))
 
 
-def mel_power(samples: np.ndarray, table: Tables, config: Micro) -> np.ndarray:
-    """Power in each band, shape=(frames, n_mels)."""
+def mel_power(samples: np.ndarray, table: Tables, config: Student | Micro, mean: np.ndarray | int = 0) -> np.ndarray:
+    """Power in each band, shape=(frames, n_mels), of samples over a mean, one number or one a frame."""
     frontend = config.frontend
     if len(samples) < frontend.win_length:
         raise AudioError(f"need at least {frontend.win_length} samples, got {len(samples)}: give a longer signal.")
     assert samples.dtype == np.int16
     window = np.concatenate([table.hann, table.hann[-2:0:-1]])
-    frames = np.lib.stride_tricks.sliding_window_view(samples, frontend.win_length)[:: frontend.hop_length]
-    real, imag = real_fft(shifted(frames * window, table.window_shift), table, frontend.n_fft)
-    return np.asarray(((real * real + imag * imag) >> POWER_SHIFT) @ table.mel)
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.int64), frontend.win_length)
+    frames = frames[:: frontend.hop_length]
+    centred = (frames << MEAN_BITS) - np.reshape(mean, (-1, 1))
+    real, imag = real_fft(shifted(centred * window, table.window_shift + MEAN_BITS), table, frontend.n_fft)
+    return np.asarray(((real * real + imag * imag) >> table.power_shift) @ table.mel)
 
 
-def level(power: np.ndarray, table: Tables, config: Micro) -> tuple[np.ndarray, np.ndarray]:
+def level(power: np.ndarray, table: Tables, config: Student | Micro) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the power of the last frames, each with the floor, and how many they are, shape=(frames,)."""
     frames = shifted(power.sum(1), LEVEL_SHIFT)
     ends = np.arange(1, len(frames) + 1)

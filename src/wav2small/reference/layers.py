@@ -34,3 +34,17 @@ def softmax_mean(value: np.ndarray, score: np.ndarray) -> np.ndarray:
     """The mean over time, the first axis, with the softmax of the score over time as the weight."""
     weight = np.exp(score - score.max(0))
     return np.asarray((value * weight).sum(0) / weight.sum(0))
+
+
+def conv3x3(hidden: np.ndarray, weight: np.ndarray, around: float = 0) -> np.ndarray:
+    """(time, mels, inputs) with weight (outputs, inputs, 3, 3) to (time, mels, outputs); ``around`` is around it."""
+    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)), constant_values=around)
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+    return np.asarray(np.tensordot(patches, weight, axes=((2, 3, 4), (1, 2, 3))))
+
+
+def max_pool3x3(hidden: np.ndarray) -> np.ndarray:
+    """The largest of 3 x 3, every second row and column: (time, mels, channels) halved, rounded up."""
+    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))[::2, ::2]
+    return np.asarray(patches.max((-2, -1)))
