@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -632,6 +633,57 @@ def test_a_worker_of_ray_that_dies_loses_nothing(cluster, segments, tmp_path):
     grave = tmp_path / "grave"
     assert far(segments, partial(mortal, grave), tmp_path / "there.csv") == expected
     assert grave.exists()
+
+
+OUTSIDE = """
+import sys, ray
+sys.path.insert(0, sys.argv[1])
+import test_label
+ray.cloudpickle.register_pickle_by_value(test_label)
+how = test_label.How(batch_dur=1.0)
+engine = test_label.Workers(test_label.double, how, "cpu", 1, sys.argv[4])
+segments, output = test_label.read_manifest(sys.argv[2]), test_label.Path(sys.argv[3])
+test_label.labelling.label(segments, engine, output, how, test_label.silently, test_label.PART_ROWS)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_outside_the_cluster_has_the_same_bytes(audio, tmp_path):
+    """A head of Ray has to be started, and two interpreters."""
+    pytest.importorskip("ray", reason="extra ray")
+    label(read_manifest(audio), Double(), tmp_path / "here.csv")
+    own, client = free_ports(2)
+    start = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--include-dashboard=false"]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    ports = ["--num-cpus", "1", "--port", str(own), "--ray-client-server-port", str(client)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    head = subprocess.Popen([*start, *ports], env=environment, start_new_session=True, **quiet)
+    try:
+        wait_for(client)
+        there = [str(Path(__file__).parent), str(audio), str(tmp_path / "there.csv"), f"ray://127.0.0.1:{client}"]
+        subprocess.run([sys.executable, "-c", OUTSIDE, *there], env=environment, check=True, timeout=120)
+    finally:
+        os.killpg(head.pid, signal.SIGKILL)  # asked to end, it would wait for half a minute
+        head.wait()
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+
+
+def free_ports(count: int) -> list[int]:
+    """Above those that Ray gives its workers."""
+    return list(islice(filter(is_free, range(20_000 + os.getpid() % 5000, 32_000)), count))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) != 0
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens."""
+    until = time.monotonic() + 60
+    while is_free(port):
+        assert time.monotonic() < until, "Ray did not start"
+        time.sleep(0.2)
 
 
 @pytest.mark.slow

@@ -63,16 +63,48 @@ class Workers:
         items = [{"part": part, "clips": _pack(segments)} for part, segments in parts]
         if not items:
             return
-        made = (self.load, self.how, self.device)
-        answered = self.ray.data.from_items(items, override_num_blocks=len(items)).map(
-            Worker, fn_constructor_args=made, concurrency=self.workers, **self.needs
-        )
-        for row in answered.iter_rows():
+        for row in self._rows(items):
             if row["failed"]:
                 raise Wav2SmallError(row["failed"])
             answers = _unpack(row["answers"])
             heard(len(answers), sum(answer.dur for answer in answers))
             yield row["part"], answers
+
+    def _rows(self, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """What the workers make of the items. Ray Data has to be in the cluster: at ``ray://``, an actor is for it."""
+        asked = (items, (self.load, self.how, self.device), self.workers, self.needs)
+        if not self.ray.util.client.ray.is_connected():
+            yield from _worked(*asked)
+            return
+        envoy = self.ray.remote(num_cpus=0)(Envoy).remote(*asked)
+        try:
+            while row := self.ray.get(envoy.next.remote()):
+                yield row
+        except self.ray.exceptions.RayActorError:
+            raise Wav2SmallError("the cluster has lost what drove its workers. The same command goes on.") from None
+
+
+class Envoy:
+    """A process of the cluster that has the workers work for a program outside it."""
+
+    def __init__(self, *asked: Any) -> None:
+        _quiet()
+        self.rows = _worked(*asked)
+
+    def next(self) -> dict[str, Any] | None:
+        """The next row, None after the last."""
+        return next(self.rows, None)
+
+
+def _worked(
+    items: list[dict[str, Any]], made: tuple[Load, How, str], workers: int, needs: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    import ray.data
+
+    answered = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        Worker, fn_constructor_args=made, concurrency=workers, **needs
+    )
+    yield from answered.iter_rows()
 
 
 class Worker:
@@ -115,10 +147,17 @@ def _connected(address: str | None) -> Any:
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise Wav2SmallError(f"{address}: there is no Ray cluster to work with ({reason}).") from None
+    _quiet()
+    return ray
+
+
+def _quiet() -> None:
+    """No progress bars and no hints by Ray Data, in this process."""
+    import ray.data
+
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    return ray
 
 
 def _knock(address: str) -> None:
