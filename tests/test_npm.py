@@ -25,7 +25,7 @@ const answers = [model, again].map((one) => { one.push(samples); one.finish(); r
 console.log(JSON.stringify({ answers, worklet: import.meta.resolve("wav2small/worklet.js") }));
 """
 TYPED = """
-import { Live, Resampler, SpeechMeter, Wav2Small, listen, load, PART_DUR, PARTS } from "wav2small";
+import { Live, SpeechMeter, Wav2Small, listen, load, PART_DUR, PARTS } from "wav2small";
 import type { Emotion, EmotionEvent } from "wav2small";
 
 const model: Wav2Small = await load(new URL("https://localhost/wav2small.wasm"));
@@ -34,7 +34,7 @@ const events: EmotionEvent[] = [...live.push(new Float32Array(9)), ...live.finis
 const valence: number | undefined = events[0]?.emotion?.valence;
 const emotion: Emotion | null = model.read(PARTS);
 const meter = new SpeechMeter(model.speech);
-meter.push(new Resampler(48000, model.samplingRate).push(new Float32Array(9)));
+meter.push(model.resampler(48000).push(new Float32Array(9)));
 const show = (event: EmotionEvent) => console.log(event.end, valence, emotion, PART_DUR);
 const stop: () => Promise<void> = await listen(show, { onEnd: console.warn });
 await stop();

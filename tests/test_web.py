@@ -60,19 +60,20 @@ meter.finish();
 const ratio = meter.ratio(0, samples.length);
 model.reset();
 let refused = "";
-try { model.push([1, 2]); } catch (error) { refused = error.message; }
+for (const wrong of [() => model.push([1, 2]), () => model.resampler(44100.5), () => model.read(9)])
+  try { wrong(); } catch (error) { refused += error.message; }
 console.log(JSON.stringify({ answers, events, refused, empty: model.read(), about: model.about,
   rate: model.samplingRate, ratio, isEnough: meter.isEnough(ratio, samples.length, model.speech.fileDur) }));
 """
 RESAMPLE = """
 import { readFileSync, writeFileSync } from "node:fs";
-import { Resampler } from "./web/node.js";
+import { load } from "./web/node.js";
 const [, path, rate] = process.argv;
 const all = new Float32Array(readFileSync(path).buffer.slice(0));
 const [noise, tone] = [all.subarray(0, rate), all.subarray(rate)];
-const made = [];
+const model = await load(), made = [];
 for (const [samples, cut] of [[noise, noise.length], [noise, 128], [tone, 777]]) {
-  const resampler = new Resampler(Number(rate), 16000);
+  const resampler = model.resampler(Number(rate));
   for (let at = 0; at < samples.length; at += cut) made.push(...resampler.push(samples.subarray(at, at + cut)));
   made.push(...resampler.finish());
 }
@@ -193,9 +194,12 @@ def test_wasm_in_node_is_the_integer_reference_to_the_bit(tmp_path, clip, kind):
     found = in_node(tmp_path, WEB / "wav2small.wasm", samples)
     for answer in found["answers"]:
         assert [answer[name] for name in NAMES] == expected(clip)
-    assert found["empty"] is None and "Float32Array" in found["refused"]
+    assert found["empty"] is None
+    for part in ("Float32Array", "44100.5: give whole Hz from 4000", "more parts than there can be"):
+        assert part in found["refused"]
     assert (found["about"]["sha256"], found["rate"]) == (sha256(MICRO), audio.SAMPLING_RATE)
-    assert (WEB / "wav2small.wasm").stat().st_size < 250e3
+    size = (WEB / "wav2small.wasm").stat().st_size
+    assert size < 250e3 and f"{size:,} bytes" in (WEB.parent / "docs" / "web.md").read_text("utf-8")
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
@@ -336,7 +340,7 @@ def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
     assert say["empty.wav"] == "empty.wav: is empty; take a file with sound"
     assert "not audio that this browser can read" in say["bad.wav"]
     assert "600.0 s" in say["minutes.wav"] and "too little speech" in say["silence.wav"]
-    print(say, chromium["files"]["minutes.wav"]["cost"])
+    print("\nChromium, 600 s of a file:", chromium["files"]["minutes.wav"]["cost"])
 
 
 @pytest.mark.slow  # as above
@@ -355,7 +359,7 @@ def test_the_microphone_s_numbers_are_python_s_to_the_bit(chromium, pauses):
         assert event == truth
     assert chromium["exact"]["listening"].startswith("Listening") and chromium["exact"]["stopped"] == "Stopped"
     assert re.match(r"Time per step of 0.5 s: \d+\.\d\d ms", chromium["exact"]["cost"])
-    print(chromium["exact"]["cost"])
+    print("\nChromium, a microphone:", chromium["exact"]["cost"])
 
 
 @pytest.mark.slow  # as above

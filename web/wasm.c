@@ -23,6 +23,17 @@ EXPORT(sampling_rate) int sampling_rate(void) { return w2s_describe()->sampling_
 EXPORT(hop_length) int hop_length(void) { return w2s_describe()->hop_length; }
 EXPORT(win_length) int win_length(void) { return w2s_describe()->win_length; }
 
+/* For a resampler: old samples, from the buffer, times the weights of one new sample, in four sums that a processor
+ * computes side by side. The weights lie in memory that the page has added; taps is a multiple of four. */
+EXPORT(dot) float dot(const float *weights, int start, int taps)
+{
+    const float *samples = buffer.floats + start;
+    float sums[4] = {0};
+    for (int tap = 0; tap < taps; tap += 4)
+        for (int i = 0; i < 4; i++) sums[i] += weights[tap + i] * samples[tap + i];
+    return sums[0] + sums[1] + (sums[2] + sums[3]);
+}
+
 /* name, version, precision, licence, teacher, training data, sha256 of the weights */
 EXPORT(text) const char *text(int which)
 {

@@ -52,23 +52,23 @@ export class Wav2Small {
   mark(): void;
   finish(): number;
   reset(): void;
+  /** From another rate, Hz, to this one. One for each rate, begun anew. */
+  resampler(samplingRate: number): Resampler;
 }
 
 export class Live {
   /** samplingRate of what is pushed; without it, the model's. */
   constructor(model: Wav2Small, samplingRate?: number);
   readonly model: Wav2Small;
-  readonly samplingRate: number;
   push(samples: Float32Array | Int16Array): EmotionEvent[];
   finish(): EmotionEvent[];
   reset(): void;
 }
 
-export class Resampler {
-  /** Hz. */
-  constructor(from: number, to: number);
+export interface Resampler {
   push(samples: Float32Array): Float32Array;
   finish(): Float32Array;
+  reset(): void;
 }
 
 export class SpeechMeter {

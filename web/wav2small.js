@@ -23,6 +23,7 @@ export async function bytesOf(source) {
 /** One stream: push samples, read the answer. */
 export class Wav2Small {
   #wasm;
+  #resamplers = new Map();
 
   constructor(module) {
     this.#wasm = new WebAssembly.Instance(module).exports;
@@ -74,6 +75,15 @@ export class Wav2Small {
   /** Forget all that was heard. */
   reset() { checked(this.#wasm.reset()); }
 
+  /** What brings a stream of another rate to this one: push(samples) and finish() give what to push here. One for each rate, begun anew. */
+  resampler(samplingRate) {
+    if (samplingRate === this.samplingRate) return new Same();
+    if (!this.#resamplers.has(samplingRate)) this.#resamplers.set(samplingRate, new Resampler(this.#wasm, samplingRate, this.samplingRate));
+    const found = this.#resamplers.get(samplingRate);
+    found.reset();
+    return found;
+  }
+
   #text(start) {
     const bytes = new Uint8Array(this.#wasm.memory.buffer, start);
     return String.fromCharCode(...bytes.subarray(0, bytes.indexOf(0)));
@@ -93,7 +103,7 @@ export class Live {
 
   constructor(model, samplingRate = model.samplingRate) {
     this.model = model;
-    this.samplingRate = samplingRate;
+    this.#resampler = model.resampler(samplingRate);
     this.partLength = PART_DUR * model.samplingRate;
     this.reset();
   }
@@ -115,7 +125,7 @@ export class Live {
   reset() {
     this.model.reset();
     this.#meter = new SpeechMeter(this.model.speech);
-    this.#resampler = new Resampler(this.samplingRate, this.model.samplingRate);
+    this.#resampler.reset();
     this.#heard = 0;
     this.#computeDur = 0;
   }
@@ -209,81 +219,102 @@ export class SpeechMeter {
 const CROSSINGS = 24;
 const CUTOFF = 0.94;
 const KAISER = 5.65;
+const PAGE = 2 ** 16;
 
-/** From one sampling rate to another, the same in any cutting: at each new sample a sinc under a Kaiser window, 60 dB down beyond half of the lower rate. */
-export class Resampler {
-  #kernels = new Map();
+/** To the model's rate, the same in any cutting: at each new sample a sinc under a Kaiser window, 60 dB down beyond half of the lower rate. */
+class Resampler {
+  #wasm;
+  #weights;
+  #isKnown;
+  #step;
   #kept;
   #keptFrom;
-  #made = 0;
+  #made;
 
-  constructor(from, to) {
+  constructor(wasm, from, to) {
+    if (!(Number.isInteger(from) && from >= 4000 && from <= 384000))
+      throw new RangeError(`sampling rate ${from}: give whole Hz from 4000 to 384000`);
+    this.#wasm = wasm;
     this.from = from;
     this.to = to;
     this.reach = 2 * Math.ceil(CROSSINGS * Math.max(1, from / to) / 2);
-    this.#kept = new Float64Array(this.reach); // silence before
+    this.#step = divisor(from, to);
+    this.#isKnown = new Uint8Array(to / this.#step);
+    this.#weights = wasm.memory.grow(Math.ceil(this.#isKnown.length * 8 * this.reach / PAGE)) * PAGE;
+    this.reset();
+  }
+
+  reset() {
+    this.#kept = new Float32Array(this.reach); // silence before
     this.#keptFrom = -this.reach;
+    this.#made = 0;
   }
 
   /** Gives what can be told already. */
   push(samples) {
-    if (this.from === this.to) return samples;
+    const length = this.#wasm.buffer_length() / 2;
     const heard = this.#keptFrom + this.#kept.length + samples.length;
-    return this.#make(samples, Math.max(this.#made, Math.ceil((heard - this.reach) * this.to / this.from)));
+    const made = new Float32Array(this.#count(Math.ceil((heard - this.reach) * this.to / this.from)));
+    let at = 0;
+    for (let start = 0; start < samples.length; start += length) at += this.#make(samples.subarray(start, start + length), made.subarray(at));
+    return made;
   }
 
   /** The end; silence follows. */
   finish() {
-    if (this.from === this.to) return new Float32Array(0);
-    const total = Math.round((this.#keptFrom + this.#kept.length) * this.to / this.from);
-    return this.#make(new Float32Array(this.reach + 1), Math.max(this.#made, total));
-  }
-
-  /** New samples up to one of them. */
-  #make(samples, end) {
-    const kept = new Float64Array(this.#kept.length + samples.length);
-    kept.set(this.#kept);
-    kept.set(samples, this.#kept.length);
-    const made = new Float32Array(end - this.#made);
-    for (let at = 0; at < made.length; at++) {
-      const phase = (this.#made + at) * this.from % this.to;
-      const first = ((this.#made + at) * this.from - phase) / this.to - this.reach + 1 - this.#keptFrom;
-      made[at] = dot(this.#kernel(phase), kept, first);
-    }
-    this.#made = end;
-    const keep = Math.max(0, Math.min(kept.length, Math.floor(end * this.from / this.to) - this.reach + 1 - this.#keptFrom));
-    this.#kept = kept.slice(keep);
-    this.#keptFrom += keep;
+    const made = new Float32Array(this.#count(Math.round((this.#keptFrom + this.#kept.length) * this.to / this.from)));
+    this.#make(new Float32Array(this.reach + 1), made);
     return made;
   }
 
-  /** Weights of the old samples about a new one that is phase / to behind one of them. */
-  #kernel(phase) {
-    let kernel = this.#kernels.get(phase);
-    if (kernel) return kernel;
+  #count(end) { return Math.max(0, end - this.#made); }
+
+  /** As many new samples as there is room for and samples allow; gives how many. */
+  #make(samples, made) {
+    const wasm = this.#wasm;
+    const buffer = new Float32Array(wasm.memory.buffer, wasm.buffer(), this.#kept.length + samples.length);
+    buffer.set(this.#kept);
+    buffer.set(samples, this.#kept.length);
+    const end = this.#keptFrom + buffer.length;
+    let at = 0, first = 0;
+    for (;; at++) {
+      const phase = this.#made * this.from % this.to;
+      first = (this.#made * this.from - phase) / this.to - this.reach + 1 - this.#keptFrom;
+      if (at >= made.length || this.#keptFrom + first + 2 * this.reach > end) break;
+      made[at] = wasm.dot(this.#weightsOf(phase), first, 2 * this.reach);
+      this.#made++;
+    }
+    first = Math.min(first, buffer.length);
+    this.#kept = buffer.slice(first);
+    this.#keptFrom += first;
+    return at;
+  }
+
+  /** Where the weights are of the old samples about a new one that is phase / to behind one of them. */
+  #weightsOf(phase) {
+    const which = phase / this.#step;
+    const start = this.#weights + which * 8 * this.reach;
+    if (this.#isKnown[which]) return start;
+    this.#isKnown[which] = 1;
     const scale = CUTOFF * Math.min(1, this.to / this.from);
-    kernel = Float64Array.from({ length: 2 * this.reach }, (_, tap) => {
+    const weights = new Float32Array(this.#wasm.memory.buffer, start, 2 * this.reach);
+    for (let tap = 0; tap < weights.length; tap++) {
       const behind = tap + 1 - this.reach - phase / this.to;
       const x = Math.PI * scale * behind;
-      return scale * (x === 0 ? 1 : Math.sin(x) / x) * kaiser(behind / this.reach);
-    });
-    this.#kernels.set(phase, kernel);
-    return kernel;
+      weights[tap] = scale * (x === 0 ? 1 : Math.sin(x) / x) * kaiser(behind / this.reach);
+    }
+    return start;
   }
 }
 
-/** In four sums, which a processor computes side by side; reach is a multiple of two. */
-function dot(kernel, kept, first) {
-  let a = 0, b = 0, c = 0, d = 0;
-  for (let tap = 0; tap < kernel.length; tap += 4) {
-    const at = first + tap;
-    a += kernel[tap] * kept[at];
-    b += kernel[tap + 1] * kept[at + 1];
-    c += kernel[tap + 2] * kept[at + 2];
-    d += kernel[tap + 3] * kept[at + 3];
-  }
-  return a + b + (c + d);
+/** What has the rate already. */
+class Same {
+  push(samples) { return samples; }
+  finish() { return new Float32Array(0); }
+  reset() {}
 }
+
+function divisor(a, b) { return b === 0 ? a : divisor(b, a % b); }
 
 function kaiser(share) { return bessel(KAISER * Math.sqrt(Math.max(0, 1 - share * share))) / bessel(KAISER); }
 
