@@ -19,7 +19,7 @@ from wav2small.cli import main
 from wav2small.cli.stream import drawn
 from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError, MissingExtraError
-from wav2small.stream import PLAIN
+from wav2small.stream import CATEGORY, PLAIN, TOLD
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "08a05Fe.flac"
 
@@ -216,14 +216,13 @@ def test_the_meters_show_the_newest_event_and_the_course():
 def test_the_meters_show_what_a_calibration_says():
     from rich.console import Console
 
-    events = [Event(0, 3, 0.1, 0.5, 1.0, True, 0.9, 0.2, None), Event(1, 4, None, 0.5, 0.6, True, 0.9, 0.5, "tense")]
+    events = [Event(0, 3, 0.1, 0.5, 1.0, True, 0.9, 0.2)]
+    events.append(Event(1, 4, None, 0.5, 0.6, True, 0.9, 0.5, "tense", "[mine]", 1.0))
     ends = {f"{name}_{end}": at for name in OUTPUTS for end, at in (("low", 0.25), ("high", 0.75))}
     console = Console(width=90, file=io.StringIO(), record=True)
-    console.print(
-        drawn([plain(event) | {"confidence": event.confidence, "word": event.word} | ends for event in events])
-    )
+    console.print(drawn([{name: getattr(e, name) for name in PLAIN + TOLD + CATEGORY} | ends for e in events]))
     title, arousal, dominance, _, confidence, _ = console.export_text().splitlines()
-    assert title.strip() == "1.0 to 4.0 s  tense"
+    assert title.strip() == "1.0 to 4.0 s  tense  [mine] 1.00"
     assert arousal.split() == ["arousal", "unsure", "·" * 30, "▁"]
     assert dominance.split()[:4] == ["dominance", "0.50", "[0.25,", "0.75]"]
     assert confidence.split() == ["confidence", "50%", "█" * 15 + "·" * 15, "▂▅"]

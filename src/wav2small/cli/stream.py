@@ -185,11 +185,12 @@ def meters() -> Iterator[Callable[[Row], None]]:
 
 def drawn(history: Sequence[Row]) -> Table:
     """A bar and the course of each dimension, of confidence and of speech; the newest event is the last."""
+    from rich.markup import escape
     from rich.table import Table
 
     row = history[-1]
     title = f"{row['start']:.1f} to {row['end']:.1f} s"
-    table = Table(title="  ".join([title, *named(row)]), box=None, show_header=False, title_justify="left")
+    table = Table(title=escape("  ".join([title, *named(row)])), box=None, show_header=False, title_justify="left")
     for name in OUTPUTS:
         table.add_row(name, number(row, name), *meter(history, name))
     if "confidence" in row:
