@@ -22,7 +22,7 @@ const again = await load(import.meta.resolve("wav2small/wav2small.wasm"));
 const bytes = readFileSync("samples");
 const samples = new Int16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
 const answers = [model, again].map((one) => { one.push(samples); one.finish(); return one.read(); });
-console.log(JSON.stringify({ answers, worklet: import.meta.resolve("wav2small/worklet.js") }));
+console.log(JSON.stringify({ answers, worklet: import.meta.resolve("wav2small/worklet") }));
 """
 TYPED = """
 import { Live, SpeechMeter, Wav2Small, listen, load, PART_DUR, PARTS } from "wav2small";
@@ -92,7 +92,7 @@ def project(tmp_path_factory) -> Path:
     packed = npm(folder, "pack", "--json", str(WEB))
     assert packed.returncode == 0, packed.stderr
     (archive,) = json.loads(packed.stdout)
-    shipped = {"node.js", "package.json", "wav2small.d.ts", "wav2small.js", "wav2small.wasm", "worklet.js"}
+    shipped = {"node.js", "package.json", "wav2small.d.ts", "wav2small.js", "wav2small.wasm"}
     assert {file["path"] for file in archive["files"]} == shipped
     (folder / "package.json").write_text('{"type": "module", "private": true}')
     installed = npm(folder, "install", "--no-audit", "--no-fund", f"./{archive['filename']}")
@@ -124,7 +124,7 @@ def test_the_installed_package_answers_in_node(project, clip):
     found = json.loads(done.stdout)
     for answer in found["answers"]:
         assert [answer[name] for name in NAMES] == expected(clip)
-    assert found["worklet"].endswith("node_modules/wav2small/worklet.js")
+    assert found["worklet"].endswith("node_modules/wav2small/wav2small.js")
 
 
 @pytest.mark.parametrize("resolution", ["bundler", "nodenext"])

@@ -22,6 +22,8 @@ export interface EmotionEvent {
 export interface ListenOptions {
   /** Of the wasm; without it, from beside wav2small.js. */
   source?: Source;
+  /** Address of wav2small.js as a file of its own, if a bundler has not left it one. */
+  worklet?: string | URL;
   /** Called with the reason if listening ends by itself. */
   onEnd?: (reason: string) => void;
 }

@@ -1,4 +1,4 @@
-// Arousal, dominance and valence of a voice, from the C runtime as WebAssembly; in a page, a worker, a worklet or node.
+// Arousal, dominance and valence of a voice, from the C runtime as WebAssembly; in a page, a worker or node, and as an AudioWorklet.
 
 const ERRORS = {
   "-1": "the stream was not begun", "-2": "push after finish; reset() begins again",
@@ -326,10 +326,10 @@ function bessel(x) {
 }
 
 /**
- * The microphone, through an AudioWorklet of this folder: onEvent gets what Live gives. Gives a function that ends it.
+ * The microphone, through this file as an AudioWorklet: onEvent gets what Live gives. Gives a function that ends it.
  * It needs https or localhost, and the person's leave. onEnd is called if it ends by itself, with the reason.
  */
-export async function listen(onEvent, { source, onEnd = () => {} } = {}) {
+export async function listen(onEvent, { source, worklet = new URL("wav2small.js", import.meta.url), onEnd = () => {} } = {}) {
   if (!globalThis.navigator?.mediaDevices) throw new Error("The microphone needs a page from https or localhost");
   const bytes = await bytesOf(source ?? new URL("wav2small.wasm", import.meta.url));
   const context = new AudioContext(); // at the microphone's rate: Firefox connects no other
@@ -339,7 +339,7 @@ export async function listen(onEvent, { source, onEnd = () => {} } = {}) {
     if (context.state !== "closed") await context.close();
   };
   try {
-    await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
+    await context.audioWorklet.addModule(worklet);
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     const media = await navigator.mediaDevices.getUserMedia({ audio }).catch(refused);
     tracks = media.getTracks();
@@ -375,4 +375,19 @@ function power(frame) {
 function checked(code) {
   if (code < 0) throw new Error(`wav2small: ${ERRORS[code] ?? `error ${code}`}`);
   return code;
+}
+
+/** In an AudioWorklet, the processor "wav2small": posts the events of a Live; processorOptions: {bytes} of the wasm. */
+if (globalThis.AudioWorkletProcessor) {
+  registerProcessor("wav2small", class extends AudioWorkletProcessor {
+    constructor({ processorOptions }) {
+      super();
+      this.live = new Live(new Wav2Small(new WebAssembly.Module(processorOptions.bytes)), sampleRate);
+    }
+
+    process([[samples]]) {
+      if (samples) this.live.push(samples).forEach((event) => this.port.postMessage(event));
+      return true;
+    }
+  });
 }
