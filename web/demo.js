@@ -129,11 +129,12 @@ async function play(file) {
 /** Mono, at the rate of the file where that is known: decodeAudioData brings all to the rate of its context. */
 async function decoded(file) {
   if (file.size === 0) throw new Error(`${file.name}: is empty; take a file with sound`);
-  const content = await file.arrayBuffer();
-  const samplingRate = rateOf(new DataView(content));
-  let audio;
-  try { audio = await new OfflineAudioContext(1, 1, samplingRate).decodeAudioData(content); }
-  catch { throw new Error(`${file.name}: not audio that this browser can read; try WAV, MP3, FLAC or Ogg`); }
+  let audio, samplingRate;
+  try {
+    const content = await file.arrayBuffer();
+    samplingRate = rateOf(new DataView(content));
+    audio = await new OfflineAudioContext(1, 1, samplingRate).decodeAudioData(content);
+  } catch { throw new Error(`${file.name}: not audio that this browser can read; try WAV, MP3, FLAC or Ogg`); }
   const samples = new Float32Array(audio.length);
   for (let channel = 0; channel < audio.numberOfChannels; channel++)
     audio.getChannelData(channel).forEach((value, at) => { samples[at] += value / audio.numberOfChannels; });

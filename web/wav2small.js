@@ -350,6 +350,7 @@ export async function listen(onEvent, { source, worklet = new URL("wav2small.js"
     tracks[0].onended = () => ended("The microphone was taken away");
     node.port.onmessage = ({ data }) => onEvent(data);
     context.createMediaStreamSource(media).connect(node);
+    context.resume(); // Safari begins it asleep
     return end;
   } catch (error) {
     await end();
