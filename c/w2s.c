@@ -39,8 +39,8 @@ typedef struct {
 #if W2S_FORMAT != 2
 #error "w2s_model.h was written for another version of w2s.c: run wav2small export --to c again"
 #endif
-#if W2S_LANES < 1 || W2S_BLOCK < W2S_LANES || W2S_BLOCK % W2S_LANES != 0 || W2S_PARTS < 0
-#error "W2S_LANES is 1 or more, W2S_BLOCK a multiple of it, W2S_PARTS 0 or more"
+#if W2S_LANES < 1 || (W2S_LANES & (W2S_LANES - 1)) != 0 || W2S_BLOCK < W2S_LANES || W2S_BLOCK % W2S_LANES != 0 || W2S_PARTS < 0
+#error "W2S_LANES is a power of two, W2S_BLOCK a multiple of it, W2S_PARTS 0 or more"
 #endif
 #if W2S_INTEGERS && W2S_LANES != 1
 #error "a model in integers has W2S_LANES 1"

@@ -33,18 +33,18 @@ static float log2_of(float x)
     return (float)exponent + s * (2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.32f))));
 }
 
-/* 2^x for x <= 0, to 1e-7; 0 below -126. */
+#define LEAST_EXPONENT (-120.0f) /* of a weight, which is nothing beside 1 */
+
+/* 2^x for x from LEAST_EXPONENT to 0, to 1e-7. */
 static float exp2_of(float x)
 {
-    const float low = larger(x, -126);
-    const int32_t whole = (int32_t)(low - 0.5f);
-    const float f = low - (float)whole;
+    const int32_t whole = (int32_t)(x - 0.5f);
+    const float f = x - (float)whole;
     const uint32_t bits = (uint32_t)(whole + 127) << 23;
     float scale;
     memcpy(&scale, &bits, 4);
     const float p = 1.54035304e-4f + f * 1.52527338e-5f;
-    const float power = 1 + f * (0.693147181f + f * (0.240226507f + f * (0.0555041087f + f * (9.61812911e-3f + f * (1.33335581e-3f + f * p)))));
-    return x < -126 ? 0 : scale * power;
+    return scale * (1 + f * (0.693147181f + f * (0.240226507f + f * (0.0555041087f + f * (9.61812911e-3f + f * (1.33335581e-3f + f * p))))));
 }
 
 /* ---- front end ---- */
@@ -91,27 +91,64 @@ static void load_windows(const float *samples, const float *mean, w2s_lanes *rea
     }
 }
 
-static void butterfly(float *restrict top_real, float *restrict top_imag, float *restrict low_real,
-                      float *restrict low_imag, float c, float s)
+typedef struct {
+    w2s_vector real, imag;
+} w2s_complex;
+
+/* top and low become top + low w and top - low w, w = c - i s. */
+static void butterfly(w2s_complex *top, w2s_complex *low, float c, float s)
 {
-    for (int t = 0; t < W2S_LANES; t++) {
-        const float turned_real = low_real[t] * c + low_imag[t] * s, turned_imag = low_imag[t] * c - low_real[t] * s;
-        low_real[t] = top_real[t] - turned_real;
-        low_imag[t] = top_imag[t] - turned_imag;
-        top_real[t] += turned_real;
-        top_imag[t] += turned_imag;
-    }
+    const w2s_vector turned_real = low->real * c + low->imag * s, turned_imag = low->imag * c - low->real * s;
+    low->real = top->real - turned_real;
+    low->imag = top->imag - turned_imag;
+    top->real += turned_real;
+    top->imag += turned_imag;
+}
+
+static w2s_complex get(const float *real, const float *imag) /* (W2S_LANES) each */
+{
+    const w2s_complex found = {*(const w2s_vector *)real, *(const w2s_vector *)imag};
+    return found;
+}
+
+static void put(w2s_complex value, float *real, float *imag)
+{
+    *(w2s_vector *)real = value.real;
+    *(w2s_vector *)imag = value.imag;
+}
+
+/* Two stages for the four values that they mix: halves of `half`, then of twice that. */
+static void two_stages(w2s_lanes *real, w2s_lanes *imag, int half, int j)
+{
+    const int step = j * (W2S_N_FFT / 2 / half), next = step / 2, last = next + W2S_N_FFT / 4;
+    w2s_complex a = get(real[0], imag[0]), b = get(real[half], imag[half]);
+    w2s_complex c = get(real[2 * half], imag[2 * half]), d = get(real[3 * half], imag[3 * half]);
+    butterfly(&a, &b, w2s_cosine[step], sine(step));
+    butterfly(&c, &d, w2s_cosine[step], sine(step));
+    butterfly(&a, &c, w2s_cosine[next], sine(next));
+    butterfly(&b, &d, w2s_cosine[last], sine(last));
+    put(a, real[0], imag[0]);
+    put(b, real[half], imag[half]);
+    put(c, real[2 * half], imag[2 * half]);
+    put(d, real[3 * half], imag[3 * half]);
+}
+
+static void one_stage(w2s_lanes *real, w2s_lanes *imag, int half, int j)
+{
+    const int step = j * (W2S_N_FFT / 2 / half);
+    w2s_complex top = get(real[0], imag[0]), low = get(real[half], imag[half]);
+    butterfly(&top, &low, w2s_cosine[step], sine(step));
+    put(top, real[0], imag[0]);
+    put(low, real[half], imag[half]);
 }
 
 static void fft(w2s_lanes *real, w2s_lanes *imag) /* (n_fft / 2) complex, in place */
 {
-    for (int half = 1; half < W2S_N_FFT / 2; half *= 2)
-        for (int j = 0; j < half; j++) {
-            const int step = j * (W2S_N_FFT / 2 / half);
-            const float c = w2s_cosine[step], s = sine(step);
-            for (int top = j; top < W2S_N_FFT / 2; top += 2 * half)
-                butterfly(real[top], imag[top], real[top + half], imag[top + half], c, s);
-        }
+    int half = 1;
+    for (; half < W2S_N_FFT / 4; half *= 4)
+        for (int j = 0; j < half; j++)
+            for (int top = j; top < W2S_N_FFT / 2; top += 4 * half) two_stages(real + top, imag + top, half, j);
+    for (int j = 0; half < W2S_N_FFT / 2 && j < half; j++) one_stage(real + j, imag + j, half, j);
 }
 
 static void add_bin(const float *re, const float *im, const float *mirror_re, const float *mirror_im, int bin,
@@ -356,19 +393,34 @@ static void empty_pool(w2s_pool *pool)
     }
 }
 
-/* One value of some tokens, each with the weight 2^score. */
-static void add_to_pool(w2s_pool *pool, int i, const float *score, const float *value)
+/* By halves, which a vector has side by side; what was in x is gone. */
+static float sum_of(float *x) /* (W2S_LANES) */
 {
-    float largest = pool->exponent[i], weights = 0, values = 0;
-    w2s_lanes weight;
-    for (int t = 0; t < W2S_LANES; t++) largest = larger(largest, score[t]);
-    for (int t = 0; t < W2S_LANES; t++) weight[t] = exp2_of(score[t] - largest);
-    for (int t = 0; t < W2S_LANES; t++) weights += weight[t];
-    for (int t = 0; t < W2S_LANES; t++) values += weight[t] * value[t];
-    const float older = exp2_of(pool->exponent[i] - largest);
-    pool->weights[i] = pool->weights[i] * older + weights;
-    pool->values[i] = pool->values[i] * older + values;
-    pool->exponent[i] = largest;
+    for (int half = W2S_LANES / 2; half > 0; half /= 2)
+        for (int t = 0; t < half; t++) x[t] += x[t + half];
+    return x[0];
+}
+
+/* n values of some tokens, each with the weight 2^score: score and value are (n, W2S_LANES). */
+static void add_to_pool(w2s_pool *pool, int first, int n, const float *score, const float *value)
+{
+    float weight[W2S_TILE * W2S_LANES], exponent[W2S_TILE];
+    for (int o = 0; o < n; o++) {
+        float largest = pool->exponent[first + o];
+        for (int t = 0; t < W2S_LANES; t++) largest = larger(largest, score[o * W2S_LANES + t]);
+        for (int t = 0; t < W2S_LANES; t++)
+            weight[o * W2S_LANES + t] = larger(score[o * W2S_LANES + t] - largest, LEAST_EXPONENT);
+        exponent[o] = largest;
+    }
+    for (int i = 0; i < n * W2S_LANES; i++) weight[i] = exp2_of(weight[i]);
+    for (int o = 0; o < n; o++) {
+        w2s_lanes weighted;
+        const float older = exp2_of(larger(pool->exponent[first + o] - exponent[o], LEAST_EXPONENT));
+        for (int t = 0; t < W2S_LANES; t++) weighted[t] = weight[o * W2S_LANES + t] * value[o * W2S_LANES + t];
+        pool->weights[first + o] = pool->weights[first + o] * older + sum_of(weight + o * W2S_LANES);
+        pool->values[first + o] = pool->values[first + o] * older + sum_of(weighted);
+        pool->exponent[first + o] = exponent[o];
+    }
 }
 
 static void pool_tokens(w2s_stream *stream, const float *x, int n) /* (token, columns) */
@@ -381,13 +433,13 @@ static void pool_tokens(w2s_stream *stream, const float *x, int n) /* (token, co
         for (int first = 0; first < n; first += W2S_LANES) {
             products(w2s_lin_weight + o * W2S_TOKEN, w2s_lin_bias + o, x + first, offsets, W2S_TOKEN, value);
             products(w2s_sof_weight + o * W2S_TOKEN, nothing, x + first, offsets, W2S_TOKEN, score);
-            for (int i = 0; i < smaller(W2S_POOLED - o, W2S_TILE); i++) {
+            const int outputs = smaller(W2S_POOLED - o, W2S_TILE);
+            for (int i = 0; i < outputs; i++)
                 for (int t = n - first; t < W2S_LANES; t++) score[i * W2S_LANES + t] = -1e30f;
-                add_to_pool(&stream->pool, o + i, score + i * W2S_LANES, value + i * W2S_LANES);
+            add_to_pool(&stream->pool, o, outputs, score, value);
 #if W2S_PARTS > 0
-                add_to_pool(&stream->parts[stream->part], o + i, score + i * W2S_LANES, value + i * W2S_LANES);
+            add_to_pool(&stream->parts[stream->part], o, outputs, score, value);
 #endif
-            }
         }
 }
 
@@ -401,7 +453,8 @@ static void merge_pool(w2s_pool *pool, const w2s_pool *part)
 {
     for (int i = 0; i < W2S_POOLED; i++) {
         const float largest = larger(pool->exponent[i], part->exponent[i]);
-        const float older = exp2_of(pool->exponent[i] - largest), newer = exp2_of(part->exponent[i] - largest);
+        const float older = exp2_of(larger(pool->exponent[i] - largest, LEAST_EXPONENT));
+        const float newer = exp2_of(larger(part->exponent[i] - largest, LEAST_EXPONENT));
         pool->weights[i] = pool->weights[i] * older + part->weights[i] * newer;
         pool->values[i] = pool->values[i] * older + part->values[i] * newer;
         pool->exponent[i] = largest;

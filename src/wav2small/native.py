@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 FOR_THIS_MACHINE = ("-march=native",)
 """Left out where the compiler does not know it."""
-SIZES = {"fp32": ("-DW2S_BLOCK=32", "-DW2S_LANES=16"), "int8": ("-DW2S_BLOCK=1", "-DW2S_LANES=1")}
+SIZES = {"fp32": ("-DW2S_BLOCK=64", "-DW2S_LANES=16"), "int8": ("-DW2S_BLOCK=1", "-DW2S_LANES=1")}
 
 
 class Description(ctypes.Structure):
@@ -51,7 +52,9 @@ class Library:
     """
 
     def __init__(self, path: Path, is_level_given: bool) -> None:
+        self.path = path
         self._is_level_given = is_level_given
+        self._of_thread = threading.local()
         self._calls = ctypes.CDLL(str(path))
         self._calls.w2s_describe.restype = ctypes.POINTER(Description)
         self._calls.w2s_init_checked.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32)
@@ -64,7 +67,10 @@ class Library:
 
     def answer(self, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embedding and emotion of a whole signal in floats; what is below one window is padded with zeros."""
-        stream = self.stream()
+        if not hasattr(self._of_thread, "stream"):
+            self._of_thread.stream = self.stream()
+        stream: NativeStream = self._of_thread.stream
+        stream.reset()
         if self.about.precision == b"int8":
             signal = to_samples(signal)
         if self._is_level_given:

@@ -1,0 +1,230 @@
+"""Every form of a student side by side: C in floats and integers, ONNX Runtime, LiteRT, NumPy; and their CCC.
+
+    python benchmarks/c_forms.py
+    python benchmarks/c_forms.py --dev run/dev-emodb.csv --dev run/dev-librispeech.csv
+    python benchmarks/c_forms.py --litert wav2small=wav2small.tflite --litert micro=micro.tflite
+
+First what they cost on one thread, in turn, a round of all again and again: the fastest and the median time for 5 s
+of a voice, and the median of its ratio to ONNX Runtime in the same round; the peak memory of a process that does
+nothing else, which for C is the command w2s; the bytes of the file with the weights, which for C has the code too; the
+largest difference of an answer from the reference in the same numbers, on the example clips. With --dev then the CCC
+with the labels of all clips, also of wav2small in C when it is normalised by what it has heard so far. LiteRT hears
+5 s, as its files have a fixed length: benchmarks/litert_forms.py makes them.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+
+from wav2small import audio, load, native, reference
+from wav2small.bench import cpu_model, peak_rss
+from wav2small.config import OUTPUTS
+from wav2small.export_c import export_c
+from wav2small.manifest import Segment, read_manifest
+from wav2small.metrics import concordance_cc
+from wav2small.parity import voice
+from wav2small.weights import resolve
+
+MODELS = ("wav2small", "micro")
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FIVE = voice(np.random.default_rng(0), 5.0)
+ROUNDS = 40
+SLOW_ROUNDS = 5
+"""Of the reference."""
+Answer = Callable[[np.ndarray], np.ndarray]
+"""A signal to arousal, dominance and valence, not clipped."""
+
+
+class Form(NamedTuple):
+    """What computes a model."""
+
+    model: str
+    precision: str
+    runtime: str
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.model} {self.precision}, {self.runtime}"
+
+
+def forms(litert: dict[str, str]) -> Iterator[Form]:
+    for model in MODELS:
+        for precision in ("fp32", "int8"):
+            for runtime, suffix in (("C", ".safetensors"), ("ONNX Runtime", ".onnx"), ("NumPy", ".safetensors")):
+                yield Form(model, precision, runtime, resolve(model, precision, suffix))
+        if model in litert:
+            yield Form(model, "fp32", "LiteRT", Path(litert[model]))
+
+
+def opened(form: Form) -> Answer:
+    """Loads and answers."""
+    if form.runtime == "LiteRT":
+        return opened_litert(form.path)
+    if form.runtime == "C":
+        library = native.library(form.path)
+        return lambda signal: library.answer(signal)[1]
+    if form.runtime == "NumPy":
+        arrays, _, config = reference.load_student(form.path)
+        return lambda signal: reference.forward(signal, arrays, config)[1]
+    from wav2small.model import session
+
+    runner = session(form.path.read_bytes(), str(form.path))
+    return lambda signal: runner.run(["emotion"], {"signal": signal[None]})[0][0]
+
+
+def opened_litert(path: Path) -> Answer:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    entry, end = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def answer(signal: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(entry, signal[None])
+        interpreter.invoke()
+        return interpreter.get_tensor(end)[0].copy()
+
+    return answer
+
+
+def timed(answers: dict[Form, Answer]) -> dict[Form, list[float]]:
+    """Milliseconds of each round for 5 s."""
+    found: dict[Form, list[float]] = {form: [] for form in answers}
+    for number in range(ROUNDS):
+        for form, answer in answers.items():
+            if form.runtime != "NumPy" or number < SLOW_ROUNDS:
+                start = time.perf_counter()
+                answer(FIVE)
+                found[form].append(1000 * (time.perf_counter() - start))
+    return found
+
+
+def size(form: Form) -> int:
+    """Bytes of the file; of C without symbols, as it is linked into a program."""
+    if form.runtime != "C":
+        return form.path.stat().st_size
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder) / "library.so"
+        subprocess.run(["strip", "-o", small, native.library(form.path).path], check=True)
+        return small.stat().st_size
+
+
+def peak_megabytes(form: Form, litert: dict[str, str]) -> float:
+    """Of a process that loads the form and answers 5 s."""
+    if form.runtime == "C":
+        return command_megabytes(form)
+    arguments = [f"--litert={model}={path}" for model, path in litert.items()]
+    child = [sys.executable, __file__, *arguments, "--alone", form.name]
+    return float(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
+
+
+def command_megabytes(form: Form) -> float:
+    """Of the command w2s, read while it waits for more than 5 s."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = export_c(form.path, Path(folder) / "c").path
+        program = Path(folder) / "w2s"
+        sizes = native.SIZES[form.precision]
+        flags = [flag for flag in (*native.FLAGS, *native.FOR_THIS_MACHINE) if flag not in ("-shared", "-fPIC")]
+        sources = [f"-I{made / 'src'}", made / "host" / "w2s.c", made / "src" / "w2s.c"]
+        subprocess.run([*native.find_compiler(), *flags, *sizes, "-DW2S_PARTS=8", *sources, "-o", program], check=True)
+        command = [program, "--raw", "--every", "1"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            assert process.stdin
+            process.stdin.write((FIVE * 2**15).astype(np.int16).tobytes())
+            process.stdin.flush()
+            time.sleep(1)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            process.stdin.close()
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    assert found
+    return int(found[1]) / 1024
+
+
+def costs(litert: dict[str, str]) -> None:
+    answers = {form: opened(form) for form in forms(litert)}
+    times = timed(answers)
+    clips = [audio.read(path) for path in sorted(EXAMPLES.glob("*.flac"))] + [FIVE]
+    exact = {(form.model, form.precision): answer for form, answer in answers.items() if form.runtime == "NumPy"}
+    base = {form.model: form for form in answers if (form.precision, form.runtime) == ("fp32", "ONNX Runtime")}
+    print(f"{cpu_model()}, one thread, {ROUNDS} rounds\n")
+    heads = ("model", "", "fastest ms for 5 s", "median ms", "ONNX Runtime fp32 is 1", "peak MB", "bytes", "difference")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for form, answer in answers.items():
+        heard = [FIVE] if form.runtime == "LiteRT" else clips
+        differences = [np.abs(answer(clip) - exact[form.model, form.precision](clip)).max() for clip in heard]
+        pairs = zip(times[form], times[base[form.model]], strict=False)
+        ratio = np.median([mine / other for mine, other in pairs])
+        cells = [form.model, f"{form.runtime}, {form.precision}", f"{min(times[form]):.2f}"]
+        cells += [f"{np.median(times[form]):.2f}", f"{ratio:.2f}", f"{peak_megabytes(form, litert):.1f}"]
+        print("| " + " | ".join([*cells, f"{size(form):,}", f"{max(differences):.1g}"]) + " |", flush=True)
+
+
+def heard_so_far(library: native.Library) -> Answer:
+    """C without being told the level of the utterance."""
+
+    def answer(signal: np.ndarray) -> np.ndarray:
+        stream = library.stream()
+        stream.push(signal)
+        stream.finish()
+        return stream.read()[1]
+
+    return answer
+
+
+def scores(segments: list[Segment], litert: dict[str, str]) -> None:
+    answers = {form.name: opened(form) for form in forms(litert) if form.runtime in ("C", "ONNX Runtime")}
+    for precision in ("fp32", "int8"):
+        library = native.library(resolve("wav2small", precision, ".safetensors"))
+        answers[f"wav2small {precision}, C, level of what was heard"] = heard_so_far(library)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in answers}
+    least = load("micro").metadata["min_length"]
+    with click.progressbar(segments, label="clips", file=sys.stderr) as bar:
+        for segment in bar:
+            signal = segment.cut(audio.read(segment.path))
+            signal = np.pad(signal, (0, max(0, int(least) - len(signal))))
+            for name, answer in answers.items():
+                found[name].append(np.clip(answer(signal), 0, 1))
+    truth = np.array([segment.emotion for segment in segments])
+    print(
+        f"\n| {len(segments)} clips of open dev speakers, teacher | CCC {' | CCC '.join(OUTPUTS)} |\n|---|---|---|---|"
+    )
+    for name, rows in found.items():
+        ccc = [concordance_cc(truth[:, column], np.array(rows)[:, column]) for column in range(3)]
+        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in ccc) + " |", flush=True)
+
+
+@click.command(help=__doc__, context_settings={"max_content_width": 120})
+@click.option(
+    "--dev", multiple=True, metavar="LABELS", help="Labels by the teacher of speakers that training left out."
+)
+@click.option("--litert", multiple=True, metavar="MODEL=FILE", help="A .tflite file for 5 s.")
+@click.option("--alone", hidden=True)
+def main(dev: tuple[str, ...], litert: tuple[str, ...], alone: str | None) -> None:
+    made = dict(pair.split("=", 1) for pair in litert)
+    if alone:
+        opened(next(form for form in forms(made) if form.name == alone))(FIVE)
+        print(peak_rss() / 2**20)
+        return
+    segments = [segment for path in dev for segment in read_manifest(path) if not segment.column("error")]
+    costs(made)
+    if segments:
+        scores(segments, made)
+
+
+if __name__ == "__main__":
+    main()

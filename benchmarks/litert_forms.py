@@ -1,0 +1,64 @@
+"""Students as LiteRT files for 5 s of audio, from torch: what benchmarks/c_forms.py times as --litert.
+
+    pip install litert-torch
+    python benchmarks/litert_forms.py FOLDER
+
+The converter takes no complex numbers, so the DFT of micro is a matrix here, in place of its FFT.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import litert_torch
+import torch
+from torch import Tensor, nn
+
+from wav2small import reference
+from wav2small.config import SAMPLING_RATE, Micro
+from wav2small.frontend import dft_kernel
+from wav2small.train.students import micro, wav2small
+from wav2small.weights import resolve
+
+
+class Emotion(nn.Module):
+    """A student that answers its emotion alone; its level is a mean over frames that a convolution takes."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        if isinstance(net.config, Micro):
+            kernel = torch.from_numpy(dft_kernel(net.config.frontend)).float()
+            self.register_buffer("kernel", kernel.flatten(0, 1)[:, None])
+            count = torch.arange(1, net.config.frontend.num_frames(5 * SAMPLING_RATE) + 1)
+            self.register_buffer("count", count.clamp_max(net.config.level_frames).float())
+
+    def log_mel(self, signal: Tensor) -> Tensor:
+        config = self.net.config
+        if not isinstance(config, Micro):
+            return self.net.log_mel(signal)
+        spectrum = nn.functional.conv1d(signal[:, None], self.kernel, stride=config.frontend.hop_length).square()
+        real, imag = spectrum.chunk(2, 1)
+        power = (real + imag).transpose(1, 2) @ self.net.mel
+        padded = nn.functional.pad(power.sum(2), (config.level_frames - 1, 0))[:, None]
+        sums = nn.functional.conv1d(padded, torch.ones(1, 1, config.level_frames))[:, 0]
+        level = sums / self.count + config.frontend.variance_floor
+        return 10 * (power / level[:, :, None]).clamp_min(config.frontend.amin).log10()
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """(1, 80000) to (1, 3)."""
+        return self.net.features_to_emotion(self.log_mel(signal))[0]
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, students in (("wav2small", wav2small), ("micro", micro)):
+        arrays, _, config = reference.load_student(resolve(name, suffix=".safetensors"))
+        net = Emotion(students.from_arrays(arrays, config)).eval()
+        signal = torch.zeros(1, 5 * SAMPLING_RATE)
+        litert_torch.convert(net, (signal,)).export(str(folder / f"{name}.tflite"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
