@@ -60,7 +60,8 @@ meter.finish();
 const ratio = meter.ratio(0, samples.length);
 model.reset();
 let refused = "";
-for (const wrong of [() => model.push([1, 2]), () => model.resampler(44100.5), () => model.read(9)])
+const early = new Live(model, 48000);
+for (const wrong of [() => early.push([1, 2]), () => model.resampler(44100.5), () => model.read(9)])
   try { wrong(); } catch (error) { refused += error.message; }
 console.log(JSON.stringify({ answers, events, refused, empty: model.read(), about: model.about,
   rate: model.samplingRate, ratio, isEnough: meter.isEnough(ratio, samples.length, model.speech.fileDur) }));

@@ -42,8 +42,7 @@ export class Wav2Small {
 
   /** Samples at samplingRate, mono, in any cutting: floats in -1 to 1, or 16-bit integers. Gives the tokens completed. */
   push(samples) {
-    const isFloat = samples instanceof Float32Array;
-    if (!isFloat && !(samples instanceof Int16Array)) throw new TypeError("push takes a Float32Array or an Int16Array");
+    const isFloat = isFloats(samples);
     const wasm = this.#wasm;
     const length = wasm.buffer_length();
     const buffer = new samples.constructor(wasm.memory.buffer, wasm.buffer(), length);
@@ -90,6 +89,11 @@ export class Wav2Small {
   }
 }
 
+function isFloats(samples) {
+  if (samples instanceof Float32Array || samples instanceof Int16Array) return samples instanceof Float32Array;
+  throw new TypeError("push takes a Float32Array or an Int16Array");
+}
+
 /** Seconds from answer to answer of a Live, and how many of them an answer hears. */
 export const PART_DUR = 0.5;
 export const PARTS = 6;
@@ -110,7 +114,7 @@ export class Live {
 
   /** Samples at samplingRate, mono, in any cutting: floats in -1 to 1, or 16-bit integers. Gives the events completed. */
   push(samples) {
-    const floats = samples instanceof Int16Array ? Float32Array.from(samples, (sample) => sample / 2 ** 15) : samples;
+    const floats = isFloats(samples) ? samples : Float32Array.from(samples, (sample) => sample / 2 ** 15);
     return this.#hear(this.#timed(() => this.#resampler.push(floats)));
   }
 
