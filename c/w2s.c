@@ -271,7 +271,8 @@ int w2s_level(w2s_stream *stream, float mean, float variance)
     (void)mean, (void)variance;
     return W2S_OTHER_LEVEL;
 #else
-    if (stream->frames > 0 || stream->buffered > 0 || !(variance >= 0) || !(mean < 0 || mean >= 0)) return W2S_OTHER_LEVEL;
+    const int is_level = mean > -65536 && mean < 65536 && variance >= 0 && variance < 65536.0f * 65536;
+    if (stream->frames > 0 || stream->buffered > 0 || !is_level) return W2S_OTHER_LEVEL;
     set_level(stream, mean, variance);
     stream->level_is_set = 1;
     return W2S_OK;

@@ -45,7 +45,7 @@ enum {
     W2S_BAD_LENGTH = -3,    /* a length below zero, or more parts than there can be */
     W2S_TOO_SHORT = -4,     /* nothing heard yet that could be answered */
     W2S_OTHER_MODEL = -5,   /* caller and library were compiled with another model, version or block */
-    W2S_OTHER_LEVEL = -6    /* w2s_level where the model needs none, or after the first sample */
+    W2S_OTHER_LEVEL = -6    /* w2s_level where the model needs none, after the first sample, or of no numbers */
 };
 
 /* Nominally 0 to 1, not clipped. */

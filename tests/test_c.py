@@ -223,6 +223,17 @@ def test_the_same_after_reset_bit_for_bit(libraries):
         np.testing.assert_array_equal(answers[0], np.concatenate(answered(library, [voices()])))
 
 
+@pytest.mark.parametrize("name", ["wav2small-int8", "wav2small"])
+@pytest.mark.parametrize("mean, variance", [(np.nan, 0.1), (np.inf, 0.1), (0, np.nan), (0, np.inf), (0, -1e-9)])
+def test_a_level_that_is_no_number_is_refused_and_changes_nothing(libraries, name, mean, variance):
+    stream = libraries[name].stream()
+    with pytest.raises(NativeError, match="takes its level before the first sample"):
+        stream.level(mean, variance)
+    stream.push(voices())
+    stream.finish()
+    np.testing.assert_array_equal(stream.read()[1], answered(libraries[name], [voices()])[1])
+
+
 def test_wrong_use_is_said(libraries):
     library = libraries["micro"]
     stream = library.stream()

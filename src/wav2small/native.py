@@ -24,7 +24,8 @@ from wav2small.errors import NativeError
 from wav2small.reference.integer_frontend import mean_and_variance, to_samples
 
 SOURCES = ("w2s.h", "w2s.c", "w2s_float.h", "w2s_integer.h")
-COMPILERS = ("cc", "gcc", "clang")
+COMPILERS = ("clang", "cc", "gcc")
+"""The first that is there: vectors of clang 14 are a tenth to a fifth faster here than those of gcc 12."""
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 FOR_THIS_MACHINE = ("-march=native",)
 """Left out where the compiler does not know it."""

@@ -4,6 +4,7 @@
  *     w2s < talk.wav
  *     arecord -q -f S16_LE -r 16000 -t raw | w2s --raw --every 0.5 --window 3
  *
+ * In floats, -DW2S_BLOCK=64 -DW2S_LANES=16 makes it several times as fast.
  * WAV of 16-bit integers or 32-bit floats, any number of channels, which are mixed down; or raw 16-bit samples, mono.
  */
 #include <stdio.h>
