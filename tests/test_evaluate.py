@@ -336,7 +336,8 @@ def test_rows_are_chosen_by_column(corpus, predictions):
 
 def test_scores_by_a_column_are_those_of_its_rows_alone(corpus, predictions, tmp_path):
     files = [tmp_path / f"{name}.csv" for name in ("all", "fold", "one")]
-    run(predictions, "--on", corpus, "--by", "fold", "--by", "speaker", "--draws", 20, "--csv", files[0])
+    shown = run(predictions, "--on", corpus, "--by", "fold", "--by", "speaker", "--draws", 20, "--csv", files[0]).stdout
+    assert shown.splitlines()[1].split()[:3] == ["predictor", "by", "dimension"]
     run(predictions, "--on", corpus, "--where", "fold=1", "--draws", 20, "--csv", files[1])
     run(predictions, "--on", corpus, "--draws", 20, "--csv", files[2])
     whole, fold, one = map(read_table, files)

@@ -13,7 +13,6 @@ import numpy as np
 import soundfile
 
 from wav2small import reference
-from wav2small.c_header import is_integer
 from wav2small.config import OUTPUTS
 from wav2small.reference import integer, integer_frontend
 from wav2small.weights import DATA
@@ -57,11 +56,11 @@ def run(firmware: Path, board: str, clip: Path) -> dict[str, int]:
 def expected(model: str, samples: np.ndarray) -> tuple[np.ndarray, float]:
     """The reference's answer, and how far off the firmware may be; what is normalised is so by what was heard."""
     arrays, _, config = reference.load_student(DATA / f"{model}.safetensors")
-    if is_integer(config) and config.normalisation == "utterance":
+    if config.integers and config.normalisation == "utterance":
         level = integer_frontend.heard_level(samples, config)
         return integer.to_numbers(integer_frontend.forward(samples, arrays, config, level), arrays)[1], 0.0
     signal = (samples / 32768).astype(np.float32)
-    return reference.forward(signal, arrays, config)[1], 0.0 if is_integer(config) else FLOAT_TOLERANCE
+    return reference.forward(signal, arrays, config)[1], 0.0 if config.integers else FLOAT_TOLERANCE
 
 
 def row(model: str, board: str, folder: Path, samples: np.ndarray, clip: Path) -> str:

@@ -102,13 +102,9 @@ def header(path: str | Path) -> str:
     metadata["name"] = metadata.get("name") or Path(path).stem
     text = [*about(metadata, digest, config), *sizes(network, config)]
     text += ["#endif", "", "#ifdef W2S_WITH_WEIGHTS", ""]
-    text += integer_tables(config) if is_integer(config) else float_tables(config)
+    text += integer_tables(config) if config.integers else float_tables(config)
     text += [*weights(network, config), "#endif"]
     return "\n".join(text) + "\n"
-
-
-def is_integer(config: Student | Micro) -> bool:
-    return config.integers
 
 
 def network_of(arrays: Arrays, config: Student | Micro, source: str) -> Network:
@@ -198,7 +194,7 @@ def about(metadata: Mapping[str, str], digest: str, config: Student | Micro) -> 
     facts = {
         "W2S_NAME": metadata["name"],
         "W2S_MODEL_VERSION": metadata.get("version", ""),
-        "W2S_PRECISION": "int8" if is_integer(config) else "fp32",
+        "W2S_PRECISION": "int8" if config.integers else "fp32",
         "W2S_LICENCE": metadata.get("licence", ""),
         "W2S_TEACHER": metadata.get("teacher", ""),
         "W2S_TRAINING_DATA": metadata.get("training_data", ""),
@@ -228,7 +224,7 @@ def sizes(network: Network, config: Student | Micro) -> list[str]:
         frames *= layer.stride
     values.append(f"{network.token} * W2S_WIDTH(0, {frames})")
     numbers = {
-        "INTEGERS": int(is_integer(config)),
+        "INTEGERS": int(config.integers),
         "SAMPLING_RATE": SAMPLING_RATE,
         "WIN_LENGTH": frontend.win_length,
         "HOP_LENGTH": frontend.hop_length,
@@ -307,11 +303,11 @@ def mel_by_bin(filters: np.ndarray, n_mels: int) -> tuple[np.ndarray, np.ndarray
 
 def weights(network: Network, config: Student | Micro) -> list[str]:
     """Arrays of the layers, the table of layers, and the matrices around the pooling."""
-    kind = ("int8_t", "int32_t") if is_integer(config) else ("float", "float")
+    kind = ("int8_t", "int32_t") if config.integers else ("float", "float")
     text = [*array(kind[1], "input_scale", network.arrays["input_scale"])]
     text += array(kind[1], "input_shift", network.arrays["input_shift"])
     for layer in network.layers:
-        is_tiled = not is_integer(config) and layer.kind == "W2S_CONVOLUTION"
+        is_tiled = not config.integers and layer.kind == "W2S_CONVOLUTION"
         types = {"weight": kind[0], "bias": kind[1], "shift": "int8_t"}
         for part, values in layer.arrays.items():
             rows = values.reshape(layer.outputs, -1)
@@ -320,11 +316,11 @@ def weights(network: Network, config: Student | Micro) -> list[str]:
     matrices = network.arrays
     for name in ("lin", "sof"):
         matrix = matrices[f"{name}_weight"]
-        text += array(kind[0], f"{name}_weight", matrix if is_integer(config) else tiled(matrix, network.tile))
+        text += array(kind[0], f"{name}_weight", matrix if config.integers else tiled(matrix, network.tile))
     bias = matrices["lin_bias"]
-    text += array(kind[1], "lin_bias", bias if is_integer(config) else tiled(bias[:, None], network.tile))
+    text += array(kind[1], "lin_bias", bias if config.integers else tiled(bias[:, None], network.tile))
     text += array(kind[0], "out_weight", matrices["out_weight"]) + array(kind[1], "out_bias", matrices["out_bias"])
-    if is_integer(config):
+    if config.integers:
         text.append(f"#define W2S_EMBEDDING_UNIT {hexadecimal(float(matrices['embedding_unit']))}")
         for name in ("lin", "sof", "out"):
             text += array("int8_t", f"{name}_shift", matrices[f"{name}_shift"])

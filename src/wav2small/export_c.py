@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from wav2small import native, reference
-from wav2small.c_header import HEADER, header, is_integer
+from wav2small.c_header import HEADER, header
 from wav2small.config import STUDENT, Micro, Student
 from wav2small.errors import NativeError, WeightsError
 from wav2small.parity import probes
@@ -50,8 +50,8 @@ def export_c(weights: str | Path, folder: str | Path) -> CFolder:
     text = header(path)
     arrays, _, config = reference.load_student(path)
     error = largest_error(path, arrays, config)
-    write_folder(Path(folder), path, text, is_integer(config))
-    return CFolder(Path(folder), "int8" if is_integer(config) else "fp32", len(text), error)
+    write_folder(Path(folder), path, text, config.integers)
+    return CFolder(Path(folder), "int8" if config.integers else "fp32", len(text), error)
 
 
 def largest_error(path: Path, arrays: Arrays, config: Student | Micro) -> float | None:
@@ -68,7 +68,7 @@ def largest_error(path: Path, arrays: Arrays, config: Student | Micro) -> float 
     for label, signal in probes(config.frontend.win_length):
         found, expected = library.answer(signal)[1], reference.forward(signal, arrays, config)[1]
         error = float(np.max(np.abs(found - expected)))
-        if not error <= (0 if is_integer(config) else TOLERANCE):
+        if not error <= (0 if config.integers else TOLERANCE):
             raise WeightsError(f"{path}: C differs by {error:.2g} from the reference on {label}; nothing was written")
         largest = max(largest, error)
     return largest

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wav2small import native, reference
+from wav2small import reference
 from wav2small.audio import prepare
 from wav2small.calibration import Calibration, calibration_path, load_calibration
 from wav2small.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
@@ -208,7 +208,12 @@ def arrays_model(path: Path, backend: str) -> Model:
     if not is_safetensors(path):
         raise WeightsError(f"{path}: holds no safetensors, which the backend {backend!r} reads; load it with 'onnx'")
     arrays, metadata, config = reference.load_student(path)
-    answer = native.library(path).answer if backend == "c" else partial(reference.forward, arrays=arrays, config=config)
+    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    answer = partial(reference.forward, arrays=arrays, config=config)
+    if backend == "c":
+        from wav2small import native
+
+        answer = native.library(path).answer
 
     def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         answers = [answer(signal) for signal in signals]

@@ -21,6 +21,7 @@ import numpy as np
 from wav2small.c_header import HEADER, header
 from wav2small.config import OUTPUTS
 from wav2small.errors import NativeError
+from wav2small.reference import load_student
 from wav2small.reference.integer_frontend import mean_and_variance, to_samples
 
 SOURCES = ("w2s.h", "w2s.c", "w2s_float.h", "w2s_integer.h")
@@ -141,10 +142,9 @@ def library(weights: str | Path) -> Library:
         WeightsError: if they are not those of a student that C can run
         NativeError: if there is no C compiler, or it fails
     """
-    text = header(weights)
-    precision = "int8" if "#define W2S_INTEGERS 1" in text else "fp32"
-    is_level_given = "#define W2S_LEVEL_FRAMES 0" in text
-    return Library(compiled(text, (*FLAGS, *SIZES[precision])), is_level_given)
+    config = load_student(weights)[2]
+    path = compiled(header(weights), (*FLAGS, *SIZES["int8" if config.integers else "fp32"]))
+    return Library(path, config.normalisation == "utterance")
 
 
 def compiled(text: str, flags: tuple[str, ...]) -> Path:

@@ -77,7 +77,7 @@ def command(
     The truth is the manifest's own arousal, dominance and valence if it has them, else the norms of its labels.
     Every clip that can be read is scored, silent ones too, unless --speech-only is given. What is left out is counted.
 
-    
+    \b
     Example:
       wav2small evaluate micro wav2small --on ravdess --by gender --by speaker --csv scores.csv
     """
@@ -274,12 +274,13 @@ def _show(results: Sequence[tuple[Predictor, Evaluation]], rows: Sequence[dict[s
     from wav2small.tables import render
 
     wide: dict[tuple[str, str, str], dict[str, object]] = {}
+    is_parted = any("by" in row for row in rows)
     for row in rows:
         group = row.get("by", "")
         line = wide.setdefault(
             (row["predictor"], group, row["dimension"]),
             {"predictor": row["predictor"]}
-            | ({"by": group} if group else {})
+            | ({"by": group} if is_parted else {})
             | {"dimension": row["dimension"], "CCC": "", "r": "", "AUC": ""},
         )
         statistic = {"ccc": "CCC", "r": "r", "auc": "AUC"}[row["statistic"]]
