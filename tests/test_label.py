@@ -40,6 +40,7 @@ pytest.importorskip("transformers", reason="needs the extra train")
 pytest.importorskip("pyarrow", reason="needs the extra train")
 
 from wav2small.train import label as labelling
+from wav2small.train import ray_engine
 from wav2small.train.embedding import from_text, to_text
 from wav2small.train.engine import Clip, How, Threads, ahead, by_length
 from wav2small.train.ray_engine import Workers
@@ -654,7 +655,8 @@ def test_a_program_outside_the_cluster_has_the_same_bytes(audio, tmp_path):
     label(read_manifest(audio), Double(), tmp_path / "here.csv")
     own, client = free_ports(2)
     start = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--include-dashboard=false"]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    environment = os.environ | settings
     ports = ["--num-cpus", "1", "--port", str(own), "--ray-client-server-port", str(client)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     head = subprocess.Popen([*start, *ports], env=environment, start_new_session=True, **quiet)
@@ -684,6 +686,27 @@ def wait_for(port: int) -> None:
     while is_free(port):
         assert time.monotonic() < until, "Ray did not start"
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize("refusals, connects", [(0, True), (2, True), (3, False)])
+def test_a_head_of_ray_that_turns_the_first_visitor_away_is_asked_again(monkeypatch, refusals, connects):
+    ray = pytest.importorskip("ray", reason="extra ray")
+    visits = []
+
+    def init(**where):
+        visits.append(where["address"])
+        if len(visits) <= refusals:
+            raise ConnectionAbortedError("Initialization failure from server:\nTraceback\nRuntimeError: no server")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray_engine, "_knock", lambda address: None)
+    if connects:
+        assert ray_engine._connected("ray://head:10001") is ray
+    else:
+        with pytest.raises(Wav2SmallError, match=r"ray://head:10001: .* \(RuntimeError: no server\)"):
+            ray_engine._connected("ray://head:10001")
+    assert visits == ["ray://head:10001"] * min(refusals + 1, 3)
 
 
 @pytest.mark.slow

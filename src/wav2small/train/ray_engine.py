@@ -21,6 +21,8 @@ from wav2small.remote import absolute, locate
 from wav2small.train.engine import Answer, Heard, How, Part, Stamp, Threads, choose_workers, stamp_of
 from wav2small.train.teachers import Teacher
 
+VISITS = 3
+
 Load = Callable[..., Teacher]
 """Gives the teacher, for the device that it is called with by name; Ray sends it to where it is called."""
 
@@ -141,14 +143,26 @@ def _connected(address: str | None) -> Any:
         raise MissingExtraError("--engine ray needs Ray, which is not here: pip install 'wav2small[ray]'") from None
     if not ray.is_initialized():
         where: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+        where |= {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             _knock(address or "")
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+            _patiently(lambda: ray.init(**where))
         except (ImportError, OSError, RuntimeError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise Wav2SmallError(f"{address}: there is no Ray cluster to work with ({reason}).") from None
     _quiet()
     return ray
+
+
+def _patiently(connect: Callable[[], object]) -> None:
+    """Ask up to ``VISITS`` times: a head of Ray that has just started turns its first visitor away now and then."""
+    for _ in range(VISITS - 1):
+        try:
+            connect()
+            return
+        except ConnectionAbortedError:
+            continue
+    connect()
 
 
 def _quiet() -> None:
