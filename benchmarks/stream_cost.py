@@ -5,7 +5,7 @@
 A step is a chunk of 100 ms that gives an event, hop 0.1 s, window 3 s: median and 95th percentile of 2,000. The hour
 is the example clips again and again, as FLAC at 44.1 kHz: the whole command, and its peak memory. The day, 24 hours if
 not said otherwise, is pushed as fast as it goes in chunks of 100 ms at 16 kHz, int16: events, seconds, and the memory
-of the process after each twelfth of it. One thread throughout.
+of the process after each twelfth of it. One thread throughout. Needs a C compiler.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main() -> None:
     state()
     steps(signal)
     files(signal)
-    day(signal, hours)
+    for backend in ("onnx", "c"):
+        day(signal, hours, backend)
 
 
 def state() -> None:
@@ -56,17 +57,18 @@ def steps(signal: np.ndarray) -> None:
     length = SAMPLING_RATE // 10
     long = np.resize(signal, (STEPS + 30) * length)
     print("| a step of 100 ms | median ms | 95th ms |\n|---|---|---|")
-    rows = [("micro", "fp32", "energy"), ("micro", "int8", "energy"), ("wav2small", "fp32", "energy")]
+    rows = [("micro", "fp32", "onnx", "energy"), ("micro", "int8", "onnx", "energy"), ("micro", "fp32", "c", "energy")]
+    rows += [("micro", "int8", "c", "energy"), ("wav2small", "fp32", "onnx", "energy")]
     if speech.silero_path():
-        rows.append(("micro", "fp32", "silero"))
-    for name, precision, vad in rows:
-        stream, taken = Stream(load(name, precision), 0.1, 3.0, vad=vad), []
+        rows.append(("micro", "fp32", "onnx", "silero"))
+    for name, precision, backend, vad in rows:
+        stream, taken = Stream(load(name, precision, backend), 0.1, 3.0, vad=vad), []
         for start in range(0, len(long), length):
             begun = time.perf_counter()
             stream.push(long[start : start + length])
             taken.append(1e3 * (time.perf_counter() - begun))
         median, late = np.percentile(taken[30:], [50, 95])
-        print(f"| {name} {precision}, {vad} | {median:.3f} | {late:.3f} |", flush=True)
+        print(f"| {name} {precision}, {backend}, {vad} | {median:.3f} | {late:.3f} |", flush=True)
 
 
 def files(signal: np.ndarray) -> None:
@@ -80,7 +82,9 @@ def files(signal: np.ndarray) -> None:
         for options in (
             ["--model", "micro", "--every", "0.5"],
             ["--model", "micro", "--every", "1"],
+            ["--model", "micro", "--every", "0.5", "--backend", "c"],
             ["--model", "wav2small", "--every", "1"],
+            ["--model", "wav2small", "--every", "1", "--backend", "c"],
             ["--model", "wav2small", "--every", "0.5"],
         ):
             begun = time.perf_counter()
@@ -93,11 +97,11 @@ def files(signal: np.ndarray) -> None:
             print(row, flush=True)
 
 
-def day(signal: np.ndarray, hours: float) -> None:
+def day(signal: np.ndarray, hours: float, backend: str) -> None:
     chunk = SAMPLING_RATE // 10
     minute = (np.resize(signal, 60 * SAMPLING_RATE) * 32767).astype(np.int16)
-    stream, events, begun = Stream(load("micro"), vad="energy"), 0, time.perf_counter()
-    print("\n| hours pushed | events | s | resident MB |\n|---|---|---|---|")
+    stream, events, begun = Stream(load("micro", backend=backend), vad="energy"), 0, time.perf_counter()
+    print(f"\n| hours pushed, {backend} | events | s | resident MB |\n|---|---|---|---|")
     minutes = round(hours * 60)
     for number in range(1, minutes + 1):
         for start in range(0, len(minute), chunk):

@@ -1,9 +1,9 @@
-"""A step of ``micro`` by NumPy with kept state, and by an ONNX graph with its state in and out, side by side.
+"""A step of ``micro`` by NumPy and by C with kept state, and by an ONNX graph with its state in and out, side by side.
 
     python benchmarks/stream_engines.py
 
-Both get the same samples and are compared first. The rows are the median and the 95th percentile of 2,000 steps, the
-two in turn, on one thread. Needs the extra ``train`` for the package onnx.
+All get the same samples and are compared. The rows are the median and the 95th percentile of 2,000 steps, the three in
+turn, on one thread. Needs the extra ``train`` for the package onnx, and a C compiler.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from wav2small import graph as parts
 from wav2small.audio import read
 from wav2small.config import MICRO, SAMPLING_RATE
 from wav2small.model import locate, session
+from wav2small.native import stream
 from wav2small.onnx_weights import read_weights
 from wav2small.reference.causal import Causal, Weights
 
@@ -117,13 +118,15 @@ def main() -> None:
     weights = read_weights(locate("micro", "fp32", ".onnx").read_bytes())
     content, signal = step_graph(weights), np.resize(read(CLIP), 400 * SAMPLING_RATE)
     print(f"the ONNX step has {len(content):,} bytes; median and 95th percentile in ms")
-    print("| step | NumPy | ONNX |\n|---|---|---|")
+    print("| step | NumPy | ONNX | C |\n|---|---|---|---|")
     for dur in (0.1, 0.5, 1.0):
         length = round(dur * SAMPLING_RATE)
         network = Causal(weights, MICRO)
         network.push(signal[: 4 * SAMPLING_RATE + 240])  # a whole level, and whole pairs of frames
         other = OnnxStep(network, content)
-        times: dict[str, list[float]] = {"NumPy": [], "ONNX": []}
+        native = stream(locate("micro", "fp32", ".safetensors"), 1)
+        native.push(signal[: 4 * SAMPLING_RATE + 240])
+        times: dict[str, list[float]] = {"NumPy": [], "ONNX": [], "C": []}
         for number in range(STEPS):
             start = (number * length) % (300 * SAMPLING_RATE)
             block = signal[start : start + length]
@@ -133,6 +136,12 @@ def main() -> None:
             begun = time.perf_counter()
             found = other.push(block)
             times["ONNX"].append(time.perf_counter() - begun)
+            native.mark()
+            begun = time.perf_counter()
+            native.push(block)
+            embedding, _ = native.read(1)
+            times["C"].append(time.perf_counter() - begun)
+            np.testing.assert_allclose(embedding, network.answer([partial])[0], atol=2e-3)
             for one, expected in zip(found, partial, strict=True):
                 np.testing.assert_allclose(one, expected, rtol=2e-3, atol=2e-3)
         cells = [f"{1e3 * np.median(taken):.3f}, {1e3 * np.percentile(taken, 95):.3f}" for taken in times.values()]

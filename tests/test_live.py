@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -19,6 +20,7 @@ from wav2small.cli import main
 from wav2small.cli.stream import drawn
 from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError, MissingExtraError
+from wav2small.native import COMPILERS
 from wav2small.stream import CATEGORY, PLAIN, TOLD
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "08a05Fe.flac"
@@ -67,6 +69,9 @@ def sounddevice(monkeypatch):
 def plain(event):
     """What a line of JSON has of an event that no calibration tells."""
     return {name: getattr(event, name) for name in PLAIN}
+
+
+IN_C = ("--backend", "c")
 
 
 def run(*arguments, **options):
@@ -226,6 +231,19 @@ def test_the_meters_show_what_a_calibration_says():
     assert arousal.split() == ["arousal", "unsure", "·" * 30, "▁"]
     assert dominance.split()[:4] == ["dominance", "0.50", "[0.25,", "0.75]"]
     assert confidence.split() == ["confidence", "50%", "█" * 15 + "·" * 15, "▂▅"]
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
+def test_a_stream_in_c_says_the_same_and_without_a_compiler_one_sentence(monkeypatch, tmp_path):
+    options = (EXAMPLE, "--fast", "--hop", 1, "--window", 2, "--jsonl", "--calibrated")
+    found, expected = ([json.loads(line) for line in run(*options, *more).stdout.splitlines()] for more in (IN_C, ()))
+    assert len(found) == len(expected) == 3
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    result = run(*options, *IN_C)
+    assert result.exit_code == 1 and "the backend 'c' needs a C compiler once" in result.stderr
 
 
 def test_a_stream_is_told_by_the_calibration_that_ships_as_predict_tells_it():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from wav2small import Event, Stream, audio, load, predict, reference, speech
 from wav2small.config import MICRO, STUDENTS, Emotion
 from wav2small.errors import AudioError, MissingExtraError, Wav2SmallError
 from wav2small.model import Model
+from wav2small.native import COMPILERS
+from wav2small.reference import integer
 from wav2small.reference.causal import Causal, weights_from_arrays
+from wav2small.reference.integer_frontend import log_mel, to_samples
 
 DATA = Path(reference.__file__).parents[1] / "data"
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.flac"))
@@ -30,9 +34,15 @@ hops = st.floats(0.02, 2)
 windows = st.floats(0.1, 3)
 
 
+BACKENDS = [
+    "onnx",
+    pytest.param("c", marks=pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")),
+]
+
+
 @lru_cache
-def model(name: str = "micro", precision: str = "fp32") -> Model:
-    return load(name, precision)
+def model(name: str = "micro", precision: str = "fp32", backend: str = "onnx") -> Model:
+    return load(name, precision, backend)
 
 
 @lru_cache
@@ -77,11 +87,12 @@ def batch(signal: np.ndarray, spans: list[tuple[int, int]]) -> list[np.ndarray]:
     return found
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @given(lengths, sizes, hops, windows, st.integers(0, 20), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_frame_by_frame_equals_the_batch_form_of_every_window(length, sizes, hop, window, seed, used):
+def test_frame_by_frame_equals_the_batch_form_of_every_window(backend, length, sizes, hop, window, seed, used):
     hop = min(hop, window)
-    signal, stream = signal_of(length, seed), Stream(model(), hop, window, min_speech=0)
+    signal, stream = signal_of(length, seed), Stream(model(backend=backend), hop, window, min_speech=0)
     if used:
         answers(stream, cut(signal_of(33_333, seed + 1), [1234]))
         stream.reset()
@@ -125,21 +136,24 @@ def test_window_by_window_is_what_the_model_says_of_each_bit_for_bit(length, siz
         assert emotion(event) == model("wav2small", "int8")(window_of)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["micro", "wav2small"])
-def test_however_it_is_cut_the_events_are_the_same_bit_for_bit(name):
+def test_however_it_is_cut_the_events_are_the_same_bit_for_bit(name, backend):
     signal, rng = signal_of(8 * 16000, 1), np.random.default_rng(0)
-    expected = answers(Stream(model(name), 0.7, 2.1), [signal])
+    loaded = model(name, backend=backend)
+    expected = answers(Stream(loaded, 0.7, 2.1), [signal])
     assert len(expected) == 10
     for largest in (100, 3000, 50_000):
         cuts = np.cumsum(rng.integers(0, largest, 20 * 16000 * 8 // largest))
-        assert answers(Stream(model(name), 0.7, 2.1), np.split(signal, cuts[cuts < len(signal)])) == expected
+        assert answers(Stream(loaded, 0.7, 2.1), np.split(signal, cuts[cuts < len(signal)])) == expected
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["micro", "wav2small"])
-def test_after_a_reset_nothing_is_left_of_the_stream_before(name):
-    signal = signal_of(4 * 16000, 2)
-    fresh = answers(Stream(model(name)), [signal])
-    stream = Stream(model(name))
+def test_after_a_reset_nothing_is_left_of_the_stream_before(name, backend):
+    signal, loaded = signal_of(4 * 16000, 2), model(name, backend=backend)
+    fresh = answers(Stream(loaded), [signal])
+    stream = Stream(loaded)
     for before in (np.full(50_001, 0.9, "f4"), signal[:12_345], signal):
         stream.push(before, 44100)
         stream.reset()
@@ -147,9 +161,10 @@ def test_after_a_reset_nothing_is_left_of_the_stream_before(name):
         stream.reset()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_the_first_window_is_what_predict_says_of_it(precision):
-    micro, signal = model("micro", precision), signal_of(7 * 16000, 3)
+def test_the_first_window_is_what_predict_says_of_it(precision, backend):
+    micro, signal = model("micro", precision, backend), signal_of(7 * 16000, 3)
     for window in (0.5, 3.0, 7.0):
         (first, *_) = answers(Stream(micro, window / 4, window), cut(signal, [1600]))
         (row,) = predict(signal[: round(window * 16000)], 16000, model=micro)
@@ -174,6 +189,22 @@ def test_integers_stream_as_the_numbers_they_stand_for():
     rows = [answers(Stream(one), [signal]) for one in (integers, model("micro", "int8"))]
     for one, other in zip(*rows, strict=True):
         np.testing.assert_allclose(emotion(one), emotion(other), atol=TOLERANCE)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
+def test_integers_in_c_stay_integers_window_by_window():
+    """To the bit: as the reference pools the tokens of each window, part by part."""
+    arrays, _, config = reference.load_student(DATA / "micro-int8.safetensors")
+    signal = to_samples(signal_of(80_000, 8)).astype(np.float32) / 32768
+    tokens = integer.tokens(log_mel(to_samples(signal), config), arrays, config)
+    events = answers(Stream(model("micro", "int8", "c"), 0.7, 2.1, min_speech=0), cut(signal, [1600]))
+    assert len(events) == 6
+    for event in events:
+        cuts = [-(-round(start * 16000) // 320) for start in np.arange(0, 8, 0.7) if start >= event.start - 1e-9]
+        end = (round(event.end * 16000) - 400) // 320 + 1
+        parts = np.split(tokens[:end], [first for first in cuts if first < end])[1:]
+        state = reduce(integer.merge, [integer.pool(part, arrays) for part in parts])
+        assert emotion(event) == tuple(np.clip(integer.answer(state, arrays)[1] / np.float32(2**15), 0, 1))
 
 
 def test_only_what_looks_back_only_runs_frame_by_frame():
@@ -340,9 +371,10 @@ def test_without_its_weights_silero_names_the_extra_and_auto_is_energy():
 
 
 @pytest.mark.parametrize("level", [0.1, 0.0])
-@pytest.mark.parametrize("name", ["micro", "wav2small"])
-def test_memory_does_not_grow_in_speech_nor_in_silence(name, level):
-    answer = model(name) if name == "micro" else lambda part: Emotion(0, 0, 0)
+@pytest.mark.parametrize("backend", [*BACKENDS, None])
+def test_memory_does_not_grow_in_speech_nor_in_silence(backend, level):
+    """In frames, and in whole windows, of which an empty ear is shown all."""
+    answer = model(backend=backend) if backend else lambda part: Emotion(0, 0, 0)
     stream, block = Stream(answer), (level * np.random.default_rng(0).standard_normal(48000)).astype("f4")
     held = []
     tracemalloc.start()

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from wav2small.head import Head, load_head
 from wav2small.onnx_weights import read_weights
 from wav2small.reference.causal import Causal, Weights, names, weights_from_arrays
 from wav2small.weights import read_index, resolve, sha256, shipped_names
+
+if TYPE_CHECKING:
+    from wav2small.native import NativeStream
 
 Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Signals (batch, samples), float32 at 16 kHz, to emotion (batch, 3), not clipped, and embedding (batch, size)."""
@@ -37,6 +40,7 @@ class Model:
         backend: what computes
         metadata: name, version, licence, teacher and more, as stored with the weights, and their file's sha256
         causal: gives the weights of ``micro``, which a stream runs frame by frame
+        native: gives the same network as a stream in C, for windows of at most so many parts
         calibration: what rows and events are told by, if there is one; a call answers what the network does
         head: what rows and events have a category by, if there is one
     """
@@ -46,6 +50,7 @@ class Model:
         backend: Backend,
         metadata: Mapping[str, str],
         causal: Callable[[], Weights] | None = None,
+        native: Callable[[int], NativeStream] | None = None,
         calibration: Calibration | None = None,
         head: Head | None = None,
     ) -> None:
@@ -54,6 +59,7 @@ class Model:
         self.calibration = calibration
         self.head = head
         self._causal = causal
+        self.native = native
         self._min_length = int(metadata.get("min_length", FRONTEND.win_length))
 
     def __call__(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> Emotion:
@@ -210,17 +216,20 @@ def arrays_model(path: Path, backend: str) -> Model:
     arrays, metadata, config = reference.load_student(path)
     answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
     answer = partial(reference.forward, arrays=arrays, config=config)
+    stream: Callable[[int], NativeStream] | None = None
     if backend == "c":
         from wav2small import native
 
         answer = native.library(path).answer
+        if isinstance(config, Micro):
+            stream = partial(native.stream, path)
 
     def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         answers = [answer(signal) for signal in signals]
         return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
 
     weights = partial(weights_from_arrays, arrays, config) if isinstance(config, Micro) else None
-    return Model(run, metadata | {"sha256": sha256(path)}, weights)
+    return Model(run, metadata | {"sha256": sha256(path)}, weights, stream)
 
 
 def onnx_model(path: Path) -> Model:

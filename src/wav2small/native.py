@@ -83,11 +83,16 @@ class Library:
 
 
 class NativeStream:
-    """A stream of the C runtime: ``push``, ``finish``, ``reset``, ``read``. One thread at a time."""
+    """A stream of the C runtime: the functions of w2s.h by their names. One thread at a time.
+
+    The first token takes ``win_length`` samples, each further one ``token_length``.
+    """
 
     def __init__(self, calls: ctypes.CDLL, about: Description) -> None:
         self._calls = calls
-        self._about = about
+        self.win_length: int = about.win_length
+        self.token_length: int = about.hop_length * about.frames_a_token
+        self._embedding_size: int = about.embedding_size
         self._memory = ctypes.create_string_buffer(about.stream_bytes + 64)
         self._stream = ctypes.c_void_p(-(-ctypes.addressof(self._memory) // 64) * 64)
         identity = int(about.sha256[:8], 16)
@@ -98,7 +103,7 @@ class NativeStream:
         name = "int16" if samples.dtype == np.int16 else "float"
         array = np.ascontiguousarray(samples, np.int16 if name == "int16" else np.float32)
         call = getattr(self._calls, f"w2s_push_{name}")
-        return checked(call(self._stream, array.ctypes.data_as(ctypes.c_void_p), len(array)))
+        return checked(call(self._stream, ctypes.c_void_p(array.ctypes.data), len(array)))
 
     def level(self, mean: float, variance: float) -> None:
         """Of the whole signal, before its first sample; for models that are normalised over the utterance."""
@@ -112,12 +117,19 @@ class NativeStream:
         """Begin again."""
         checked(self._calls.w2s_reset(self._stream))
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Embedding and emotion of all since the last reset, emotion not clipped."""
+    def mark(self) -> None:
+        """Tokens from now on are of a new part."""
+        checked(self._calls.w2s_mark(self._stream))
+
+    def read(self, parts: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding and emotion, not clipped, of the last so many parts, or of all since the last reset."""
         emotion = np.zeros(len(OUTPUTS), np.float32)
-        embedding = np.zeros(self._about.embedding_size, np.float32)
-        pointers = (array.ctypes.data_as(ctypes.c_void_p) for array in (emotion, embedding))
-        checked(self._calls.w2s_read(self._stream, *pointers))
+        embedding = np.zeros(self._embedding_size, np.float32)
+        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (emotion, embedding))
+        if parts:
+            checked(self._calls.w2s_read_window(self._stream, parts, *pointers))
+        else:
+            checked(self._calls.w2s_read(self._stream, *pointers))
         return embedding, emotion
 
 
@@ -135,15 +147,25 @@ def checked(result: int) -> int:
     return result
 
 
-def library(weights: str | Path) -> Library:
+def stream(weights: str | Path, parts: int) -> NativeStream:
+    """A stream whose windows have at most so many parts."""
+    return library(weights, parts).stream()
+
+
+def library(weights: str | Path, parts: int = 0) -> Library:
     """The runtime with these weights, compiled now if it never was.
+
+    Args:
+        weights: safetensors of a student
+        parts: that a window has at most, of those that ``NativeStream.mark`` begins; 0 if nothing is marked
 
     Raises:
         WeightsError: if they are not those of a student that C can run
         NativeError: if there is no C compiler, or it fails
     """
     config = load_student(weights)[2]
-    path = compiled(header(weights), (*FLAGS, *SIZES["int8" if config.integers else "fp32"]))
+    size = f"-DW2S_PARTS={1 << (parts - 1).bit_length() if parts else 0}"  # of powers of two there are few
+    path = compiled(header(weights), (*FLAGS, *SIZES["int8" if config.integers else "fp32"], size))
     return Library(path, config.normalisation == "utterance")
 
 

@@ -1,9 +1,9 @@
 """Arousal, dominance and valence while somebody speaks: chunks of any size in, an answer every hop out.
 
 A network that hears whole windows (normalisation ``utterance``) answers each as if it were all there is. One that
-looks back only (``micro``) runs frame by frame: every sample is computed once, and the answer for a window is the
-softmax mean over its tokens, which know all that was heard before. So its first window is answered as that window
-alone would be, and every later one with a level and convolutions that already know the voice.
+looks back only (``micro``) runs frame by frame, in NumPy or in C: every sample is computed once, and the answer for a
+window is the softmax mean over its tokens, which know all that was heard before. So its first window is answered as
+that window alone would be, and every later one with a level and convolutions that already know the voice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soxr
@@ -24,6 +24,9 @@ from wav2small.errors import AudioError, WeightsError
 from wav2small.model import Model, clipped, load
 from wav2small.reference.causal import Causal
 from wav2small.speech import MIN_SPEECH_DUR, Sound, SpeechMeter, detector, is_enough
+
+if TYPE_CHECKING:
+    from wav2small.native import NativeStream
 
 Predictor = Callable[[np.ndarray], Emotion]
 """What answers: a ``Model``, or any function from a signal at 16 kHz to its emotion."""
@@ -117,9 +120,8 @@ class Stream:
     ) -> None:
         check_times(hop_dur, win_dur)
         predictor = load(model) if isinstance(model, (str, Path)) else model
-        network = predictor.causal() if isinstance(predictor, Model) else None
         self._windows = Windows(hop_dur, win_dur)
-        self._ear = Frames(network, self._windows) if network else Whole(predictor, self._windows)
+        self._ear = ear(predictor, self._windows)
         self._intake = Intake(channel)
         self._meter = SpeechMeter(detector(vad))
         self._min_speech = min_speech
@@ -274,6 +276,11 @@ class Windows:
     def reset(self) -> None:
         self.count = 0
 
+    @property
+    def most(self) -> int:
+        """How many start before the end of one, at most, itself among them."""
+        return int(self.win_length / self._hop_length) + 2
+
     def start(self, number: int) -> int:
         return round(number * self._hop_length)
 
@@ -321,6 +328,16 @@ class Intake:
         return rest if self._resampler is None else np.asarray(self._resampler.resample_chunk(rest, last=True))
 
 
+def ear(predictor: Predictor, windows: Windows) -> Whole | Frames | NativeFrames:
+    """What hears for a network: frame by frame if it looks back only, and in C if it was loaded so."""
+    if isinstance(predictor, Model):
+        if predictor.native:
+            return NativeFrames(predictor.native(windows.most), windows)
+        if network := predictor.causal():
+            return Frames(network, windows)
+    return Whole(predictor, windows)
+
+
 class Whole:
     """The signal of the window, for a network that must hear all of it at once."""
 
@@ -360,21 +377,61 @@ class Frames:
         self._heard += len(block)
         tokens = self._network.push(block)
         while len(tokens):
-            while self._first(self._windows.start(self._started)) <= self._tokens:
+            while first_token(self._network, self._windows.start(self._started)) <= self._tokens:
                 self._started += 1
-            length = min(len(tokens), self._first(self._windows.start(self._started)) - self._tokens)
+            length = min(len(tokens), first_token(self._network, self._windows.start(self._started)) - self._tokens)
             self._partials.append((self._tokens, self._network.partial(tokens[:length])))
             self._tokens, tokens = self._tokens + length, tokens[length:]
-        while self._partials and self._partials[0][0] < self._first(self._windows.next()[0]):
+        while self._partials and self._partials[0][0] < first_token(self._network, self._windows.next()[0]):
             self._partials.popleft()
 
     def answer(self, start: int, end: int) -> Answer:
         """Of the window that ends with the last block; one too short for a token is padded with zeros."""
         if not self._partials:
-            self.push(np.zeros(self._network.token_end(self._first(start)) - self._heard, np.float32))
+            self.push(np.zeros(self._network.token_end(first_token(self._network, start)) - self._heard, np.float32))
         embedding, emotion = self._network.answer([partial for _, partial in self._partials])
         return clipped(emotion), embedding
 
-    def _first(self, start: int) -> int:
-        """The first token of a window that starts with this sample."""
-        return -(-start // self._network.token_length)
+
+class NativeFrames:
+    """The same in C, where the pooling is kept in parts: a new one begins with the first token of every window."""
+
+    def __init__(self, network: NativeStream, windows: Windows) -> None:
+        self._network = network
+        self._windows = windows
+        self.reset()
+
+    def reset(self) -> None:
+        self._network.reset()
+        self._starts: deque[int] = deque()
+        self._heard, self._tokens, self._started = 0, 0, 0
+
+    def push(self, block: np.ndarray) -> None:
+        while True:
+            while (first := first_token(self._network, start := self._windows.start(self._started))) <= self._tokens:
+                self._network.mark()
+                self._starts.append(start)
+                self._started += 1
+            if not len(block):
+                break
+            length = min(len(block), self._end(first - 1) - self._heard)
+            self._tokens += self._network.push(block[:length])
+            self._heard, block = self._heard + length, block[length:]
+        while self._starts and self._starts[0] < self._windows.next()[0]:
+            self._starts.popleft()
+
+    def answer(self, start: int, end: int) -> Answer:
+        """Of the window that ends with the last block; one too short for a token is padded with zeros."""
+        if self._tokens <= first_token(self._network, start):
+            self.push(np.zeros(self._end(first_token(self._network, start)) - self._heard, np.float32))
+        embedding, emotion = self._network.read(len(self._starts))
+        return clipped(emotion), embedding
+
+    def _end(self, token: int) -> int:
+        """Samples that must have been heard for a token, counted from 0."""
+        return token * self._network.token_length + self._network.win_length
+
+
+def first_token(network: Causal | NativeStream, start: int) -> int:
+    """The first token of a window that starts with this sample, counted from 0."""
+    return -(-start // network.token_length)

@@ -39,6 +39,13 @@ min_speech_option = click.option(
     metavar="SECONDS",
     help="Of speech that an emotion needs; a window below 3 s, or a file below 10 s, needs less in proportion.",
 )
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(("onnx", "c", "numpy")),
+    default="onnx",
+    show_default=True,
+    help="What computes: ONNX Runtime; C, compiled once by the machine's compiler; the slow reference.",
+)
 
 
 class Telling(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wav2small import tables
-from wav2small.cli.options import Telling, min_speech_option, telling_options, vad_option
+from wav2small.cli.options import Telling, backend_option, min_speech_option, telling_options, vad_option
 from wav2small.cli.progress import progress_bar
 from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError
@@ -37,13 +37,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE", help="Write the rows to FILE, whole or not at all.")
 @click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
-@click.option(
-    "--backend",
-    type=click.Choice(("onnx", "c", "numpy")),
-    default="onnx",
-    show_default=True,
-    help="What computes: ONNX Runtime; C, compiled once by the machine's compiler; the slow reference.",
-)
+@backend_option
 @telling_options
 @vad_option
 @min_speech_option

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import Telling, min_speech_option, telling_options, vad_option
+from wav2small.cli.options import Telling, backend_option, min_speech_option, telling_options, vad_option
 from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError
 
@@ -42,6 +42,7 @@ LEVELS = "▁▂▃▄▅▆▇█"
 @click.option("--jsonl", is_flag=True, help="A line of JSON an event, for programs.")
 @click.option("--model", default="micro", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@backend_option
 @telling_options
 @vad_option
 @min_speech_option
@@ -56,6 +57,7 @@ def command(
     jsonl: bool,
     model: str,
     precision: str,
+    backend: str,
     telling: Telling,
     vad: str,
     min_speech: float,
@@ -79,7 +81,7 @@ def command(
     if pcm is not None and source != "-":
         raise click.UsageError("--pcm is for samples on standard input: give - as the FILE.")
     stream = Stream(
-        telling.load(model, precision),
+        telling.load(model, precision, backend),
         hop_dur,
         win_dur,
         channel=channel,
