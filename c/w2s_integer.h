@@ -209,12 +209,7 @@ static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (n_mels, f
 
 /* ---- layers ---- */
 
-static int32_t dot(const int8_t *restrict weight, const int8_t *restrict x, int n)
-{
-    int32_t sum = 0;
-    for (int i = 0; i < n; i++) sum += weight[i] * x[i];
-    return sum;
-}
+#include "w2s_dot.h"
 
 static int8_t rectified(int64_t sum, int places) /* ReLU, then eight bits */
 {

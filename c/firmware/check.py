@@ -30,12 +30,12 @@ LINK = ("--specs=nano.specs", "-nostartfiles", "-ffunction-sections", "-fdata-se
 FLOAT_TOLERANCE = 1e-4
 
 
-def build(model: str, board: str, folder: Path) -> tuple[Path, int]:
+def build(model: str, board: str, folder: Path, options: list[str]) -> tuple[Path, int]:
     """The firmware, and how many bytes of flash it takes."""
     target = folder / model / f"{board}.elf"
     sources = [str(HERE / name) for name in ("main.c", "startup.c")] + [str(HERE.parent / "w2s.c")]
     include = [f"-I{HERE.parent}", f"-I{folder / model / 'src'}", "-T", str(HERE / "link.ld")]
-    command = ["arm-none-eabi-gcc", *FLAGS, *BOARDS[board][1], *LINK, *include, *sources, "-o", str(target)]
+    command = ["arm-none-eabi-gcc", *FLAGS, *BOARDS[board][1], *LINK, *options, *include, *sources, "-o", str(target)]
     subprocess.run(command, check=True)
     size = subprocess.run(["arm-none-eabi-size", str(target)], check=True, capture_output=True, text=True).stdout
     text, data = size.splitlines()[1].split()[:2]
@@ -63,8 +63,8 @@ def expected(model: str, samples: np.ndarray) -> tuple[np.ndarray, float]:
     return reference.forward(signal, arrays, config)[1], 0.0 if config.integers else FLOAT_TOLERANCE
 
 
-def row(model: str, board: str, folder: Path, samples: np.ndarray, clip: Path) -> str:
-    firmware, flash = build(model, board, folder)
+def row(model: str, board: str, folder: Path, options: list[str], samples: np.ndarray, clip: Path) -> str:
+    firmware, flash = build(model, board, folder, options)
     found = run(firmware, board, clip)
     answer, tolerance = expected(model, samples)
     error = np.max(np.abs(np.array([found[name] for name in OUTPUTS]) / 32768 - answer))
@@ -77,7 +77,8 @@ def row(model: str, board: str, folder: Path, samples: np.ndarray, clip: Path) -
     return "| " + " | ".join(cells) + " |"
 
 
-def main(folder: Path, models: list[str]) -> None:
+def main(folder: Path, words: list[str]) -> None:
+    models, options = ([word for word in words if word.startswith("-") == asked] for asked in (False, True))
     samples, _ = soundfile.read(CLIP, dtype="int16")
     clip = folder / "clip.raw"
     samples.tofile(clip)
@@ -85,7 +86,7 @@ def main(folder: Path, models: list[str]) -> None:
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for model in models:
         for board in BOARDS:
-            print(row(model, board, folder, samples, clip), flush=True)
+            print(row(model, board, folder, options, samples, clip), flush=True)
 
 
 if __name__ == "__main__":

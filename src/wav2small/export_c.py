@@ -90,7 +90,7 @@ def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None
         (made / "src").mkdir()
         (made / "src" / HEADER).write_text(text, "ascii")
         for name in native.SOURCES:
-            if name != ("w2s_float.h" if integers else "w2s_integer.h"):
+            if name not in (("w2s_float.h",) if integers else ("w2s_integer.h", "w2s_dot.h")):
                 shutil.copyfile(native.runtime() / name, made / "src" / name)
         if folder.exists():
             shutil.rmtree(folder)
