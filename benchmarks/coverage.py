@@ -3,10 +3,12 @@
     python benchmarks/coverage.py teacher-ravdess.csv --model micro --dev dev-*.csv
 
 The manifests have the teacher's labels of whole clips, as `wav2small label` writes them; those of --dev are what the
-calibration was made from. Three tables, A / D / V:
+calibration was made from. Four tables, A / D / V:
 
 - whole clips and their middle 1, 2 and 3 s: the share of labels inside the intervals of 80 and 95 %, the mean width of
   those of 80 %, and the CCC before and after the map;
+- those of --dev, under every condition that a calibration is made from: whether intervals hold for speakers and for a
+  corpus that they were not made from, each corpus and in it each speaker weighing the same;
 - whole clips with pink noise: the contrast that is heard, how far the calibrated answer is off (mean), and whether the
   intervals of 80 % hold and how wide they are; and how far it is off on those of --dev, by a map of the other corpora;
 - whole clips with a word, and how many of those are right: the label is on the sides of the mean that the word says,
@@ -16,15 +18,15 @@ calibration was made from. Three tables, A / D / V:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from wav2small.calibration import NEUTRAL, PLANE, WORDS, Calibration, Reading
+from wav2small.calibration import LEVELS, NEUTRAL, PLANE, WORDS, Calibration, Reading
 from wav2small.cli.evaluate import manifest_name
 from wav2small.config import OUTPUTS, Emotion
-from wav2small.fit_calibration import Heard, fit_calibration, judged, listen, weigh
+from wav2small.fit_calibration import FOLDS, Heard, fit_calibration, judged, listen, weigh
 from wav2small.manifest import read_manifest
 from wav2small.metrics import concordance_cc
 from wav2small.model import Model, load
@@ -82,6 +84,28 @@ def by_length(heard: Heard, calibration: Calibration) -> Iterator[list[str]]:
                ccc(some.label, usual.mapped)]  # fmt: skip
 
 
+def by_group(known: Heard, fitted: Mapping[str, Calibration], model: Model) -> Iterator[list[str]]:
+    """``fitted`` is the calibration of all corpora but the one that it is asked for by."""
+    _, speaker = np.unique(known.speaker, return_inverse=True)
+    others = [fit_calibration(known[speaker % FOLDS != fold], model.metadata) for fold in range(FOLDS)]
+    yield at_home("a fifth of the speakers", known, [others[number % FOLDS] for number in speaker])
+    for corpus in sorted(fitted):
+        some = known[known.corpus == corpus]
+        yield at_home(corpus, some, [fitted[corpus]] * len(some.clip))
+
+
+def at_home(name: str, heard: Heard, calibrations: Sequence[Calibration]) -> list[str]:
+    """A row for clips of which each is told by a calibration of its own, which has not heard it."""
+    rows = zip(calibrations, heard.output, heard.speech_dur, heard.contrast, strict=True)
+    known = [(own, own.calibrated(Emotion(*output)), dur, contrast) for own, output, dur, contrast in rows]
+    cells = []
+    for level in LEVELS:
+        ends = np.array([own.interval(emotion, dur, contrast, level) for own, emotion, dur, contrast in known])
+        holds = (ends[:, 0] <= heard.label) & (heard.label <= ends[:, 1])
+        cells.append(triple(np.average(holds, axis=0, weights=weigh(heard))))
+    return [name, f"{len(set(heard.clip)):,}", str(len(set(heard.speaker))), *cells]
+
+
 def by_noise(heard: Heard, calibration: Calibration, known: Heard | None) -> Iterator[list[str]]:
     for snr in sorted(set(heard.snr), reverse=True):
         some = heard[heard.snr == snr]
@@ -129,11 +153,10 @@ def is_right(reading: Reading, label: Emotion, calibration: Calibration) -> bool
     return WORDS[tuple(1 if distance > 0 else -1 for distance, _ in off)] == reading.word
 
 
-def words(heard: Heard, calibration: Calibration, known: Heard | None, model: Model) -> Iterator[list[str]]:
+def words(
+    heard: Heard, calibration: Calibration, known: Heard | None, fitted: Mapping[str, Calibration]
+) -> Iterator[list[str]]:
     if known:
-        fitted = {
-            corpus: fit_calibration(known[known.corpus != corpus], model.metadata) for corpus in set(known.corpus)
-        }
         yield by_word("dev speakers, their corpus unheard", known[known.plain], fitted.__getitem__)
     yield by_word("the corpus asked", heard, lambda _: calibration)
 
@@ -155,6 +178,11 @@ def main() -> None:
         ["heard", "clips", "80 % hold", "95 % hold", "width of 80 %", "CCC before", "CCC after"],
         by_length(clean, calibration),
     )
+    fitted = {}
+    if known:
+        corpora = sorted(set(known.corpus))
+        fitted = {corpus: fit_calibration(known[known.corpus != corpus], model.metadata) for corpus in corpora}
+        table(["unheard", "clips", "speakers", "80 % hold", "95 % hold"], by_group(known, fitted, model))
     noisy = listen(rows, model.batch, quiet, cut_durs=(0.0,), snrs=SNRS)
     table(
         ["pink noise", "contrast, dB", "off by", "80 % hold", "width of 80 %", "off by, dev speakers"],
@@ -162,7 +190,7 @@ def main() -> None:
     )
     table(
         ["clips of", "clips", "have a word", *WORDS.values(), "neutral"],
-        words(clean[clean.plain], calibration, known, model),
+        words(clean[clean.plain], calibration, known, fitted),
     )
 
 

@@ -86,6 +86,7 @@ def files(signal: np.ndarray) -> None:
             ["--model", "wav2small", "--every", "1"],
             ["--model", "wav2small", "--every", "1", "--backend", "c"],
             ["--model", "wav2small", "--every", "0.5"],
+            ["--model", "wav2small", "--every", "3"],
         ):
             begun = time.perf_counter()
             command = [*PREDICT, str(path), *options, "--vad", "energy", "--format", "jsonl"]

@@ -663,7 +663,7 @@ def test_a_program_outside_the_cluster_has_the_same_bytes(audio, tmp_path):
     try:
         wait_for(client)
         there = [str(Path(__file__).parent), str(audio), str(tmp_path / "there.csv"), f"ray://127.0.0.1:{client}"]
-        subprocess.run([sys.executable, "-c", OUTSIDE, *there], env=environment, check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", OUTSIDE, *there], env=environment, check=True, timeout=300)
     finally:
         os.killpg(head.pid, signal.SIGKILL)  # asked to end, it would wait for half a minute
         head.wait()
@@ -682,7 +682,7 @@ def is_free(port: int) -> bool:
 
 def wait_for(port: int) -> None:
     """Until somebody listens."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while is_free(port):
         assert time.monotonic() < until, "Ray did not start"
         time.sleep(0.2)
