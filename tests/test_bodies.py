@@ -32,6 +32,7 @@ from transformers import (  # noqa: E402
     WhisperModel,
 )
 
+from pretend_gpu import PretendGpu  # noqa: E402
 from tiny_teachers import SMALL, scrambled  # noqa: E402
 from wav2small.train.fit import FitConfig  # noqa: E402
 from wav2small.train.teachers import load_teacher  # noqa: E402
@@ -81,6 +82,15 @@ def test_a_clips_statistics_do_not_depend_on_its_batch(tmp_path, kind):
     np.testing.assert_allclose(together, [body.statistics([clip])[0] for clip in clips], atol=2e-5)
     assert np.abs(together[0] - together[4]).max() > 1e-3, "another clip, other statistics"
     assert np.abs(together[:, 0] - together[:, 2]).max() > 1e-2, "the layers do something"
+
+
+@pytest.mark.parametrize("pooling", FIXED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_has_the_statistics_of_the_cpu(tmp_path, kind, pooling):
+    folder, clips = str(published(tmp_path, kind)), [voice(0.3), voice(1.1, 1)]
+    with PretendGpu():
+        found = load_body(folder, pooling=pooling, device="cuda").statistics(clips)
+    np.testing.assert_allclose(found, load_body(folder, pooling=pooling).statistics(clips), atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "data2vec"])

@@ -20,6 +20,7 @@ pytest.importorskip("transformers", reason="needs the extra train")
 from torch.nn import functional  # noqa: E402
 from transformers import Wav2Vec2ForSequenceClassification, WavLMConfig, WavLMModel  # noqa: E402
 
+from pretend_gpu import PretendGpu  # noqa: E402
 from tiny_teachers import DAWN, ODYSSEY, SMALL, make_dawn, make_odyssey, scrambled  # noqa: E402
 from wav2small.train.teachers import hub, load_teacher  # noqa: E402
 from wav2small.train.teachers.dawn import Dawn, DawnNet  # noqa: E402
@@ -300,6 +301,16 @@ def test_a_long_clip_gets_the_mean_of_its_pieces(models):
 def test_bfloat16_moves_the_answer_little(models):
     exact, fast = (load_teacher("paper", bf16=bf16).label([voice(1.0)])[0] for bf16 in (False, True))
     assert 0 < np.abs(np.subtract(exact, fast)).max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["odyssey", "dawn", "paper"])
+def test_a_gpu_answers_as_the_cpu(models, name):
+    clips = [voice(0.5), voice(1.2, 1), voice(31.0, 2)]
+    with PretendGpu():
+        teacher = load_teacher(name, device="cuda")
+        found = teacher.label_and_embed(clips) if name != "paper" else (teacher.label(clips), None)
+    assert found[0] == load_teacher(name).label(clips)
+    assert teacher.version == load_teacher(name).version
 
 
 def test_batches_have_a_budget_of_audio_with_its_padding():

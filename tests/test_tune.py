@@ -29,6 +29,7 @@ from transformers import (  # noqa: E402
     WhisperModel,
 )
 
+from pretend_gpu import PretendGpu  # noqa: E402
 from tiny_teachers import SMALL, scrambled  # noqa: E402
 from wav2small.train import adapt  # noqa: E402
 from wav2small.train.fit import Annotated, read_annotated  # noqa: E402
@@ -207,6 +208,36 @@ def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp
         write_safetensors(path, arrays, {key: text for key, text in metadata.items() if key != "licence"})
         with pytest.raises(WeightsError, match="holds no teacher, for want of licence"):
             load_teacher(str(path))
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "whisper"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_gpu_trains_a_body_and_answers_as_the_cpu(corpus, bodies, tmp_path, kind, checkpointing):
+    config = replace(TINY, fine_tune="full", pooling="attentive", checkpointing=checkpointing)
+    made, path = [], tmp_path / "mine.safetensors"
+    for device in ("cpu", "cuda"):
+        (tmp_path / device).mkdir()
+        with PretendGpu():
+            body = load_body(str(bodies / kind), device=device)
+            made.append(tune(annotated(corpus), body, config, tmp_path / device, silently, silently))
+            made[-1][0].save(path, {"name": "mine", "version": "2", "licence": "MIT"})
+    assert made[0][1] == made[1][1]
+    clips = [np.random.default_rng(n).standard_normal(4000 + 700 * n).astype(np.float32) for n in range(3)]
+    with PretendGpu():
+        assert load_teacher(str(path), device="cuda").label(clips) == load_teacher(str(path)).label(clips)
+
+
+def test_a_gpu_goes_on_with_pretraining_as_the_cpu(corpus, bodies, tmp_path):
+    name, found = str(bodies / "wav2vec2"), []
+    for device in ("cpu", "cuda"):
+        (tmp_path / device).mkdir()
+        with PretendGpu():
+            taught, body = (load_body(name, layers=1, device=device) for _ in range(2))
+            adapt.tapt(annotated(corpus), name, taught, TINY, 2, tmp_path / device, silently)
+            adapt.p_tapt(annotated(corpus), taught, body, (3, 5), TINY, 2, tmp_path / device, silently)
+            found.append({key: value.cpu() for key, value in (state(taught) | state(body)).items()})
+    for key, value in found[0].items():
+        np.testing.assert_allclose(value, found[1][key], atol=1e-5, err_msg=key)
 
 
 def test_speakers_of_the_split_dev_choose_else_those_of_fold_0(corpus):

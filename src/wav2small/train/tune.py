@@ -184,7 +184,7 @@ def tune(
                 torch.save({"net": net.state_dict(), "scores": found}, temporary)
 
     phase.run(read_ahead(steps, phase.step, config.steps, workers), loss, tell, config.evaluate_every, evaluate)
-    state = torch.load(best, map_location=body.device, weights_only=True)
+    state = torch.load(best, map_location="cpu", weights_only=True)
     net.load_state_dict(state["net"])
     return net.eval(), state["scores"]
 

@@ -164,6 +164,6 @@ def load_strictly(module: nn.Module, arrays: Mapping[str, np.ndarray], source: s
         for name, array in arrays.items()
         if name in own or not TRAINING_ONLY.fullmatch(name)
     }
-    floats |= {name: own[name].numpy() for name in own.keys() - floats.keys() if TRAINING_ONLY.fullmatch(name)}
+    floats |= {name: own[name].cpu().numpy() for name in own.keys() - floats.keys() if TRAINING_ONLY.fullmatch(name)}
     check_arrays(floats, {name: tuple(tensor.shape) for name, tensor in own.items()}, source)
     module.load_state_dict({name: torch.tensor(array) for name, array in floats.items()})
