@@ -20,7 +20,7 @@ from wav2small import graph as parts
 from wav2small.audio import read
 from wav2small.config import MICRO, SAMPLING_RATE
 from wav2small.model import locate, session
-from wav2small.native import stream
+from wav2small.native import library
 from wav2small.onnx_weights import read_weights
 from wav2small.reference.causal import Causal, Weights
 
@@ -124,7 +124,7 @@ def main() -> None:
         network = Causal(weights, MICRO)
         network.push(signal[: 4 * SAMPLING_RATE + 240])  # a whole level, and whole pairs of frames
         other = OnnxStep(network, content)
-        native = stream(locate("micro", "fp32", ".safetensors"), 1)
+        native = library(locate("micro", "fp32", ".safetensors"), 1).stream()
         native.push(signal[: 4 * SAMPLING_RATE + 240])
         times: dict[str, list[float]] = {"NumPy": [], "ONNX": [], "C": []}
         for number in range(STEPS):

@@ -89,7 +89,9 @@ def test_a_clips_statistics_do_not_depend_on_its_batch(tmp_path, kind):
 def test_a_gpu_has_the_statistics_of_the_cpu(tmp_path, kind, pooling):
     folder, clips = str(published(tmp_path, kind)), [voice(0.3), voice(1.1, 1)]
     with PretendGpu():
-        found = load_body(folder, pooling=pooling, device="cuda").statistics(clips)
+        body = load_body(folder, pooling=pooling, device="cuda")
+        found = body.statistics(clips)
+        assert {weight.device.type for weight in body.encoder.parameters()} == {"cuda"}
     np.testing.assert_allclose(found, load_body(folder, pooling=pooling).statistics(clips), atol=2e-5)
 
 

@@ -377,7 +377,7 @@ def test_a_two_hour_file_is_answered_in_bounded_memory(tmp_path):
     )
 
     def peak_mb(path: object) -> int:
-        command = [sys.executable, "-c", script, "predict", str(path), "--format", "csv", "--model", "micro"]
+        command = [sys.executable, "-c", script, "predict", str(path), "--format", "csv"]
         output = subprocess.run(command, capture_output=True, text=True, check=True)
         end = float(output.stdout.splitlines()[1].split(",")[2])
         assert end == pytest.approx(soundfile.info(path).duration, abs=0.01)

@@ -309,6 +309,8 @@ def test_a_gpu_answers_as_the_cpu(models, name):
     with PretendGpu():
         teacher = load_teacher(name, device="cuda")
         found = teacher.label_and_embed(clips) if name != "paper" else (teacher.label(clips), None)
+        for one in teacher.teachers if name == "paper" else [teacher]:
+            assert {weight.device.type for weight in one.net.parameters()} == {"cuda"}
     assert found[0] == load_teacher(name).label(clips)
     assert teacher.version == load_teacher(name).version
 

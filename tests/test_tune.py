@@ -220,6 +220,7 @@ def test_a_gpu_trains_a_body_and_answers_as_the_cpu(corpus, bodies, tmp_path, ki
         with PretendGpu():
             body = load_body(str(bodies / kind), device=device)
             made.append(tune(annotated(corpus), body, config, tmp_path / device, silently, silently))
+            assert {weight.device.type for weight in made[-1][0].parameters()} == {device}
             made[-1][0].save(path, {"name": "mine", "version": "2", "licence": "MIT"})
     assert made[0][1] == made[1][1]
     clips = [np.random.default_rng(n).standard_normal(4000 + 700 * n).astype(np.float32) for n in range(3)]
@@ -235,6 +236,7 @@ def test_a_gpu_goes_on_with_pretraining_as_the_cpu(corpus, bodies, tmp_path):
             taught, body = (load_body(name, layers=1, device=device) for _ in range(2))
             adapt.tapt(annotated(corpus), name, taught, TINY, 2, tmp_path / device, silently)
             adapt.p_tapt(annotated(corpus), taught, body, (3, 5), TINY, 2, tmp_path / device, silently)
+            assert {weight.device.type for one in (taught, body) for weight in one.encoder.parameters()} == {device}
             found.append({key: value.cpu() for key, value in (state(taught) | state(body)).items()})
     for key, value in found[0].items():
         np.testing.assert_allclose(value, found[1][key], atol=1e-5, err_msg=key)

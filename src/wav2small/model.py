@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from wav2small.reference.causal import Causal, Weights, names, weights_from_arra
 from wav2small.weights import read_index, resolve, sha256, shipped_names
 
 if TYPE_CHECKING:
-    from wav2small.native import NativeStream
+    from wav2small.native import Library
 
 Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Signals (batch, samples), float32 at 16 kHz, to emotion (batch, 3), not clipped, and embedding (batch, size)."""
@@ -40,7 +40,7 @@ class Model:
         backend: what computes
         metadata: name, version, licence, teacher and more, as stored with the weights, and their file's sha256
         causal: gives the weights of ``micro``, which a stream runs frame by frame
-        native: gives the same network as a stream in C, for windows of at most so many parts
+        native: gives the same network in C, whose streams have windows of at most so many parts
         calibration: what rows and events are told by, if there is one; a call answers what the network does
         head: what rows and events have a category by, if there is one
     """
@@ -50,7 +50,7 @@ class Model:
         backend: Backend,
         metadata: Mapping[str, str],
         causal: Callable[[], Weights] | None = None,
-        native: Callable[[int], NativeStream] | None = None,
+        native: Callable[[int], Library] | None = None,
         calibration: Calibration | None = None,
         head: Head | None = None,
     ) -> None:
@@ -216,20 +216,20 @@ def arrays_model(path: Path, backend: str) -> Model:
     arrays, metadata, config = reference.load_student(path)
     answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
     answer = partial(reference.forward, arrays=arrays, config=config)
-    stream: Callable[[int], NativeStream] | None = None
+    library: Callable[[int], Library] | None = None
     if backend == "c":
         from wav2small import native
 
         answer = native.library(path).answer
         if isinstance(config, Micro):
-            stream = partial(native.stream, path)
+            library = cache(partial(native.library, path))
 
     def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         answers = [answer(signal) for signal in signals]
         return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
 
     weights = partial(weights_from_arrays, arrays, config) if isinstance(config, Micro) else None
-    return Model(run, metadata | {"sha256": sha256(path)}, weights, stream)
+    return Model(run, metadata | {"sha256": sha256(path)}, weights, library)
 
 
 def onnx_model(path: Path) -> Model:

@@ -147,11 +147,6 @@ def checked(result: int) -> int:
     return result
 
 
-def stream(weights: str | Path, parts: int) -> NativeStream:
-    """A stream whose windows have at most so many parts."""
-    return library(weights, parts).stream()
-
-
 def library(weights: str | Path, parts: int = 0) -> Library:
     """The runtime with these weights, compiled now if it never was.
 

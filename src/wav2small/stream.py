@@ -332,7 +332,7 @@ def ear(predictor: Predictor, windows: Windows) -> Whole | Frames | NativeFrames
     """What hears for a network: frame by frame if it looks back only, and in C if it was loaded so."""
     if isinstance(predictor, Model):
         if predictor.native:
-            return NativeFrames(predictor.native(windows.most), windows)
+            return NativeFrames(predictor.native(windows.most).stream(), windows)
         if network := predictor.causal():
             return Frames(network, windows)
     return Whole(predictor, windows)
@@ -403,29 +403,30 @@ class NativeFrames:
 
     def reset(self) -> None:
         self._network.reset()
-        self._starts: deque[int] = deque()
-        self._heard, self._tokens, self._started = 0, 0, 0
+        self._heard, self._tokens, self._started, self._parts = 0, 0, 0, 0
+        self._mark()
 
     def push(self, block: np.ndarray) -> None:
-        while True:
-            while (first := first_token(self._network, start := self._windows.start(self._started))) <= self._tokens:
-                self._network.mark()
-                self._starts.append(start)
-                self._started += 1
-            if not len(block):
-                break
+        while len(block):
+            first = first_token(self._network, self._windows.start(self._started))
             length = min(len(block), self._end(first - 1) - self._heard)
             self._tokens += self._network.push(block[:length])
             self._heard, block = self._heard + length, block[length:]
-        while self._starts and self._starts[0] < self._windows.next()[0]:
-            self._starts.popleft()
+            self._mark()
+        self._parts = self._started - self._windows.count
 
     def answer(self, start: int, end: int) -> Answer:
         """Of the window that ends with the last block; one too short for a token is padded with zeros."""
         if self._tokens <= first_token(self._network, start):
             self.push(np.zeros(self._end(first_token(self._network, start)) - self._heard, np.float32))
-        embedding, emotion = self._network.read(len(self._starts))
+        embedding, emotion = self._network.read(self._parts)
         return clipped(emotion), embedding
+
+    def _mark(self) -> None:
+        """Begin a part for every window whose first token comes next."""
+        while first_token(self._network, self._windows.start(self._started)) <= self._tokens:
+            self._network.mark()
+            self._started += 1
 
     def _end(self, token: int) -> int:
         """Samples that must have been heard for a token, counted from 0."""

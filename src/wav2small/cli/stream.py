@@ -66,7 +66,7 @@ def command(
 
     Without a FILE the microphone is heard (pip install 'wav2small[live]'); - is a WAV, AU, FLAC or Ogg file or, with
     --pcm, samples on standard input. A terminal gets meters, a pipe a line an event. Ctrl-C ends it, with an event for
-    what is left.
+    what is left. What looks back only (micro) runs frame by frame, in NumPy, or in C with --backend c.
 
     \b
     Examples:

@@ -22,6 +22,7 @@ from wav2small.train.engine import Answer, Heard, How, Part, Stamp, Threads, cho
 from wav2small.train.teachers import Teacher
 
 VISITS = 3
+"""How often a cluster is asked that breaks the connection off."""
 
 Load = Callable[..., Teacher]
 """Gives the teacher, for the device that it is called with by name; Ray sends it to where it is called."""
