@@ -233,6 +233,13 @@ def test_the_meters_show_what_a_calibration_says():
     assert confidence.split() == ["confidence", "50%", "█" * 15 + "·" * 15, "▂▅"]
 
 
+@pytest.mark.parametrize("length", [0, 1, 63])
+def test_what_ends_before_any_answer_is_one_sentence(length):
+    result = run("-", "--pcm", "16000", input=np.ones(length, np.int16).tobytes())
+    sentence = f"wav2small: too short for an answer: {length} of at least 64 samples at 16000 Hz\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", sentence)
+
+
 @pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
 def test_a_stream_in_c_says_the_same_and_without_a_compiler_one_sentence(monkeypatch, tmp_path):
     options = (EXAMPLE, "--fast", "--hop", 1, "--window", 2, "--jsonl", "--calibrated")

@@ -282,7 +282,7 @@ class _Listener:
         for event in self._stream.run(blocks):
             yield Prediction(_utf8(file), **vars(event))
         if not self._stream.position >= FRONTEND.win_length:
-            raise _too_short(file, self._stream.position)
+            raise too_short(file, self._stream.position)
 
     def segment(self, file: str, span: Span, signal: np.ndarray) -> Prediction:
         """One row for a segment; ``signal`` is what the file has of it."""
@@ -291,7 +291,7 @@ class _Listener:
             error = f"from {span.start:g} to {span.end:g} s the file has {len(signal) / SAMPLING_RATE:.2f} s only"
             return Prediction(_utf8(file), span.start, span.end, error=f"{error}; are the segments of another file?")
         if len(signal) < FRONTEND.win_length:
-            error = str(_too_short("", len(signal)))
+            error = str(too_short("", len(signal)))
             return Prediction(_utf8(file), span.start, span.end, error=error)
         row = self._whole(file, audio.cut([signal], *_part_durs(len(signal) / SAMPLING_RATE)))
         return replace(row, start=span.start, end=span.end)
@@ -300,7 +300,7 @@ class _Listener:
         answers, heard, sounds, lengths = [], [], [], []
         for _, signal in parts:
             if len(signal) < FRONTEND.win_length:
-                raise _too_short(file, len(signal))
+                raise too_short(file, len(signal))
             sounds.append(sound(signal, self._detector))
             lengths.append(len(signal))
             if is_enough(sounds[-1].ratio, len(signal), self._min_speech, FILE_DUR):
@@ -319,7 +319,8 @@ def _mean(answers: Sequence[Answer], lengths: Sequence[int]) -> Answer:
     return emotion, np.average(embeddings, axis=0, weights=lengths) if embeddings else None
 
 
-def _too_short(file: str, length: int) -> AudioError:
+def too_short(file: str, length: int) -> AudioError:
+    """What is said of so many samples at 16 kHz, of a file if it has a name."""
     return AudioError(
         f"{f'{file}: ' if file else ''}too short for an answer: {length} of at least {FRONTEND.win_length} "
         f"samples at {SAMPLING_RATE} Hz"

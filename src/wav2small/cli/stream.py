@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wav2small.cli.options import Telling, backend_option, min_speech_option, telling_options, vad_option
-from wav2small.config import OUTPUTS
+from wav2small.config import FRONTEND, OUTPUTS
 from wav2small.errors import AudioError
 
 if TYPE_CHECKING:
@@ -105,8 +105,14 @@ def listen(
     columns: Sequence[str],
     show: Callable[[Row], None],
 ) -> int:
-    """Push, and show these fields, until the chunks end, fail, or somebody presses Ctrl-C; the exit code."""
-    code = 0
+    """Push, and show these fields, until the chunks end, fail, or somebody presses Ctrl-C; the exit code.
+
+    Raises:
+        AudioError: if the chunks ended before there was enough for any answer
+    """
+    from wav2small.prediction import too_short
+
+    code, is_stopped = 0, False
 
     def show_all(events: Iterable[Event]) -> None:
         for event in events:
@@ -116,11 +122,13 @@ def listen(
         for chunk in chunks:
             show_all(stream.push(chunk, sampling_rate))
     except KeyboardInterrupt:
-        pass
+        is_stopped = True
     except AudioError as error:
         click.echo(f"wav2small: {error}", err=True)
         code = 1
     show_all(stream.finish())
+    if code == 0 and not is_stopped and stream.position < FRONTEND.win_length:
+        raise too_short("", stream.position)
     return code
 
 
