@@ -30,14 +30,17 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from wav2small import audio, load, native, reference
-from wav2small.bench import cpu_model, peak_rss
-from wav2small.config import OUTPUTS
-from wav2small.export_c import export_c
-from wav2small.manifest import Segment, read_manifest
+from wav2small import load
+from wav2small.audio import read as audio
+from wav2small.evaluation.bench import cpu_model, peak_rss
+from wav2small.export.c_folder import export_c
 from wav2small.metrics import concordance_cc
-from wav2small.parity import voice
-from wav2small.weights import resolve
+from wav2small.network import reference
+from wav2small.network.config import OUTPUTS
+from wav2small.network.probes import voice
+from wav2small.network.weights import resolve
+from wav2small.runtime import native
+from wav2small.tables.manifest import Segment, read_manifest
 
 MODELS = ("wav2small", "micro")
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -81,7 +84,7 @@ def opened(form: Form) -> Answer:
     if form.runtime == "NumPy":
         arrays, _, config = reference.load_student(form.path)
         return lambda signal: reference.forward(signal, arrays, config)[1]
-    from wav2small.model import session
+    from wav2small.session import session
 
     runner = session(form.path.read_bytes(), str(form.path))
     return lambda signal: runner.run(["emotion"], {"signal": signal[None]})[0][0]

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wav2small.config import OUTPUTS
-from wav2small.manifest import Segment, read_manifest
+from wav2small.network.config import OUTPUTS
+from wav2small.tables.manifest import Segment, read_manifest
 from wav2small.train.compose import Compose, compose_all
-from wav2small.train.label import label
+from wav2small.train.label.labelling import label
+from wav2small.train.student import LOG, TrainConfig, train
 from wav2small.train.teachers import Teacher, load_teacher
-from wav2small.train.train import LOG, TrainConfig, train
 
 DRAWN = ["emodb"] * 3 + ["emogator"] + ["sdap"] * 2
 DRAWN += ["librispeech", "picovoice", "speechocean", "mycroft", "arabic_commands"]

@@ -23,13 +23,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wav2small.calibration import LEVELS, NEUTRAL, PLANE, WORDS, Calibration, Reading
-from wav2small.cli.evaluate import manifest_name
-from wav2small.config import OUTPUTS, Emotion
-from wav2small.fit_calibration import FOLDS, Heard, fit_calibration, judged, listen, weigh
-from wav2small.manifest import read_manifest
+from wav2small.evaluation.fit_calibration import FOLDS, Heard, fit_calibration, judged, listen, weigh
+from wav2small.evaluation.predictors import manifest_name
 from wav2small.metrics import concordance_cc
-from wav2small.model import Model, load
+from wav2small.network.config import OUTPUTS, Emotion
+from wav2small.runtime.calibration import LEVELS, NEUTRAL, PLANE, WORDS, Calibration, Reading
+from wav2small.runtime.model import Model, load
+from wav2small.tables.manifest import read_manifest
 
 SNRS = (np.inf, 20.0, 10.0, 0.0, -10.0)
 

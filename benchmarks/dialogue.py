@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small.audio import read
-from wav2small.config import SAMPLING_RATE
+from wav2small.audio.read import read
+from wav2small.network.config import SAMPLING_RATE
 
 SPEAKERS = ("03", "08")
 TURNS = ["neutral"] * 9 + ["anger"] * 5 + ["silence"] + ["sadness"] * 5 + ["happiness"] * 4

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wav2small.config import OUTPUTS
-from wav2small.manifest import read_manifest
 from wav2small.metrics import concordance_cc
-from wav2small.train.train import Clips, Run, TrainConfig
+from wav2small.network.config import OUTPUTS
+from wav2small.tables.manifest import read_manifest
+from wav2small.train.student import Clips, Run, TrainConfig
 
 FACTORS = {
     "as it ships": {},

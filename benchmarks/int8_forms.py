@@ -21,12 +21,13 @@ import torch
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from wav2small import audio, graph
-from wav2small.config import SAMPLING_RATE, STUDENT
-from wav2small.manifest import read_manifest
-from wav2small.reference import load_student
-from wav2small.static_int8 import static_int8
-from wav2small.tables import render
+from wav2small.audio import read as audio
+from wav2small.export import onnx_graph as graph
+from wav2small.export.static_int8 import static_int8
+from wav2small.network.config import SAMPLING_RATE, STUDENT
+from wav2small.network.reference import load_student
+from wav2small.tables.manifest import read_manifest
+from wav2small.tables.table import render
 from wav2small.train.students.wav2small import Wav2Small, from_arrays
 
 FRONT_END = 2

@@ -13,10 +13,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from wav2small.manifest import Segment, read_manifest
-from wav2small.train.label import segment_signal
+from wav2small.tables.manifest import Segment, read_manifest, segment_signal
+from wav2small.train.student import LOG, TrainConfig, train
 from wav2small.train.teachers import load_teacher
-from wav2small.train.train import LOG, TrainConfig, train
 
 
 def labels_as_heard(segments: list[Segment], head: Path) -> list[Segment]:

@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small.config import SAMPLING_RATE
-from wav2small.manifest import Segment, read_manifest
-from wav2small.train.engine import Clip, How, Threads, by_length
-from wav2small.train.label import label, segment_signal
-from wav2small.train.ray_engine import Workers
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.tables.manifest import Segment, read_manifest, segment_signal
+from wav2small.train.label.labelling import label
+from wav2small.train.label.ray import Workers
+from wav2small.train.label.threads import Clip, How, Threads, by_length
 from wav2small.train.teachers import load_teacher
 
 PART_ROWS = 16

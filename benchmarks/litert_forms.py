@@ -15,11 +15,11 @@ import litert_torch
 import torch
 from torch import Tensor, nn
 
-from wav2small import reference
-from wav2small.config import SAMPLING_RATE, Micro
-from wav2small.frontend import dft_kernel
+from wav2small.network import reference
+from wav2small.network.config import SAMPLING_RATE, Micro
+from wav2small.network.frontend import dft_kernel
+from wav2small.network.weights import resolve
 from wav2small.train.students import micro, wav2small
-from wav2small.weights import resolve
 
 
 class Emotion(nn.Module):

@@ -19,10 +19,10 @@ import torch
 from factors import trained
 from torch import Tensor, nn
 
-from wav2small.config import MICRO, Micro
-from wav2small.manifest import read_manifest
+from wav2small.network.config import MICRO, Micro
+from wav2small.tables.manifest import read_manifest
+from wav2small.train.student import Clips, TrainConfig
 from wav2small.train.students.micro import MicroNet
-from wav2small.train.train import Clips, TrainConfig
 
 
 class Squeezed(MicroNet):
@@ -124,7 +124,7 @@ def main() -> None:
     print("| form | parameters | MMAC/s | CCC A | CCC D | CCC V | mean |", "|---" * 7 + "|", sep="\n", flush=True)
     for name in arguments.only:
         parameters, macs = costs(FORMS[name](0.0))
-        with mock.patch("wav2small.train.train.build", lambda _, dropout, form=FORMS[name]: form(dropout)):
+        with mock.patch("wav2small.train.student.build", lambda _, dropout, form=FORMS[name]: form(dropout)):
             found = trained(config, clips, dev)  # patched, since a form has no entry point
         cells = [f"{parameters:,}", f"{macs / 1e6:.2f}", *(f"{value:.3f}" for value in [*found, np.mean(found)])]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

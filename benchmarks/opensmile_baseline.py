@@ -26,11 +26,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from wav2small import audio
-from wav2small.config import OUTPUTS, SAMPLING_RATE
-from wav2small.manifest import Segment, load_norms, read_manifest
+from wav2small.audio import read as audio
 from wav2small.metrics import concordance_cc, pearson_cc
-from wav2small.tables import check_writable, write_table
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE
+from wav2small.tables.manifest import Segment, load_norms, read_manifest
+from wav2small.tables.table import check_writable, write_table
 
 CORPORA = ("open/emodb", "open/emogator")
 PEAK = 0.9

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from wav2small import Stream
-from wav2small.audio import read
-from wav2small.config import SAMPLING_RATE, Emotion
+from wav2small.audio.read import read
+from wav2small.network.config import SAMPLING_RATE, Emotion
 
 DUR = 100.0
 LEVEL = 0.1
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def answered(folder: Path) -> None:
-    from wav2small.speech import FILE_DUR, MIN_SPEECH_DUR, detector, is_enough, sound
+    from wav2small.audio.vad import FILE_DUR, MIN_SPEECH_DUR, detector, is_enough, sound
 
     paths = files(folder)
     paths = paths[:: max(1, len(paths) // 200)]

@@ -23,9 +23,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from wav2small import Stream, load, speech
-from wav2small.audio import read
-from wav2small.config import MICRO, SAMPLING_RATE
+from wav2small import Stream, load
+from wav2small.audio import vad as speech
+from wav2small.audio.read import read
+from wav2small.network.config import MICRO, SAMPLING_RATE
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PREDICT = [sys.executable, "-c", "from wav2small.cli import main; main()", "predict"]

@@ -16,13 +16,14 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from onnx import TensorProto, helper
 
-from wav2small import graph as parts
-from wav2small.audio import read
-from wav2small.config import MICRO, SAMPLING_RATE
-from wav2small.model import locate, session
-from wav2small.native import library
-from wav2small.onnx_weights import read_weights
-from wav2small.reference.causal import Causal, Weights
+from wav2small.audio.read import read
+from wav2small.export import onnx_graph as parts
+from wav2small.network.config import MICRO, SAMPLING_RATE
+from wav2small.runtime.causal import Causal, Weights
+from wav2small.runtime.model import locate
+from wav2small.runtime.native import library
+from wav2small.runtime.onnx_weights import read_weights
+from wav2small.session import session
 
 STEPS = 2000
 CLIP = "examples/08a05Fe.flac"

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.config import OUTPUTS
 from wav2small.metrics import concordance_cc, pearson_cc
-from wav2small.train.fit import Corpus, FitConfig, fit, load_corpus
+from wav2small.network.config import OUTPUTS
+from wav2small.train.heads import Corpus, FitConfig, fit, load_corpus
 from wav2small.train.teachers.whisper import WhisperBody, find_encoder
 
 FORMS: dict[str, dict[str, Any]] = {

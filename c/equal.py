@@ -18,11 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small import audio, native, reference
-from wav2small.config import SAMPLING_RATE, Micro, Student
-from wav2small.outfile import whole_file
-from wav2small.reference import integer, integer_frontend
-from wav2small.weights import DATA, Arrays, sha256
+from wav2small.audio import read as audio
+from wav2small.files import whole_file
+from wav2small.network import fixed_frontend as integer_frontend
+from wav2small.network import fixed_point as integer
+from wav2small.network import reference
+from wav2small.network.config import SAMPLING_RATE, Micro, Student
+from wav2small.network.weights import DATA, Arrays, sha256
+from wav2small.runtime import native
 
 LARGEST_PIECE = 5000
 ASKED = 0.1

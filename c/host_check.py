@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small import reference
-from wav2small.weights import DATA
+from wav2small.network import reference
+from wav2small.network.weights import DATA
 
 CLIP = Path(__file__).parents[1] / "examples" / "10b10Wa.flac"
 MAX_KILOBYTES = 4096
@@ -25,7 +25,7 @@ START_UP = 1
 RUNS = 5
 PYTHON = """
 import atexit, sys
-from wav2small.bench import peak_rss
+from wav2small.evaluation.bench import peak_rss
 from wav2small.cli import main
 atexit.register(lambda: print(peak_rss(), file=sys.stderr))
 main()

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wav2small.calibration import calibration_path, load_calibration
-from wav2small.config import OUTPUTS
-from wav2small.model import load
-from wav2small.weights import DATA, read_index, read_safetensors
+from wav2small.network.config import OUTPUTS
+from wav2small.network.weights import DATA, read_index, read_safetensors
+from wav2small.runtime.calibration import calibration_path, load_calibration
+from wav2small.runtime.model import load
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

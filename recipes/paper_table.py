@@ -1,6 +1,6 @@
 """The paper's table, from what ``recipes/paper.sh`` wrote: CCC of teacher and students, and what is published.
 
-    python recipes/paper_table.py RUN
+python recipes/paper_table.py RUN
 """
 
 from __future__ import annotations

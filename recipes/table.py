@@ -1,6 +1,6 @@
 """The tables of the README and of docs/students.md, from what ``wav2small evaluate`` and ``wav2small bench`` wrote.
 
-    python recipes/table.py [FOLDER [PICTURE.png]]
+python recipes/table.py [FOLDER [PICTURE.png]]
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def students(folder: Path) -> str:
 
 def picture(folder: Path, file: str) -> None:
     """A PNG of the students in float32, those that ship as they ship, against the teacher."""
-    from wav2small.bench import plot
+    from wav2small.evaluation.bench import plot
 
     chosen: dict[str, dict] = {}
     for row in measured(folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wav2small import speech
+from wav2small.audio import vad as speech
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small import audio, reference
-from wav2small.config import SAMPLING_RATE
-from wav2small.frontend import log_mel, normalise
-from wav2small.outfile import whole_file
-from wav2small.weights import DATA, resolve, sha256
+from wav2small.audio import read as audio
+from wav2small.files import whole_file
+from wav2small.network import reference
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.network.frontend import log_mel, normalise
+from wav2small.network.weights import DATA, resolve, sha256
 
 CLIP = "08a05Fe.flac"
 """EmoDB, CC0-1.0; in the folder examples."""

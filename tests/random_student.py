@@ -7,12 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from wav2small import reference
-from wav2small.config import MICRO, STUDENT, Micro, Student
-from wav2small.frontend import dft_kernel, mel_filterbank
-from wav2small.parity import voice
-from wav2small.reference import integer, layers
-from wav2small.rounding import tops
+from wav2small.export.rounding import tops
+from wav2small.network import fixed_point as integer
+from wav2small.network import layers, reference
+from wav2small.network.config import MICRO, STUDENT, Micro, Student
+from wav2small.network.frontend import dft_kernel, mel_filterbank
+from wav2small.network.probes import voice
 
 METADATA = {
     "name": "random",

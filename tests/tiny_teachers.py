@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
-from wav2small.weights import write_safetensors
+from wav2small.network.weights import write_safetensors
 
 ODYSSEY = "3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes"
 DAWN = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small import reference
-from wav2small.config import OUTPUTS
-from wav2small.reference import integer, integer_frontend
-from wav2small.weights import DATA
+from wav2small.network import fixed_frontend as integer_frontend
+from wav2small.network import fixed_point as integer
+from wav2small.network import reference
+from wav2small.network.config import OUTPUTS
+from wav2small.network.weights import DATA
 
 HERE = Path(__file__).parent
 CLIP = HERE.parents[1] / "examples" / "10b10Wa.flac"

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wav2small import errors
-    from wav2small.config import Emotion
     from wav2small.metrics import concordance_cc
-    from wav2small.model import Model, load, models
-    from wav2small.prediction import Prediction, predict
-    from wav2small.stream import Event, Stream
+    from wav2small.network.config import Emotion
+    from wav2small.runtime.model import Model, load, models
+    from wav2small.runtime.predict import Prediction, predict
+    from wav2small.runtime.stream import Event, Stream
 
 __all__ = ["Emotion", "Event", "Model", "Prediction", "Stream"]
 __all__ += ["concordance_cc", "errors", "load", "models", "predict"]
 
 _HOMES = {
-    "Emotion": "config",
-    "Event": "stream",
-    "Model": "model",
-    "Prediction": "prediction",
-    "Stream": "stream",
+    "Emotion": "network.config",
+    "Event": "runtime.stream",
+    "Model": "runtime.model",
+    "Prediction": "runtime.predict",
+    "Stream": "runtime.stream",
     "concordance_cc": "metrics",
-    "load": "model",
-    "models": "model",
-    "predict": "prediction",
+    "load": "runtime.model",
+    "models": "runtime.model",
+    "predict": "runtime.predict",
 }
 
 

@@ -1,5 +1,10 @@
 """One tree of errors; each message is a sentence to a person: what, the value seen, what is allowed, what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class Wav2SmallError(Exception):
     """Anything a user can mend. A bug is an ``assert`` instead."""
@@ -27,3 +32,10 @@ class MissingExtraError(Wav2SmallError):
 
 class NativeError(Wav2SmallError):
     """The C runtime cannot be compiled here, or was called in a wrong order."""
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """The rest of a sentence: the nearest name, and all of them."""
+    known = sorted(set(names))
+    near = difflib.get_close_matches(name, known, 1)
+    return (f" Did you mean {near[0]!r}?" if near else "") + f" Known: {', '.join(known)}"

@@ -11,8 +11,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from wav2small.errors import PluginError
-from wav2small.weights import closest
+from wav2small.errors import PluginError, closest
 
 CORPORA = "wav2small.corpora"
 """Group of the corpora: each entry is a wav2small.corpora.Corpus."""

@@ -39,7 +39,7 @@ def command(
       wav2small augment open/emodb open/librispeech -o build/plain --clips 12000 --without-fold 0 --plain
     """
     from wav2small.cli.progress import progress_bar
-    from wav2small.manifest import read_manifest, select
+    from wav2small.tables.manifest import read_manifest, select
     from wav2small.train.compose import Compose, compose_all
 
     corpora = [[s for s in select(read_manifest(m), where) if not fold or s.column("fold") != fold] for m in manifests]

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small import tables
 from wav2small.cli.progress import progress_bar
-from wav2small.config import OUTPUTS
+from wav2small.network.config import OUTPUTS
+from wav2small.tables import table as tables
 
 if TYPE_CHECKING:
-    from wav2small.bench import Corpus
+    from wav2small.evaluation.bench import Corpus
 
 
 def names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
     """Names of other runtimes, split at commas."""
-    from wav2small.bench import OTHERS
-    from wav2small.weights import closest
+    from wav2small.errors import closest
+    from wav2small.evaluation.bench import OTHERS
 
     found = list(dict.fromkeys(filter(None, value.split(","))))
     for name in found:
@@ -64,7 +64,7 @@ def command(
       wav2small bench --on emodb --truth norms --json bench.jsonl --plot bench.png
       wav2small bench wav2small mine.onnx --on ravdess --truth norms --truth labels.csv
     """
-    from wav2small import bench
+    from wav2small.evaluation import bench
 
     if truths and not manifests:
         raise click.UsageError("--truth needs --on.")
@@ -91,10 +91,10 @@ def command(
 
 def read_corpora(manifest: str, truths: Sequence[str]) -> Iterator[Corpus]:
     """A manifest with each truth to score against, as evaluate reads them; several truths are told apart by name."""
-    from wav2small.bench import Corpus
-    from wav2small.cli.evaluate import file_sha256, manifest_name, read_truth
-    from wav2small.evaluate import check_truth
-    from wav2small.manifest import load_norms, read_manifest
+    from wav2small.evaluation.bench import Corpus
+    from wav2small.evaluation.predictors import file_sha256, manifest_name, read_truth
+    from wav2small.evaluation.score import check_truth
+    from wav2small.tables.manifest import load_norms, read_manifest
 
     segments = read_manifest(manifest)
     for truth in truths or (None,):
@@ -117,7 +117,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def costs(row: Mapping[str, Any]) -> dict[str, object]:
-    from wav2small.bench import DURATIONS
+    from wav2small.evaluation.bench import DURATIONS
 
     times = {f"{dur} s": f"{row[f'p50_ms_{dur}s']:.1f} ({row[f'p95_ms_{dur}s']:.1f})" for dur in DURATIONS}
     return {

@@ -37,15 +37,15 @@ def command(
       wav2small calibrate my-recordings --model micro -o mine.json
       wav2small predict talk.wav --model micro --calibration mine.json --intervals
     """
-    from wav2small.cli.evaluate import manifest_name
     from wav2small.cli.progress import progress_bar
-    from wav2small.config import OUTPUTS
     from wav2small.errors import ManifestError
-    from wav2small.fit_calibration import fit_calibration, listen
-    from wav2small.manifest import read_manifest, select
-    from wav2small.model import load
-    from wav2small.outfile import check_writable
-    from wav2small.tables import render
+    from wav2small.evaluation.fit_calibration import fit_calibration, listen
+    from wav2small.evaluation.predictors import manifest_name
+    from wav2small.files import check_writable
+    from wav2small.network.config import OUTPUTS
+    from wav2small.runtime.model import load
+    from wav2small.tables.manifest import read_manifest, select
+    from wav2small.tables.table import render
 
     check_writable(output)
     named = [(manifest_name(manifest), select(read_manifest(manifest), where)) for manifest in manifests]

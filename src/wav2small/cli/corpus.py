@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wav2small import tables
+from wav2small.tables import table as tables
 
 if TYPE_CHECKING:
     from wav2small.corpora.check import Finding
-    from wav2small.manifest import Segment
+    from wav2small.tables.manifest import Segment
 
 COLUMNS = ("title", "annotation", "splits", "licence", "source")
 SHOWN = 3
@@ -61,7 +61,7 @@ def command(
     from wav2small.cli.progress import progress_bar
     from wav2small.corpora import load_corpus, read_corpus
     from wav2small.corpora.check import check
-    from wav2small.manifest import to_row
+    from wav2small.tables.manifest import to_row
 
     for file in filter(None, (output, report)):
         tables.check_writable(file)
@@ -99,7 +99,7 @@ def known() -> list[dict[str, object]]:
 
 def summary(segments: Sequence[Segment]) -> Iterator[str]:
     """Lines about what is there."""
-    from wav2small.config import OUTPUTS
+    from wav2small.network.config import OUTPUTS
 
     files, speakers = len({s.path for s in segments}), len({s.speaker for s in segments} - {""})
     unknown = sum(not segment.speaker for segment in segments)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wav2small import tables
+from wav2small.tables import table as tables
 
 
 def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -70,9 +70,9 @@ def command(
       wav2small export best.safetensors -o models --to integers --calibrate open/librispeech
       wav2small export --to c micro-int8 firmware/wav2small
     """
-    from wav2small import export
-    from wav2small.licences import is_non_commercial
-    from wav2small.manifest import read_manifest
+    from wav2small.export import artefacts as export
+    from wav2small.network.licences import is_non_commercial
+    from wav2small.tables.manifest import read_manifest
 
     output = output or folder
     if bool(output) == ship:
@@ -117,7 +117,7 @@ def row(artefact: Any) -> dict[str, object]:
 
 def c_row(weights: str, folder: str) -> dict[str, object]:
     """A line about a folder of C, which is written."""
-    from wav2small.export_c import export_c
+    from wav2small.export.c_folder import export_c
 
     made = export_c(weights, folder)
     error = "not compared, no C compiler" if made.error is None else f"{made.error:.1e}"

@@ -92,8 +92,8 @@ def command(
       wav2small fit msp-podcast -o mine.safetensors --body facebook/wav2vec2-large-robust --layers 12 --licence MIT \
         --fine-tune no-cnn --layer-decay 0.9 --bf16 --checkpointing --workers 8
     """
-    from wav2small.licences import OURS
-    from wav2small.outfile import check_writable
+    from wav2small.files import check_writable
+    from wav2small.network.licences import OURS
     from wav2small.train import check_extra, choose_device
 
     check_extra()
@@ -109,7 +109,7 @@ def command(
     if not fine_tune and pooling != "attentive":
         scores = _fit_heads(manifests, output, about, Path(cache), body, layers, pooling, copies, seed, bf16, device)
     else:
-        from wav2small.train.tune import TuneConfig
+        from wav2small.train.finetune import TuneConfig
 
         config = TuneConfig(
             fine_tune=fine_tune or "none",
@@ -151,7 +151,7 @@ def _fit_heads(
 ) -> Scores:
     """Heads on a frozen body."""
     from wav2small.cli.progress import progress_bar
-    from wav2small.train.fit import FitConfig, describe, fit, load_corpus
+    from wav2small.train.heads import FitConfig, describe, fit, load_corpus
     from wav2small.train.teachers.bodies import load_body
     from wav2small.train.teachers.whisper import WhisperBody, find_encoder
 
@@ -187,12 +187,12 @@ def _fit_body(
 ) -> Scores:
     """A body with a head, after what pretraining there is."""
     from wav2small.cli.progress import progress_bar
-    from wav2small.config import OUTPUTS
+    from wav2small.network.config import OUTPUTS
     from wav2small.train import make_folder
     from wav2small.train.adapt import p_tapt, tapt
-    from wav2small.train.fit import FitConfig, describe, read_annotated
+    from wav2small.train.finetune import tune
+    from wav2small.train.heads import FitConfig, describe, read_annotated
     from wav2small.train.teachers.bodies import load_body
-    from wav2small.train.tune import tune
 
     adapt, steps, clusters = pretraining
     corpora = [read_annotated(manifest, FitConfig().folds) for manifest in manifests]

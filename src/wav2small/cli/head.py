@@ -27,11 +27,11 @@ def command(manifests: tuple[str, ...], output: str, model: str, precision: str,
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.errors import ManifestError
-    from wav2small.fit_head import check_head, embeddings, fit_head
-    from wav2small.manifest import read_manifest, select
-    from wav2small.model import load
-    from wav2small.outfile import check_writable
-    from wav2small.tables import render
+    from wav2small.evaluation.fit_head import check_head, embeddings, fit_head
+    from wav2small.files import check_writable
+    from wav2small.runtime.model import load
+    from wav2small.tables.manifest import read_manifest, select
+    from wav2small.tables.table import render
 
     check_writable(output)
     rows = select([row for manifest in manifests for row in read_manifest(manifest)], where)

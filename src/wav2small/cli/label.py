@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wav2small.cli.progress import Tell
-    from wav2small.train.engine import Engine
+    from wav2small.train.label.threads import Engine
 
 
 PART_HELP = "Rows of a Parquet part, which is written whole; about as many are done again after a kill."
@@ -70,18 +70,18 @@ def command(
       wav2small label /mnt/clips -o /mnt/labels --engine ray --ray-address auto
     """
     from wav2small.cli.progress import progress_bar
-    from wav2small.manifest import read_manifest, select
-    from wav2small.remote import locate
-    from wav2small.store import check_folder
-    from wav2small.tables import check_writable, pyarrow
+    from wav2small.files import locate
+    from wav2small.tables.manifest import read_manifest, select
+    from wav2small.tables.store import check_folder
+    from wav2small.tables.table import check_writable, pyarrow
     from wav2small.train import check_extra, choose_device
 
     if ray_address and engine != "ray":
         raise click.UsageError("--ray-address is of --engine ray; give that too.")
     check_extra()
     pyarrow()
-    from wav2small.train.engine import How, Threads, choose_workers
-    from wav2small.train.label import label, store_of
+    from wav2small.train.label.labelling import label, store_of
+    from wav2small.train.label.threads import How, Threads, choose_workers
     from wav2small.train.teachers import load_teacher
 
     to = locate(output)
@@ -92,7 +92,7 @@ def command(
     segments = select(read_manifest(source, root), where)
     how = How(embed, batch_dur)
     if engine == "ray":
-        from wav2small.train.ray_engine import Workers
+        from wav2small.train.label.ray import Workers
 
         name = os.path.abspath(name) if os.path.isfile(name) else name
         made: Engine = Workers(partial(load_teacher, name, bf16), how, device, workers, ray_address)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from wav2small import tables
+from wav2small.tables import table as tables
 
 COLUMNS = ("name", "version", "precision", "file", "parameters", "bytes", "licence", "teacher", "ccc")
 
@@ -20,7 +20,7 @@ def command(format: str) -> None:
     sha256 of each file. docs/cards has a card of each: made from what, for what, how good by sex and speaker.
     """
     from wav2small import plugins
-    from wav2small.model import models
+    from wav2small.runtime.model import models
 
     rows: list[dict[str, object]] = models()
     rows += [{"name": name, "train": f"wav2small train --student {name}"} for name in plugins.names(plugins.STUDENTS)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 if TYPE_CHECKING:
-    from wav2small.model import Model
+    from wav2small.runtime.model import Model
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -58,7 +58,7 @@ class Telling(NamedTuple):
 
     def load(self, model: str, precision: str, backend: str = "onnx") -> Model:
         """The model, with what it is told by."""
-        from wav2small import model as models
+        from wav2small.runtime import model as models
 
         return models.load(model, precision, backend, calibration=self.calibration, head=self.head)
 
@@ -68,7 +68,7 @@ def telling_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def told(*arguments: Any, calibrated: bool, calibration: str | None, head: str | None, **others: Any) -> None:
-        from wav2small.stream import CATEGORY, INTERVALS, TOLD
+        from wav2small.runtime.stream import CATEGORY, INTERVALS, TOLD
 
         intervals, min_confidence = others.pop("intervals"), others.pop("min_confidence")
         asked = calibration or calibrated or intervals or min_confidence > 0

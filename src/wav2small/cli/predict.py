@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small import tables
 from wav2small.cli.options import Telling, backend_option, min_speech_option, telling_options, vad_option
 from wav2small.cli.progress import progress_bar
-from wav2small.config import OUTPUTS
 from wav2small.errors import AudioError
+from wav2small.network.config import OUTPUTS
+from wav2small.tables import table as tables
 
 if TYPE_CHECKING:
-    from wav2small.prediction import Prediction
-    from wav2small.spans import Span
+    from wav2small.runtime.predict import Prediction
+    from wav2small.tables.spans import Span
 
     Pair = tuple[Span | None, Prediction]
     """A segment, if there are any, and its row."""
@@ -81,8 +81,8 @@ def command(
       wav2small predict talk.mp3 --segments talk.rttm --by-speaker -o talk.TextGrid
       wav2small predict talk.mp3 --every 1 --plot talk.png --trends trends.csv -o talk.csv
     """
-    from wav2small.course import add_baselines
-    from wav2small.prediction import FIELDS, predict_files
+    from wav2small.runtime.predict import FIELDS, predict_files
+    from wav2small.tables.trends import add_baselines
 
     if window is not None and every is None:
         raise click.UsageError("--window needs --every.")
@@ -145,7 +145,7 @@ def check_outputs(output: str | None, trends: str | None, plot: str | None) -> N
     if trends:
         tables.format_of(trends)
     if plot:
-        from wav2small.timeline import check_drawable
+        from wav2small.evaluation.plots import check_drawable
 
         check_drawable(plot)
     for path in filter(None, (output, trends, plot)):
@@ -154,9 +154,9 @@ def check_outputs(output: str | None, trends: str | None, plot: str | None) -> N
 
 def segment_rows(paths: tuple[str, ...], segments: str, options: dict[str, Any]) -> Iterator[Pair]:
     """A row a segment, of every file."""
-    from wav2small.audio import find_files
-    from wav2small.prediction import Prediction, predict_segments
-    from wav2small.spans import read_spans, spans_of
+    from wav2small.audio.read import find_files
+    from wav2small.runtime.predict import Prediction, predict_segments
+    from wav2small.tables.spans import read_spans, spans_of
 
     spans = read_spans(segments)
     for file in find_files(paths):
@@ -175,14 +175,14 @@ def as_rows(pairs: Iterator[Pair], columns: Sequence[str]) -> Iterator[dict[str,
 
 def write_more(rows: list[dict[str, Any]], trends: str | None, plot: str | None, channel: int | None) -> None:
     """The trends and the picture of rows that are all there."""
-    from wav2small import course
+    from wav2small.tables import trends as course
 
     done = [row for row in rows if row["end"] is not None and row["error"] is None]
     found = course.trends(done)
     if trends:
         tables.write_table(found, trends, columns=course.TREND_FIELDS)
     if plot:
-        from wav2small.timeline import draw
+        from wav2small.evaluation.plots import draw
 
         draw(done, plot, channel)
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wav2small.cli.options import Telling, backend_option, min_speech_option, telling_options, vad_option
-from wav2small.config import FRONTEND, OUTPUTS
 from wav2small.errors import AudioError
+from wav2small.network.config import FRONTEND, OUTPUTS
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
-    from wav2small.live import Audio
-    from wav2small.stream import Event, Stream
+    from wav2small.audio.sources import Audio
+    from wav2small.runtime.stream import Event, Stream
 
 Row = Mapping[str, Any]
 """An event's fields, those that were asked for."""
@@ -75,8 +75,8 @@ def command(
       wav2small stream --calibrated
       arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
     """
-    from wav2small.live import in_real_time
-    from wav2small.stream import PLAIN, Stream
+    from wav2small.audio.sources import in_real_time
+    from wav2small.runtime.stream import PLAIN, Stream
 
     if pcm is not None and source != "-":
         raise click.UsageError("--pcm is for samples on standard input: give - as the FILE.")
@@ -110,7 +110,7 @@ def listen(
     Raises:
         AudioError: if the chunks ended before there was enough for any answer
     """
-    from wav2small.prediction import too_short
+    from wav2small.runtime.predict import too_short
 
     code, is_stopped = 0, False
 
@@ -134,7 +134,7 @@ def listen(
 
 def opened(source: str | None, device: str | None, pcm: float | None) -> AbstractContextManager[Audio]:
     """The audio that is asked for."""
-    from wav2small import live
+    from wav2small.audio import sources as live
 
     if source is None:
         return live.microphone_audio(device)

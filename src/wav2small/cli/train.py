@@ -61,17 +61,17 @@ def command(
       wav2small train mine.csv --dev dev.csv -o runs/mine --from runs/first/best.safetensors --steps 500
     """
     from wav2small.cli.progress import progress_bar
-    from wav2small.config import OUTPUTS
-    from wav2small.licences import joined, of_weights
-    from wav2small.manifest import read_manifest
+    from wav2small.network.config import OUTPUTS
+    from wav2small.network.licences import joined, of_weights
+    from wav2small.network.weights import licence_of, sha256
+    from wav2small.tables.manifest import read_manifest
     from wav2small.train import check_extra, choose_device
-    from wav2small.weights import licence_of, sha256
 
     check_extra()
     import torch
 
-    from wav2small.train.together import as_one, own_device
-    from wav2small.train.train import BEST, TrainConfig, train
+    from wav2small.train.distributed import as_one, own_device
+    from wav2small.train.student import BEST, TrainConfig, train
 
     device = own_device(choose_device(device))
     if threads:

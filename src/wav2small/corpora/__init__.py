@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wav2small import plugins
-from wav2small.config import OUTPUTS
 from wav2small.corpora.protocol import with_folds, with_splits
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
+from wav2small.network.config import OUTPUTS
+from wav2small.tables.manifest import Segment
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wav2small.corpora.folder import audio_files, none_found, segment
-from wav2small.manifest import Segment
+from wav2small.tables.manifest import Segment
 
 
 @dataclass(frozen=True)

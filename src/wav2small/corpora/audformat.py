@@ -12,12 +12,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from wav2small.config import OUTPUTS, Emotion
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import renamed
 from wav2small.corpora.folder import none_found, segment
 from wav2small.errors import ManifestError, MissingExtraError
-from wav2small.manifest import Segment
+from wav2small.network.config import OUTPUTS, Emotion
+from wav2small.tables.manifest import Segment
 
 Key = tuple[str, float, float | None]
 

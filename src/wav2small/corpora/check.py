@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wav2small.corpora.folder import audio_files
-from wav2small.manifest import Segment
-from wav2small.weights import sha256
+from wav2small.network.weights import sha256
+from wav2small.tables.manifest import Segment
 
 Tell = Callable[[float, float], None]
 BEGINNING = 4096

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from wav2small.errors import ManifestError
-from wav2small.outfile import whole_file
-from wav2small.tables import write_table
+from wav2small.files import whole_file
+from wav2small.tables.table import write_table
 
 NAMES = {
     "emotion": "label",

@@ -17,8 +17,8 @@ from wav2small.corpora import Corpus
 from wav2small.corpora.acted import Names
 from wav2small.corpora.folder import find_file
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
-from wav2small.tables import read_table
+from wav2small.tables.manifest import Segment
+from wav2small.tables.table import read_table
 
 EMOTIONS = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness"}
 AUDIO = "AudioWAV/"

@@ -14,7 +14,7 @@ from typing import Any
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import write_audio
 from wav2small.errors import ManifestError, MissingExtraError
-from wav2small.manifest import read_manifest
+from wav2small.tables.manifest import read_manifest
 
 
 def unpack(root: Path, folder: Path) -> None:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from wav2small.audio import SUFFIXES
-from wav2small.config import OUTPUTS, Emotion
+from wav2small.audio.read import SUFFIXES
 from wav2small.errors import ManifestError
-from wav2small.manifest import KNOWN, Segment
+from wav2small.network.config import OUTPUTS, Emotion
+from wav2small.tables.manifest import KNOWN, Segment
 
 
 def audio_files(root: Path) -> list[str]:

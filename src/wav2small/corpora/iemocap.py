@@ -17,7 +17,7 @@ from pathlib import Path
 from wav2small.corpora import Corpus
 from wav2small.corpora.folder import audio_by_stem, none_found, rated, segment
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
+from wav2small.tables.manifest import Segment
 
 AUDIO = "sentences/wav/"
 SLACK = 0.5

@@ -14,8 +14,8 @@ from pathlib import Path
 from wav2small.corpora import Corpus
 from wav2small.corpora.folder import audio_by_stem, need_file, segment
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
-from wav2small.tables import read_table
+from wav2small.tables.manifest import Segment
+from wav2small.tables.table import read_table
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small.config import OUTPUTS
 from wav2small.corpora import Corpus
 from wav2small.corpora.folder import audio_by_stem, find_file, need_file, none_found, rated, segment
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
+from wav2small.network.config import OUTPUTS
+from wav2small.tables.manifest import Segment
 
 WIN_DUR = 5.0
 """Seconds of a segment."""

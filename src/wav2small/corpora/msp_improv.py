@@ -16,7 +16,7 @@ from pathlib import Path
 from wav2small.corpora import Corpus
 from wav2small.corpora.folder import audio_by_stem, need_file, none_found, rated, segment
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
+from wav2small.tables.manifest import Segment
 
 TURN = re.compile(
     r"(?:UTD|MSP)-(?P<turn>IMPROV-S\d\d(?P<intended>[AHNS])-(?P<gender>[FM])(?P<session>\d\d)-(?P<scene>[PRST])-\w+)"

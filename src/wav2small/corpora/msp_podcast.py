@@ -18,8 +18,8 @@ from pathlib import Path
 from wav2small.corpora import Corpus
 from wav2small.corpora.folder import audio_by_stem, find_file, need_file, rated, segment
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
-from wav2small.tables import read_table
+from wav2small.tables.manifest import Segment
+from wav2small.tables.table import read_table
 
 TABLES = ("labels_consensus.csv", "labels_consensus.json", "labels_concensus.csv", "labels_concensus.json")
 RATINGS = {"arousal": "EmoAct", "dominance": "EmoDom", "valence": "EmoVal"}

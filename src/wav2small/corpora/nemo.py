@@ -12,7 +12,7 @@ from pathlib import Path
 from wav2small.corpora import Corpus
 from wav2small.corpora.folder import audio_by_stem, need_file, segment
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
+from wav2small.tables.manifest import Segment
 
 COLUMNS = {"raw_text": "text", "speaker_id": "speaker", "gender": "gender", "age": "age"}
 

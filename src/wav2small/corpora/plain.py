@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wav2small.corpora import Corpus
-from wav2small.manifest import read_manifest
+from wav2small.tables.manifest import read_manifest
 
 PLAIN = Corpus(
     title="a folder of audio, or a CSV, JSON lines or Parquet table",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
+from wav2small.tables.manifest import Segment
 
 FOLDS = 5
 SPLITS = {"0": "dev", "1": "test"}

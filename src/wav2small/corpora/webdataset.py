@@ -11,12 +11,12 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from wav2small.audio import SUFFIXES
+from wav2small.audio.read import SUFFIXES
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import write_audio
 from wav2small.corpora.folder import none_found
 from wav2small.errors import ManifestError
-from wav2small.manifest import read_manifest
+from wav2small.tables.manifest import read_manifest
 
 TEXTS = {"cls": "label", "txt": "text"}
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from wav2small.errors import MissingExtraError, Wav2SmallError
-from wav2small.outfile import check_writable
+from wav2small.files import check_writable
 
 
 def check_extra() -> None:

@@ -18,13 +18,13 @@ from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from wav2small.errors import MissingExtraError, WeightsError
-from wav2small.outfile import whole_file
-from wav2small.train.fit import Annotated
-from wav2small.train.phase import Phase
+from wav2small.files import whole_file
+from wav2small.train.finetune import Batch, Steps, Tell, TuneConfig, divided, read_ahead
+from wav2small.train.heads import Annotated
+from wav2small.train.loop import Phase
 from wav2small.train.teachers.bodies import Body, SpeechBody
 from wav2small.train.teachers.hub import find_folder, load_strictly, read_arrays, read_json
 from wav2small.train.teachers.speech import is_real
-from wav2small.train.tune import Batch, Steps, Tell, TuneConfig, divided, read_ahead
 
 KINDS = ("tapt", "p-tapt")
 SPAN = 10

@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small.config import SAMPLING_RATE
 from wav2small.errors import ManifestError
-from wav2small.manifest import Segment
-from wav2small.outfile import whole_file
+from wav2small.files import whole_file
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.tables.manifest import Segment, segment_signal
 from wav2small.train import make_folder
-from wav2small.train.augment import add, distort, level, random_speed, surround, trim
-from wav2small.train.label import segment_signal
+from wav2small.train.distort import add, distort, level, random_speed, surround, trim
 
 Tell = Callable[[float, float], None]
 

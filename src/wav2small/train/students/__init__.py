@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wav2small import plugins
-from wav2small.weights import Arrays, check_arrays, read_safetensors
+from wav2small.network.weights import Arrays, check_arrays, read_safetensors
 
 
 class Student(Protocol):

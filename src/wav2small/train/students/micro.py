@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wav2small.config import MICRO, Micro
-from wav2small.frontend import mel_filterbank
-from wav2small.reference import check_student
+from wav2small.network.config import MICRO, Micro
+from wav2small.network.frontend import mel_filterbank
+from wav2small.network.reference import check_student
+from wav2small.network.weights import Arrays
 from wav2small.train.students.wav2small import running_mean
-from wav2small.weights import Arrays
 
 
 class MicroNet(nn.Module):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wav2small.config import MICRO, Micro
-from wav2small.reference.integer import (
+from wav2small.network.config import MICRO, Micro
+from wav2small.network.fixed_point import (
     INPUT_BITS,
     INPUT_SHIFT,
     LOG_MEL_BITS,
@@ -26,9 +26,9 @@ from wav2small.reference.integer import (
     row_powers,
     watched,
 )
+from wav2small.network.weights import Arrays
+from wav2small.train.distributed import largest
 from wav2small.train.students.micro import MicroNet
-from wav2small.train.together import largest
-from wav2small.weights import Arrays
 
 
 class MicroInt8(MicroNet):

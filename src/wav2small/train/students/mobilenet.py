@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wav2small.network.weights import check_arrays, read_safetensors
 from wav2small.train.students.wav2small import LogMelStudent
-from wav2small.weights import check_arrays, read_safetensors
 
 try:
     import timm

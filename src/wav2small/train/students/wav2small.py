@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wav2small.config import FRONTEND, OUTPUTS, STUDENT, STUDENTS, Frontend, Student
-from wav2small.frontend import dft_kernel, mel_filterbank
-from wav2small.reference import check_student
-from wav2small.weights import Arrays
+from wav2small.network.config import FRONTEND, OUTPUTS, STUDENT, STUDENTS, Frontend, Student
+from wav2small.network.frontend import dft_kernel, mel_filterbank
+from wav2small.network.reference import check_student
+from wav2small.network.weights import Arrays
 
 
 class LogMelStudent(nn.Module):

@@ -7,35 +7,15 @@ An entry point of the group ``wav2small.teachers`` is a function ``(bf16, device
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from wav2small import plugins
-from wav2small.config import Emotion
 from wav2small.errors import WeightsError
+from wav2small.network.weights import read_safetensors
 from wav2small.train import check_extra
-from wav2small.weights import read_safetensors
+from wav2small.train.teachers.base import Teacher as Teacher
 
 ENSEMBLE = "ensemble:"
-
-
-class Teacher(Protocol):
-    """Whoever labels: has a name, a version and a licence, all three recorded with each label."""
-
-    name: str
-    version: str
-    licence: str
-
-    def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
-        """Emotion of each signal, mono float32 at 16 kHz, shape=(samples,)."""
-        ...
-
-    def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
-        """The same, and an embedding that the emotion was read from, shape=(signals, size)."""
-        ...
 
 
 def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:

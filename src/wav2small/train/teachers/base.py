@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from wav2small.config import OUTPUTS, SAMPLING_RATE, Emotion
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 
 MAX_DUR = 30.0
 """Seconds that a teacher hears at once."""
 PIECE_DUR = 15.0
 """Seconds of a piece of a longer clip, at most; its label is the mean over the pieces."""
+
+
+class Teacher(Protocol):
+    """Whoever labels: has a name, a version and a licence, all three recorded with each label."""
+
+    name: str
+    version: str
+    licence: str
+
+    def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
+        """Emotion of each signal, mono float32 at 16 kHz, shape=(samples,)."""
+        ...
+
+    def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
+        """The same, and an embedding that the emotion was read from, shape=(signals, size)."""
+        ...
 
 
 class TransformerTeacher:

@@ -24,11 +24,11 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from wav2small.errors import WeightsError
+from wav2small.network.weights import Arrays
 from wav2small.train.teachers.hub import TRAINING_ONLY, find_folder, fingerprint, load_strictly, read_arrays, read_json
 from wav2small.train.teachers.pooling import FIXED
 from wav2small.train.teachers.speech import batches, long_enough, padded, padding_is_safe, states, unit_variance
 from wav2small.train.teachers.whisper import WhisperBody
-from wav2small.weights import Arrays
 
 KINDS = {
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model, "wav2vec2."),

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wav2small.config import Emotion
-from wav2small.licences import joined
-from wav2small.train.teachers import Teacher
+from wav2small.network.config import Emotion
+from wav2small.network.licences import joined
+from wav2small.train.teachers.base import Teacher
 
 
 class Ensemble:

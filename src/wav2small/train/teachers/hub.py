@@ -16,9 +16,9 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
 from torch import Tensor, nn
 
-from wav2small.config import OUTPUTS
 from wav2small.errors import WeightsError
-from wav2small.weights import Arrays, check_arrays, read_safetensors
+from wav2small.network.config import OUTPUTS
+from wav2small.network.weights import Arrays, check_arrays, read_safetensors
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"

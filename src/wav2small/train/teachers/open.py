@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from wav2small.errors import WeightsError
+from wav2small.network.weights import read_safetensors, write_safetensors
 from wav2small.train.teachers.base import TransformerTeacher
 from wav2small.train.teachers.bodies import Body, load_body
 from wav2small.train.teachers.hub import load_strictly
 from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder
-from wav2small.weights import read_safetensors, write_safetensors
 
 HEAD_FILE = Path(__file__).parents[2] / "data" / "open.safetensors"
 

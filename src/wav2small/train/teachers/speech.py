@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from wav2small.config import SAMPLING_RATE
+from wav2small.network.config import SAMPLING_RATE
 from wav2small.train.teachers.base import TransformerTeacher
 from wav2small.train.teachers.hub import TRAINING_ONLY, fingerprint
 

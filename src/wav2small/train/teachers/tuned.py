@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from wav2small.errors import WeightsError
+from wav2small.network.weights import Arrays, write_safetensors
 from wav2small.train.teachers.base import TransformerTeacher
 from wav2small.train.teachers.bodies import Body, build, wrap
 from wav2small.train.teachers.hub import TRAINING_ONLY, load_strictly
 from wav2small.train.teachers.pooling import FIXED, AttentiveStatistics
 from wav2small.train.teachers.speech import batches
 from wav2small.train.teachers.whisper import Head, WhisperBody
-from wav2small.weights import Arrays, write_safetensors
 
 ATTENTIVE = "attentive"
 POOLINGS = (*FIXED, ATTENTIVE)

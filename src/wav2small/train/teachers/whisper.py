@@ -19,11 +19,11 @@ from torch.nn import functional
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from wav2small.config import SAMPLING_RATE
 from wav2small.errors import WeightsError
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.network.weights import read_safetensors
 from wav2small.train.teachers.hub import fingerprint, load_strictly
 from wav2small.train.teachers.pooling import FIXED
-from wav2small.weights import read_safetensors
 
 ENCODER_FILE = "whisper-base-encoder.safetensors"
 HUB_NAME = "openai/whisper-base"

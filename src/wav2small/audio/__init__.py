@@ -1,0 +1,1 @@
+"""Sound in: decoding, reading, live sources, and voice activity."""

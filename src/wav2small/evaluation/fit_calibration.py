@@ -1,0 +1,284 @@
+"""Audio to a calibration: what a model answers to whole clips, to parts of them and in noise, against their labels.
+
+Intervals are split conformal: each holds, for the stated share of the clips it was made from, the label that the
+teacher gave to the whole clean clip. Source: Vovk, Gammerman and Shafer 2005; bins as in Vovk 2012, arXiv:1209.2673
+(Mondrian); a corpus, and in it a speaker, weighs the same however many its clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wav2small.audio import read as audio
+from wav2small.audio.vad import Energy, is_enough, sound
+from wav2small.errors import ManifestError
+from wav2small.evaluation.score import Predict
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE
+from wav2small.network.weights import weights_name
+from wav2small.runtime.calibration import LEVELS, Calibration, Scale, Table
+from wav2small.runtime.predict import WHOLE_DUR
+from wav2small.tables.manifest import Segment
+
+Floats = NDArray[np.float64]
+
+CUT_DURS = (0.0, 1.0, 2.0, 3.0)
+"""Seconds of a clip that are heard; 0 is the whole, at most ``WHOLE_DUR``."""
+SNRS = (np.inf, 10.0, 0.0, -10.0)
+"""dB; of pink noise that is added."""
+SPEECH_DURS = (1.5, 2.5)
+CONTRASTS = (6.0, 12.0, 20.0)
+"""Edges of the bins that intervals are made in: seconds of speech, and dB, between what ``SNRS`` leave of speech."""
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""Where the distributions of output and label are laid upon each other."""
+MIDDLE = (0.1, 0.9)
+MIN_SPEAKERS = 10
+MIN_CLIPS = 30
+"""In a bin; one with fewer has the intervals of all together."""
+FOLDS = 5
+STEP = 1e-4
+"""Least distance of two knots."""
+DRAWS = 500
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Answers, one row for each clip and condition, and what is known about them; each array has shape=(rows,).
+
+    ``output`` and ``label`` have shape=(rows, 3); labels are not numbers where there are none. ``clip`` counts within
+    all, ``corpus`` and ``speaker`` are names; ``cut_dur`` and ``snr`` are the condition, ``speech_dur`` and
+    ``contrast`` what can be heard of it.
+    """
+
+    output: Floats
+    label: Floats
+    clip: NDArray[np.int64]
+    corpus: NDArray[np.str_]
+    speaker: NDArray[np.str_]
+    cut_dur: Floats
+    snr: Floats
+    speech_dur: Floats
+    contrast: Floats
+
+    @property
+    def plain(self) -> NDArray[np.bool_]:
+        """Rows of whole clips as they were recorded."""
+        return np.asarray((self.cut_dur == 0) & np.isinf(self.snr))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether every row has a label."""
+        return bool(np.isfinite(self.label).all())
+
+    def __getitem__(self, rows: NDArray[Any]) -> Heard:
+        return Heard(*(values[rows] for values in vars(self).values()))
+
+
+def listen(
+    corpora: Mapping[str, Sequence[Segment]],
+    predict: Predict,
+    progress: Callable[[int, int], None],
+    cut_durs: Sequence[float] = CUT_DURS,
+    snrs: Sequence[float] = SNRS,
+) -> Heard:
+    """What a model answers to every clip under every condition in which it would answer at all.
+
+    A part of a clip is the one about the middle of its energy; a clip no longer than the part is heard whole alone.
+
+    Args:
+        corpora: segments by name
+        predict: signals -> emotions
+        progress: told of clips done, and of all
+        cut_durs: as ``CUT_DURS``
+        snrs: as ``SNRS``
+
+    Raises:
+        ManifestError: if nothing is answered
+        AudioError: if a clip cannot be read
+    """
+    rows: list[tuple[Any, ...]] = []
+    clips = [(corpus, segment) for corpus, segments in corpora.items() for segment in segments]
+    for clip, (corpus, segment) in enumerate(clips):
+        signal = segment.cut(audio.read(segment.path))[: round(WHOLE_DUR * SAMPLING_RATE)]
+        heard = list(conditions(signal, clip, cut_durs, snrs))
+        speaker = f"{corpus}/{segment.speaker or f'clip {clip}'}"
+        label = segment.emotion or (np.nan,) * len(OUTPUTS)
+        answers = predict([part for part, _ in heard]) if heard else []
+        rows += [
+            (output, label, clip, corpus, speaker, *condition)
+            for output, (_, condition) in zip(answers, heard, strict=True)
+        ]
+        progress(clip + 1, len(clips))
+    if not rows:
+        raise ManifestError(f"no speech is heard in {len(clips)} clips, so there is nothing to calibrate with")
+    return Heard(*map(np.array, zip(*rows, strict=True)))
+
+
+def conditions(
+    signal: np.ndarray, seed: int, cut_durs: Sequence[float], snrs: Sequence[float]
+) -> Iterator[tuple[np.ndarray, tuple[float, float, float, float]]]:
+    """Each part and noise of a clip in which there is enough speech: its signal, and the last four of ``Heard``."""
+    noise = pink(len(signal), seed) * np.sqrt(np.mean(np.square(signal, dtype=np.float64)))
+    for cut_dur in cut_durs:
+        length = round(cut_dur * SAMPLING_RATE)
+        if length < len(signal):
+            start = middle(signal, length) if length else 0
+            where = slice(start, start + length if length else None)
+            for snr in snrs:
+                part = (signal[where] + noise[where] * 10 ** (-snr / 20)).astype(np.float32)
+                heard = sound(part, Energy())
+                if is_enough(heard.ratio, len(part)):
+                    yield part, (cut_dur, snr, heard.ratio * len(part) / SAMPLING_RATE, heard.contrast)
+
+
+def middle(signal: np.ndarray, length: int) -> int:
+    """Where so many samples start that the middle of the signal's energy is in their middle, as far as it can be."""
+    energy = np.cumsum(np.square(signal, dtype=np.float64))
+    centre = int(np.searchsorted(energy, energy[-1] / 2))
+    return min(max(0, centre - length // 2), len(signal) - length)
+
+
+def pink(length: int, seed: int) -> Floats:
+    """Noise of power 1 with the same power in each octave, shape=(length,)."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(length))
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), length)
+    return np.asarray(noise / noise.std())
+
+
+def fit_calibration(heard: Heard, metadata: Mapping[str, str], base: Calibration | None = None) -> Calibration:
+    """A calibration from what was heard.
+
+    With labels, output is laid upon label quantile by quantile, and intervals are made from the distances left, each
+    clip judged by a map that has not heard its corpus; of one corpus, its fifth of the speakers. Without labels, the
+    output is laid upon what ``base`` was fitted to, and its intervals are kept: whether they hold is not known then.
+
+    Args:
+        heard: of ``listen``
+        metadata: of the model that answered
+        base: the calibration that the weights came with
+
+    Raises:
+        ManifestError: if labels are of too few speakers, or there are none and no base
+    """
+    plain = heard[heard.plain]
+    speakers = len(set(heard.speaker))
+    made = {"corpora": describe(plain), "labels": heard.is_labelled}
+    if heard.is_labelled:
+        if speakers < MIN_SPEAKERS:
+            raise ManifestError(
+                f"labels of {speakers} speakers; intervals need {MIN_SPEAKERS} or more. "
+                "Give more, or audio without labels: then the range alone is fitted"
+            )
+        targets = quantiles(plain.label, weigh(plain))
+    elif base is None:
+        raise ManifestError("the audio has no labels and the weights no calibration to start from. Give labels")
+    else:
+        targets = np.array([base.scales[name].label for name in OUTPUTS])
+    knots = rising(quantiles(plain.output, weigh(plain)))
+    tables = intervals(heard) if heard.is_labelled else [base.scales[name].half_width for name in OUTPUTS]  # type: ignore[union-attr]
+    scales = {}
+    for column, name in enumerate(OUTPUTS):
+        mapped = np.interp(plain.output[:, column], knots[column], targets[column])
+        mean, spread, low, high = moments(mapped, weigh(plain))
+        pairs = rounded(knots[column]), rounded(targets[column])
+        scales[name] = Scale(*pairs, mean, spread, low, high, tables[column])
+    return Calibration(weights_name(metadata), metadata.get("sha256", ""), scales, SPEECH_DURS, CONTRASTS, made)
+
+
+def describe(plain: Heard) -> dict[str, dict[str, int]]:
+    """Clips and speakers of each corpus."""
+    return {
+        str(name): {
+            "clips": int((plain.corpus == name).sum()),
+            "speakers": len(set(plain.speaker[plain.corpus == name])),
+        }
+        for name in sorted(set(plain.corpus))
+    }
+
+
+def weigh(heard: Heard) -> Floats:
+    """Weight of each row, together 1: the same for each corpus, in it for each speaker, and of one for each row."""
+    weight = np.ones(len(heard.clip))
+    _, corpus = np.unique(heard.corpus, return_inverse=True)
+    _, first, speaker, rows = np.unique(heard.speaker, return_index=True, return_inverse=True, return_counts=True)
+    weight /= rows[speaker] * np.bincount(corpus[first])[corpus]
+    return np.asarray(weight / weight.sum())
+
+
+def weighted_quantile(values: Floats, weight: Floats, quantile: Sequence[float]) -> Floats:
+    """Of one column: linear between the middles of the steps of the distribution."""
+    order = np.argsort(values, kind="stable")
+    rank = np.cumsum(weight[order]) - weight[order] / 2
+    return np.asarray(np.interp(quantile, rank / weight.sum(), values[order]))
+
+
+def quantiles(values: Floats, weight: Floats) -> Floats:
+    """A row a dimension, a column for each of ``QUANTILES``."""
+    return np.stack([weighted_quantile(column, weight, QUANTILES) for column in values.T])
+
+
+def rising(knots: Floats) -> Floats:
+    """The same knots, moved apart where they fall together."""
+    steps = STEP * np.arange(knots.shape[1])
+    return np.asarray(np.maximum.accumulate(knots - steps, axis=1) + steps)
+
+
+def moments(values: Floats, weight: Floats) -> tuple[float, float, float, float]:
+    """Mean, standard deviation, and the ends of the middle 80 %."""
+    mean = float(np.average(values, weights=weight))
+    spread = float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
+    low, high = weighted_quantile(values, weight, MIDDLE)
+    return rounded([mean, spread, low, high])  # type: ignore[return-value]
+
+
+def rounded(values: Sequence[float] | Floats) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values)
+
+
+def intervals(heard: Heard) -> list[Mapping[str, Table]]:
+    """Half widths by level of each dimension: a row a bin of speech, a column a bin of contrast, hard ones first."""
+    distance, weight = np.abs(heard.label - judged(heard)), weigh(heard)
+    row, column = np.digitize(heard.speech_dur, SPEECH_DURS), np.digitize(heard.contrast, CONTRASTS)
+    shape = len(SPEECH_DURS) + 1, len(CONTRASTS) + 1
+    widths = np.empty((len(LEVELS), len(OUTPUTS), *shape))
+    for place in np.ndindex(*shape):
+        inside = (row == place[0]) & (column == place[1])
+        if len(set(heard.clip[inside])) < MIN_CLIPS:
+            inside[:] = True
+        for level, dimension in np.ndindex(*widths.shape[:2]):
+            widths[(level, dimension, *place)] = conformal(distance[inside, dimension], weight[inside], LEVELS[level])
+    for axis in (-1, -2):
+        widths = np.flip(np.maximum.accumulate(np.flip(widths, axis), axis), axis)
+    return [
+        {f"{level:g}": tuple(map(rounded, widths[number, dimension])) for number, level in enumerate(LEVELS)}
+        for dimension in range(len(OUTPUTS))
+    ]
+
+
+def conformal(distance: Floats, weight: Floats, level: float) -> float:
+    """The distance that a share ``level`` keeps, if one more, unseen, is counted as infinitely far; 1 if none does."""
+    order = np.argsort(distance, kind="stable")
+    share = np.cumsum(weight[order]) / (weight.sum() + weight.max())
+    place = int(np.searchsorted(share, level))
+    return float(distance[order[place]]) if place < len(order) else 1.0
+
+
+def judged(heard: Heard) -> Floats:
+    """Each output on the scale of the labels, by a map that has not heard its corpus or its part of the speakers."""
+    group = heard.corpus
+    if len(set(group)) == 1:
+        _, number = np.unique(heard.speaker, return_inverse=True)
+        group = (number % FOLDS).astype(str)
+    mapped = np.empty_like(heard.output)
+    for name in set(group):
+        others = heard[(group != name) & heard.plain]
+        knots, targets = rising(quantiles(others.output, weigh(others))), quantiles(others.label, weigh(others))
+        for column in range(len(OUTPUTS)):
+            mapped[group == name, column] = np.interp(
+                heard.output[group == name, column], knots[column], targets[column]
+            )
+    return mapped

@@ -1,0 +1,178 @@
+"""Labelled clips to a head: logistic regression on the embedding of a model, and its confusions of unheard speakers.
+
+Needs scikit-learn (extra ``head``).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wav2small.audio import read as audio
+from wav2small.errors import ManifestError, MissingExtraError
+from wav2small.network.weights import Arrays
+from wav2small.runtime.head import Head
+from wav2small.tables.manifest import Segment
+
+FOLDS = 5
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse penalties that the fit chooses among, by speakers it has not heard."""
+SEED = 0
+
+
+def embeddings(
+    segments: Sequence[Segment], embed: Callable[[np.ndarray], np.ndarray], progress: Callable[[int, int], None]
+) -> np.ndarray:
+    """The embedding of every segment, shape=(segments, size).
+
+    Raises:
+        AudioError: if one cannot be read
+    """
+    found = []
+    for segment in segments:
+        found.append(embed(segment.cut(audio.read(segment.path))))
+        progress(len(found), len(segments))
+    return np.stack(found)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often a category (row) was taken for another (column), on speakers that the head did not hear.
+
+    Args:
+        labels: the categories
+        counts: shape=(labels, labels)
+        speakers: how many there were, each unheard once
+    """
+
+    labels: tuple[str, ...]
+    counts: np.ndarray
+    speakers: int
+
+    @property
+    def recall(self) -> np.ndarray:
+        """Share of each category that was found, shape=(labels,)."""
+        return np.asarray(np.diag(self.counts) / self.counts.sum(axis=1))
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row a category, for a table."""
+        return [
+            {"truth": label, **dict(zip(self.labels, map(int, counts), strict=True)), "recall": float(recall)}
+            for label, counts, recall in zip(self.labels, self.counts, self.recall, strict=True)
+        ]
+
+
+def fit_head(
+    embedding: np.ndarray, labels: Sequence[str], speakers: Sequence[str], metadata: Mapping[str, str]
+) -> tuple[Head, Confusion]:
+    """Fit a head on all clips, and the confusion matrix of heads that are fitted without a fifth of the speakers each.
+
+    The penalty is chosen inside each of these fits, again by speakers apart. Categories weigh the same, however rare.
+
+    Args:
+        embedding: shape=(clips, size)
+        labels: category of each clip
+        speakers: of each clip; one without a name is a speaker of its own
+        metadata: of the model that the embedding comes from
+
+    Raises:
+        ManifestError: if there are fewer than two categories, or one that fewer than two speakers have
+        MissingExtraError: if scikit-learn is not installed
+    """
+    truth, groups = check_head(labels, speakers)
+    names = tuple(sorted(set(labels)))
+    guesses = np.empty_like(truth)
+    folds = _splitter(min(FOLDS, fewest_speakers(truth, groups)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a rare category is missing from an inner fold
+        for heard, unheard in folds.split(embedding, truth, groups):
+            guesses[unheard] = _fit(embedding[heard], truth[heard], groups[heard]).predict(embedding[unheard])
+        fitted = _fit(embedding, truth, groups)
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), int)
+    for true, guess in zip(truth, guesses, strict=True):
+        counts[places[true], places[guess]] += 1
+    confusion = Confusion(names, counts, len(set(groups)))
+    about = {
+        "kind": "head",
+        "labels": json.dumps(names),
+        "confusion": json.dumps(counts.tolist()),
+        "clips": json.dumps(dict(sorted(Counter(labels).items()))),
+        "speakers": str(confusion.speakers),
+        "unweighted_average_recall": f"{confusion.recall.mean():.4f}",
+        **{f"weights_{key}": metadata[key] for key in ("name", "version", "precision", "sha256") if key in metadata},
+    }
+    return Head(names, _folded(fitted, names), about), confusion
+
+
+def check_head(labels: Sequence[str], speakers: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and speakers as ``fit_head`` takes them, after a look at whether it could: before long work.
+
+    Raises:
+        ManifestError: as ``fit_head``
+        MissingExtraError: as ``fit_head``
+    """
+    truth = np.array(labels)
+    groups = np.array([speaker or f"\n{index}" for index, speaker in enumerate(speakers)])
+    names = sorted(set(labels))
+    if len(names) < 2:
+        raise ManifestError(
+            f"{len(names)} category in {len(truth)} clips ({', '.join(names)}); a head needs two or more"
+        )
+    for name in names:
+        if len(set(groups[truth == name])) < 2:
+            raise ManifestError(
+                f"category {name!r} has clips of one speaker alone; two are needed, so that one can be unheard. "
+                "Leave it out with --where, or add speakers"
+            )
+    _splitter(2)
+    return truth, groups
+
+
+def fewest_speakers(truth: np.ndarray, groups: np.ndarray) -> int:
+    """Of any category."""
+    return min(len(set(groups[truth == name])) for name in set(truth))
+
+
+def _splitter(folds: int) -> Any:
+    try:
+        from sklearn.model_selection import StratifiedGroupKFold
+    except ImportError:
+        raise MissingExtraError(
+            "a head is fitted by scikit-learn, which is not here: pip install 'wav2small[head]'"
+        ) from None
+    return StratifiedGroupKFold(folds, shuffle=True, random_state=SEED)
+
+
+def _fit(embedding: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    search = GridSearchCV(
+        pipeline,
+        {"logisticregression__C": STRENGTHS},
+        scoring="balanced_accuracy",
+        cv=_splitter(min(FOLDS, max(2, fewest_speakers(truth, groups)))),
+        error_score=0.0,
+    )
+    return search.fit(embedding, truth, groups=groups).best_estimator_
+
+
+def _folded(fitted: Any, names: Sequence[str]) -> Arrays:
+    """Scaling and regression as one matrix and a bias; where there are two categories, the first has zeros."""
+    scaler, regression = fitted[0], fitted[-1]
+    assert tuple(regression.classes_) == tuple(names)
+    weight = regression.coef_ / scaler.scale_
+    bias = regression.intercept_ - weight @ scaler.mean_
+    if len(names) == 2:
+        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
+    return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}

@@ -1,0 +1,1 @@
+"""Weights to files, each compared with its reference or refused."""

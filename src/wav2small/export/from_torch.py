@@ -1,0 +1,206 @@
+"""A student without a reference in NumPy to ONNX: torch writes the graph, and torch is what it is compared with.
+
+The graph may have any operation that torch can write, so rounding asks only whether a weight is large, and behind
+the log-mel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from wav2small.errors import MissingExtraError, PluginError, WeightsError
+from wav2small.export.onnx_graph import IR_VERSION, cast, rounded
+from wav2small.export.parity import DEPTHS, TOLERANCES, Depths, depth_errors, with_log_mel
+from wav2small.export.static_int8 import made_from, quietly
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.network.probes import probes
+from wav2small.network.weights import Arrays
+from wav2small.session import session
+from wav2small.train.students import build, load_arrays
+
+OPSET = 18
+"""The oldest that torch.export writes; onnxruntime 1.17, the oldest we allow, reads up to 20."""
+LEAST_INT8 = (2**15, 2**16, 2**18, 2**62)
+"""Values that a weight must have to get eight bits and not sixteen: the first that keeps to the tolerance is taken."""
+ROWS = {"Conv": 0, "Gemm": 0, "MatMul": 1}
+"""What is brought to eight bits, and which axis of its weight has a scale for each place."""
+ALLOWED = TOLERANCES | {"int8": replace(TOLERANCES["int8"], embedding=0.1)}
+"""As parity.py has it, but the worst of up to 960 values of an embedding, on digital silence, is worse than of 169."""
+
+
+class ThreeDepths(nn.Module):
+    """A student that answers its log-mel too, so that a difference can be placed."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        log_mel = self.net.log_mel(signal)
+        emotion, embedding = self.net.features_to_emotion(log_mel)
+        return emotion, embedding, log_mel
+
+
+def from_arrays(arrays: Arrays, student: str, source: str) -> nn.Module:
+    """The student of that name with these arrays as its weights, ready to answer.
+
+    Raises:
+        PluginError: if there is no student of that name, saying which is closest
+        WeightsError: if an array is missing, left over or misshapen
+    """
+    try:
+        net = build(student).eval()
+    except PluginError as error:
+        raise PluginError(f"{source}: {error}") from None
+    load_arrays(net, arrays, f"{source}, student {student}")
+    return net
+
+
+def facts(net: nn.Module, student: str) -> dict[str, str]:
+    """What the metadata say about the network; a student may have an attribute ``normalisation``."""
+    return {
+        "student": student,
+        "normalisation": getattr(net, "normalisation", "unknown"),
+        "min_length": str(net.min_length),
+        "parameters": str(sum(value.numel() for value in net.parameters())),
+        "trained_parameters": str(sum(value.numel() for value in net.parameters() if value.requires_grad)),
+    }
+
+
+def forms(net: nn.Module, student: str) -> dict[str, tuple[Any, Depths]]:
+    """The ONNX model of each precision, without metadata, and its largest differences from torch.
+
+    Raises:
+        MissingExtraError: if the package onnxscript is not installed
+        WeightsError: if torch cannot write the student, or a model differs from it by more than ``ALLOWED``
+    """
+    model = to_onnx(net, student)
+    return {"fp32": (model, compare(model, net, "fp32")), "int8": quantise(model, net)}
+
+
+def to_onnx(net: nn.Module, student: str) -> onnx.ModelProto:
+    """The float32 graph: ``signal`` (batch, samples) to ``emotion`` (batch, 3) and ``embedding`` (batch, size).
+
+    The value ``log_mel`` (batch, frames, mels) is inside.
+    """
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=net.min_length)}
+    try:
+        with quietly(), torch.no_grad():
+            program = torch.onnx.export(
+                ThreeDepths(net).eval(),
+                (torch.zeros(2, net.min_length + SAMPLING_RATE),),
+                input_names=["signal"],
+                output_names=["emotion", "embedding", "log_mel"],
+                dynamic_shapes={"signal": free},
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
+    except RuntimeError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0][:200]
+        raise WeightsError(
+            f"{student}: torch cannot write this student as ONNX ({reason}). Change what it is made of."
+        ) from None
+    return cleaned(program.model_proto)
+
+
+def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Two outputs, and none of torch's notes, which name the files of this machine."""
+    graph = model.graph
+    model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "wav2small", ""
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
+    graph.output.pop()
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def compare(model: onnx.ModelProto, net: nn.Module, precision: str) -> Depths:
+    """The largest difference of an ONNX model from torch at each depth, over ``network.probes``.
+
+    Raises:
+        WeightsError: if it is above ``ALLOWED``, or ONNX Runtime cannot load the model
+    """
+    runner = session(with_log_mel(model).SerializeToString(), f"{precision} ONNX")
+    allowed, largest = asdict(ALLOWED[precision]), dict.fromkeys(DEPTHS, 0.0)
+    for label, signal in probes(net.min_length):
+        found = [answer[0] for answer in runner.run(list(DEPTHS), {"signal": signal[None]})]
+        for depth, error in depth_errors(found, answers(net, signal)).items():
+            if not error <= allowed[depth]:
+                raise WeightsError(
+                    f"{precision} ONNX: {depth} differs by {error:.2g} from torch on {label}, "
+                    f"allowed {allowed[depth]:g}; nothing was written"
+                )
+            largest[depth] = max(largest[depth], error)
+    return Depths(**largest)
+
+
+@torch.no_grad()
+def answers(net: nn.Module, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-mel, embedding and emotion of one signal by torch."""
+    row = torch.from_numpy(signal)[None]
+    emotion, embedding = net(row)
+    return net.log_mel(row)[0].numpy(), embedding[0].numpy(), emotion[0].numpy()
+
+
+def quantise(model: onnx.ModelProto, net: nn.Module) -> tuple[onnx.ModelProto, Depths]:
+    """The smallest of the forms of ``LEAST_INT8`` that keeps to the tolerance, and its differences from torch.
+
+    Weights alone are rounded, and computed with in float32; static_int8.py rounds what flows between the layers too.
+    """
+    for least in LEAST_INT8[:-1]:
+        small = with_rounded_weights(model, least)
+        try:
+            return small, compare(small, net, "int8")
+        except WeightsError:
+            continue
+    small = with_rounded_weights(model, LEAST_INT8[-1])
+    return small, compare(small, net, "int8")
+
+
+def with_rounded_weights(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
+    """A copy whose weights are int8, one scale a row, from ``least`` values on, and float16 below.
+
+    Biases and the front end, all that log-mel is made from, stay float32. A weight is written as ``Cast``, and ``Mul``
+    by its scale, which runtimes fold when they load the file.
+    """
+    kept = made_from(model, "log_mel")
+    axes = {name: ROWS[node.op_type] for node in model.graph.node if node.op_type in ROWS for name in node.input[1:2]}
+    small = onnx.ModelProto()
+    small.CopyFrom(model)
+    small.graph.ClearField("initializer")
+    small.graph.ClearField("node")
+    for constant in model.graph.initializer:
+        name, array = constant.name, numpy_helper.to_array(constant)
+        if array.dtype != np.float32 or array.ndim < 2 or name in kept:
+            small.graph.initializer.append(constant)
+        elif array.size >= least and name in axes:
+            store_int8(small.graph, name, array, axes[name])
+        else:
+            small.graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), f"{name}.float16"))
+            small.graph.node.append(cast(f"{name}.float16", name))
+    small.graph.node.extend(model.graph.node)
+    onnx.checker.check_model(small, full_check=True)
+    return small
+
+
+def store_int8(graph: onnx.GraphProto, name: str, array: np.ndarray, axis: int) -> None:
+    rows = np.moveaxis(array, axis, 0)
+    integers, scale = rounded(rows.reshape(len(rows), -1))
+    stored = np.moveaxis(integers.reshape(rows.shape), 0, axis)
+    scale = scale.reshape([-1 if place == axis else 1 for place in range(array.ndim)])
+    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(stored), f"{name}.int8"))
+    graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+    graph.node.append(cast(f"{name}.int8", f"{name}.float"))
+    graph.node.append(helper.make_node("Mul", [f"{name}.float", f"{name}.scale"], [name], name))

@@ -1,0 +1,332 @@
+"""The student as an ONNX graph, waveform in, emotion and embedding out: built node by node from its arrays.
+
+Time is the last axis inside the graph, so that log-mel, convolutions, tokens and pooling follow each other without
+a transpose. Three exact simplifications: batch norm is folded into the convolution before it; the bias of ``sof``
+is left out, because a softmax over time cannot see it; that of ``lin`` is added once, after the pooling, because
+the weights of the pooling sum to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from wav2small.network.config import OUTPUTS, STUDENT, Frontend, Micro, Student
+from wav2small.network.frontend import dft_kernel, hann, mel_edges, mel_filterbank
+from wav2small.network.layers import folded, scale_and_shift
+
+OPSET = 17
+IR_VERSION = 8
+"""Both are read by onnxruntime 1.17, the oldest we allow."""
+LARGEST_STORED = 64
+"""Points of the largest DFT that is stored as one matrix."""
+COLUMNS = 16
+"""Of a larger one, which is done in two steps; hop and window are whole numbers of rows of so many samples."""
+INT8 = ("lin.weight", "sof.weight")
+"""What :func:`quantise` brings to eight bits: 57,122 of the 72K network's trained weights."""
+
+
+class Graph:
+    """Nodes and constants in the order they are made; each node is named by its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def number(self, name: str, value: float) -> str:
+        return self.constant(name, np.asarray(value, np.float32))
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+
+def build(arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT) -> onnx.ModelProto:
+    """The float32 graph.
+
+    Args:
+        arrays: as reference.py names them
+        config: sizes and front end
+
+    Returns:
+        input ``signal`` (batch, samples), outputs ``emotion`` (batch, 3), not clipped, and ``embedding``
+        (batch, embedding_size); the value ``log_mel`` (batch, n_mels, frames) is inside
+    """
+    graph = Graph()
+    if config.normalisation == "utterance":
+        normalise(graph, config)
+    log_mel(graph, config)
+    if isinstance(config, Micro):
+        pool_tokens(graph, micro_convolutions(graph, arrays, config), arrays)
+    elif config.pooling == "gram":
+        pool_gram(graph, convolutions(graph, arrays, config), arrays)
+    else:
+        shape = graph.constant("token_shape", np.array([0, config.token_size, -1]))
+        graph.node("Reshape", [convolutions(graph, arrays, config), shape], "tokens")
+        pool_tokens(graph, "tokens", arrays)
+    out = [graph.constant(f"out.{part}", arrays[f"out.{part}"]) for part in ("weight", "bias")]
+    graph.node("Gemm", ["embedding", *out], "emotion", transB=1)
+    shapes: dict[str, list[str | int | None]] = {
+        "signal": ["batch", "samples"],
+        "emotion": ["batch", len(OUTPUTS)],
+        "embedding": ["batch", config.embedding_size],
+    }
+    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    body = helper.make_graph(graph.nodes, config.name, infos[:1], infos[1:], graph.constants)
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(body, opset_imports=opset, ir_version=IR_VERSION, producer_name="wav2small")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def normalise(graph: Graph, config: Student | Micro) -> None:
+    """Layer 0: zero mean, unit variance over the utterance."""
+    graph.node("ReduceMean", ["signal"], "mean", axes=[1], keepdims=1)
+    graph.node("Sub", ["signal", "mean"], "centred")
+    graph.node("Mul", ["centred", "centred"], "centred_squared")
+    graph.node("ReduceMean", ["centred_squared"], "variance", axes=[1], keepdims=1)
+    floor = graph.number("variance_floor", config.frontend.variance_floor)
+    graph.node("Add", ["variance", floor], "variance_floored")
+    graph.node("Sqrt", ["variance_floored"], "deviation")
+    graph.node("Div", ["centred", "deviation"], "normalised")
+
+
+def log_mel(graph: Graph, config: Student | Micro) -> None:
+    """Layers 1 and 2: power of the mel bands, of each frame over the level where that is running, in dB."""
+    frontend = config.frontend
+    running = config.normalisation == "running"
+    source = "signal" if running else "normalised"
+    graph.constant("axis_1", np.array([1]))
+    power = (small_mel_power if frontend.n_fft <= LARGEST_STORED else large_mel_power)(graph, source, frontend)
+    if running:
+        power = over_running_level(graph, power, config)
+    graph.node("Max", [power, graph.number("amin", frontend.amin)], "mel_floored")
+    graph.node("Log", ["mel_floored"], "mel_log")
+    graph.node("Mul", ["mel_log", graph.number("decibel", 10 / np.log(10))], "log_mel")
+
+
+def small_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
+    """One convolution for both parts of the DFT; the mel matrix adds their squares as it weighs.
+
+    Bins that no mel band hears are left out.
+    """
+    heard = np.flatnonzero(mel_filterbank(frontend).any(1))
+    kernel = dft_kernel(frontend)[:, heard].reshape(-1, 1, frontend.win_length)
+    filters = mel_filterbank(frontend).T[:, heard]
+    graph.node("Unsqueeze", [source, "axis_1"], "channel")
+    dft = graph.constant("dft", kernel.astype(np.float32))
+    graph.node("Conv", ["channel", dft], "spectrum", strides=[frontend.hop_length], kernel_shape=[frontend.win_length])
+    graph.node("Mul", ["spectrum", "spectrum"], "power")
+    mel = graph.constant("mel", np.concatenate([filters, filters], axis=1).astype(np.float32))
+    return graph.node("MatMul", [mel, "power"], "mel_power")
+
+
+def large_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
+    """The same for a DFT that is worth two steps, as in an FFT: a quarter of the multiplications, exactly.
+
+    A window is rows of ``COLUMNS`` samples. Step one is a short DFT down each column. Its output c, a complex number a
+    column, holds the bins c, c + rows, c + 2 rows, ... of the whole: step two is one matrix for each c. What c below
+    and above half give is the same but for its sign, so half of them will do, and bins that come twice are heard once.
+    Large matrices are written as formulas, which a runtime computes once, when it loads the file: phases are whole
+    numbers of steps, so float32 is exact enough.
+    """
+    n_fft, rows, half = frontend.n_fft, frontend.n_fft // COLUMNS, frontend.n_fft // COLUMNS // 2 + 1
+    graph.node(
+        "Mul",
+        [windows(graph, source, frontend), graph.constant("hann", hann(frontend)[:, None].astype(np.float32))],
+        "windowed",
+    )
+    graph.node(
+        "Reshape", ["windowed", graph.constant("by_row", np.array([0, frontend.win_length // COLUMNS, -1]))], "rows"
+    )
+    phase = 2 * np.pi * np.outer(np.arange(half), np.arange(frontend.win_length // COLUMNS)) / rows
+    columns = np.stack([np.cos(phase), -np.sin(phase)], axis=1).reshape(2 * half, -1)
+    graph.node("MatMul", [graph.constant("dft_columns", columns.astype(np.float32)), "rows"], "columns")
+    graph.node("Reshape", ["columns", graph.constant("by_c", np.array([0, half, 2 * COLUMNS, -1]))], "inner")
+    bins = np.arange(half)[:, None] + rows * np.arange(COLUMNS)
+    graph.node("MatMul", [dft_rows(graph, bins, n_fft), "inner"], "spectrum")
+    graph.node("Mul", ["spectrum", "spectrum"], "squares")
+    graph.node("Reshape", ["squares", graph.constant("flat", np.array([0, half * 2 * COLUMNS, -1]))], "power")
+    heard = np.minimum(bins, n_fft - bins)
+    _, first = np.unique(heard, return_index=True)
+    heard = np.where(np.isin(np.arange(heard.size), first), heard.ravel(), 0).reshape(heard.shape)
+    return graph.node(
+        "MatMul", [mel_formula(graph, np.concatenate([heard, heard], axis=1), frontend), "power"], "mel_power"
+    )
+
+
+def windows(graph: Graph, source: str, frontend: Frontend) -> str:
+    """Every window of the signal as a column, (batch, win_length, frames): hops side by side, later ones below."""
+    hop = frontend.hop_length
+    hops = -(-frontend.win_length // hop)
+    padding = graph.constant("padding", np.array([0, 0, 0, hops * hop - frontend.win_length]))
+    graph.node("Pad", [source, padding], "padded")
+    graph.node("Shape", ["padded"], "samples", start=1, end=2)
+    graph.node("Div", ["samples", graph.constant("hop", np.array([hop]))], "hops")
+    graph.node("Mul", ["hops", "hop"], "used")
+    graph.node("Slice", ["padded", graph.constant("start", np.array([0])), "used", "axis_1"], "whole")
+    graph.node("Reshape", ["whole", graph.constant("by_hop", np.array([0, -1, hop]))], "hop_rows")
+    graph.node("Transpose", ["hop_rows"], "hop_columns", perm=[0, 2, 1])
+    graph.constant("axes_12", np.array([1, 2]))
+    parts = []
+    for index in range(hops):
+        start = graph.constant(f"hop{index}_start", np.array([0, index]))
+        end = [min(hop, frontend.win_length - index * hop), index + 1 - hops or np.iinfo(np.int64).max]
+        inputs = ["hop_columns", start, graph.constant(f"hop{index}_end", np.array(end)), "axes_12"]
+        parts.append(graph.node("Slice", inputs, f"hop{index}"))
+    return graph.node("Concat", parts, "windows", axis=1)
+
+
+def dft_rows(graph: Graph, bins: np.ndarray, n_fft: int) -> str:
+    """For each c the matrix from (both parts, columns) to (both parts, bins): cosines, a quarter turn between parts."""
+    graph.constant("dft_bins", np.concatenate([bins, bins], axis=1)[:, :, None])
+    graph.constant("dft_time", np.concatenate([np.arange(COLUMNS)] * 2))
+    turns = np.repeat([0, n_fft // 4], COLUMNS)
+    graph.node("Mul", ["dft_bins", "dft_time"], "dft_product")
+    graph.node("Add", ["dft_product", graph.constant("dft_turns_there", turns[:, None])], "dft_turned")
+    graph.node("Sub", ["dft_turned", graph.constant("dft_turns_back", turns)], "dft_turns")
+    graph.node("Mod", ["dft_turns", graph.constant("n_fft", np.array(n_fft))], "dft_step")
+    graph.node("Cast", ["dft_step"], "dft_float", to=onnx.TensorProto.FLOAT)
+    graph.node("Mul", ["dft_float", graph.number("dft_angle", 2 * np.pi / n_fft)], "dft_phase")
+    return graph.node("Cos", ["dft_phase"], "dft_rows")
+
+
+def mel_formula(graph: Graph, bins: np.ndarray, frontend: Frontend) -> str:
+    """The mel matrix for powers of these bins; 0 Hz is below the first band."""
+    low, centre, high = (edge[:, None] for edge in mel_edges(frontend))
+    height = 2 / (high - low)
+    hertz = bins.reshape(1, -1) * frontend.sampling_rate / frontend.n_fft
+    graph.constant("mel_hertz", hertz.astype(np.float32))
+    sides = {"up": (height / (centre - low), -low), "down": (-height / (high - centre), -high)}
+    for side, (slope, start) in sides.items():
+        graph.node("Add", ["mel_hertz", graph.constant(f"mel_{side}_start", start.astype(np.float32))], f"mel_{side}")
+        slopes = graph.constant(f"mel_{side}_slope", slope.astype(np.float32))
+        graph.node("Mul", [f"mel_{side}", slopes], f"mel_{side}_side")
+    graph.node("Min", ["mel_up_side", "mel_down_side"], "mel_triangle")
+    return graph.node("Relu", ["mel_triangle"], "mel")
+
+
+def over_running_level(graph: Graph, power: str, config: Student | Micro) -> str:
+    """Each frame over the mean power of the last frames: an average pool that looks back, and does not count zeros."""
+    graph.node("ReduceSum", [power, "axis_1"], "frame_power", keepdims=1)
+    window: dict[str, Any] = {"kernel_shape": [config.level_frames], "pads": [config.level_frames - 1, 0]}
+    graph.node("AveragePool", ["frame_power"], "level", **window)
+    floor = graph.number("variance_floor", config.frontend.variance_floor)
+    graph.node("Add", ["level", floor], "level_floored")
+    return graph.node("Div", [power, "level_floored"], "mel_normalised")
+
+
+def convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: Student) -> str:
+    """Layers 3 to 10; kernels are transposed, as time is the last axis."""
+    hidden = graph.node("Unsqueeze", ["log_mel", "axis_1"], "image")
+    for index in range(1, config.early + config.late + 1):
+        kernel, bias = folded(arrays, f"conv{index}", f"norm{index}", config.batch_norm_eps)
+        kernel = kernel.swapaxes(2, 3)
+        inputs = [hidden, graph.constant(f"conv{index}.weight", kernel), graph.constant(f"conv{index}.bias", bias)]
+        convolved = graph.node("Conv", inputs, f"conv{index}", pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+        hidden = graph.node("Relu", [convolved], f"relu{index}")
+        if index == config.early:
+            window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+            hidden = graph.node("MaxPool", [hidden], "halved", **window)
+    return hidden
+
+
+def micro_convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: Micro) -> str:
+    """The convolutions of ``micro``: each looks back only, and zeros are before the start."""
+    scale, shift = scale_and_shift(arrays, "norm0", config.batch_norm_eps)
+    graph.node("Mul", ["log_mel", graph.constant("norm0.scale", scale[:, None])], "mel_scaled")
+    hidden = graph.node("Add", ["mel_scaled", graph.constant("norm0.shift", shift[:, None])], "mel_shifted")
+
+    def convolution(source: str, name: str, norm: str, **attributes: Any) -> str:
+        kernel, bias = folded(arrays, name, norm, config.batch_norm_eps)
+        inputs = [source, graph.constant(f"{name}.weight", kernel), graph.constant(f"{name}.bias", bias)]
+        graph.node("Conv", inputs, name, kernel_shape=[kernel.shape[2]], **attributes)
+        return graph.node("Relu", [name], f"{name}.relu")
+
+    hidden = convolution(hidden, "conv", "norm", pads=[config.kernel - 1, 0], strides=[config.stride])
+    for index, dilation in enumerate(config.dilations, 1):
+        window: dict[str, Any] = {"pads": [(config.kernel - 1) * dilation, 0], "dilations": [dilation]}
+        inner = convolution(hidden, f"depth{index}", f"depthnorm{index}", group=config.channels, **window)
+        inner = convolution(inner, f"point{index}", f"pointnorm{index}")
+        hidden = graph.node("Add", [hidden, inner], f"block{index}")
+    return hidden
+
+
+def pool_tokens(graph: Graph, tokens: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """One token a column, (batch, size, time), averaged with a softmax over time as the weight."""
+    for name, output in (("lin", "value"), ("sof", "score")):
+        graph.node("MatMul", [graph.constant(f"{name}.weight", arrays[f"{name}.weight"]), tokens], output)
+    graph.node("Softmax", ["score"], "share", axis=2)
+    graph.node("Mul", ["value", "share"], "shared")
+    graph.node("ReduceSum", ["shared", graph.constant("axis_2", np.array([2]))], "pooled", keepdims=0)
+    graph.node("Add", ["pooled", graph.constant("lin.bias", arrays["lin.bias"])], "embedding")
+
+
+def pool_gram(graph: Graph, hidden: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """The same for 1x1 convolutions over (batch, channels, mels, time), and the products of the channels."""
+    for name, output in (("lin", "value"), ("sof", "score")):
+        kernel = graph.constant(f"{name}.weight", arrays[f"{name}.weight"][:, :, None, None])
+        graph.node("Conv", [hidden, kernel], output, kernel_shape=[1, 1])
+    graph.node("Softmax", ["score"], "share", axis=3)
+    graph.node("Mul", ["value", "share"], "shared")
+    graph.node("ReduceSum", ["shared", graph.constant("axis_3", np.array([3]))], "pooled", keepdims=0)
+    graph.node("Add", ["pooled", graph.constant("lin.bias", arrays["lin.bias"][:, None])], "map")
+    graph.node("Transpose", ["map"], "map_transposed", perm=[0, 2, 1])
+    graph.node("MatMul", ["map", "map_transposed"], "gram")
+    flat = [graph.node("Flatten", [name], f"{name}_flat") for name in ("map", "gram")]
+    graph.node("Concat", flat, "embedding", axis=1)
+
+
+def quantise(model: onnx.ModelProto, factors: Mapping[str, np.ndarray] | None = None) -> onnx.ModelProto:
+    """A copy whose two large matrices are int8, one scale a row, and whose other trained weights are float16.
+
+    With ``factors``, the weights that it names are int8 times their factor exactly, as after training in integers.
+
+    Seven convolutions in a row add up the rounding of eight bits, and their 9,243 weights are cheap at sixteen. The
+    front end and the biases stay float32. Everything is computed in float32: a weight is written as ``Cast``, and
+    ``Mul`` by its scale, which runtimes fold when they load the file.
+    """
+    small = onnx.ModelProto()
+    small.CopyFrom(model)
+    constants, nodes = list(small.graph.initializer), list(small.graph.node)
+    del small.graph.initializer[:], small.graph.node[:]
+    for constant in constants:
+        name, array = constant.name, numpy_helper.to_array(constant)
+        if name in (factors or ()) or (factors is None and name in INT8 and array.ndim == 2):
+            integers, scale = rounded(array, None if factors is None else factors[name])
+            stored = [
+                numpy_helper.from_array(integers, f"{name}.int8"),
+                numpy_helper.from_array(scale, f"{name}.scale"),
+            ]
+            made = [cast(stored[0].name, f"{name}.float")]
+            made.append(helper.make_node("Mul", [f"{name}.float", f"{name}.scale"], [name], name))
+        elif name.endswith(".weight"):
+            stored = [numpy_helper.from_array(array.astype(np.float16), f"{name}.float16")]
+            made = [cast(stored[0].name, name)]
+        else:
+            stored, made = [constant], []
+        small.graph.initializer.extend(stored)
+        small.graph.node.extend(made)
+    small.graph.node.extend(nodes)
+    onnx.checker.check_model(small, full_check=True)
+    return small
+
+
+def cast(source: str, target: str) -> onnx.NodeProto:
+    return helper.make_node("Cast", [source], [target], target, to=onnx.TensorProto.FLOAT)
+
+
+def rounded(weight: np.ndarray, scale: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Integers from -127 to 127, and the float32 scale of each row that gives the weight back."""
+    if scale is None:
+        largest = np.abs(weight).max(axis=1, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(weight / scale).astype(np.int8), scale

@@ -1,0 +1,259 @@
+"""The front end in integers only: samples of 16 bits to the log-mel that reference/integer.py begins with.
+
+As frontend.py, and as a C runtime without floats repeats it bit by bit: a window, an FFT of the real signal, powers of
+the mel bands in 64 bits, each over the level by a difference of logarithms: the running one, or that of the utterance,
+known before or as it was heard so far. docs/integers.md says the numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from wav2small.errors import AudioError
+from wav2small.network import fixed_point as integer
+from wav2small.network.config import Micro, Student
+from wav2small.network.fixed_point import LOG_MEL_BITS, Integers
+from wav2small.network.frontend import hann, mel_filterbank
+
+SAMPLE_BITS = 15
+"""Of a sample: 32768 is 1."""
+HANN_BITS = 15
+COSINE_BITS = 30
+MEL_BITS = 20
+"""Of the mel filterbank, whose largest weight fits into 16 bits."""
+LEVEL_SHIFT = 31
+"""Of a frame's power, so that it fits into 32 bits, and the level remembers many."""
+FLOOR_BITS = 8
+"""Of the level's sum, for the floor that is added to each frame."""
+MEAN_BITS = 12
+"""Of the mean of an utterance, in units of a sample."""
+VARIANCE_BITS = 16
+"""Of its variance, in units of a sample's square."""
+LOG2_BITS = 16
+LOG2_STEPS = 6
+"""A table of 2^6 steps, and straight lines between them."""
+DECIBEL_BITS = 24
+"""Of the factor from log2 to dB."""
+
+
+class Tables(NamedTuple):
+    """What C reads from its header, as whole numbers."""
+
+    hann: np.ndarray
+    """shape=(win_length / 2 + 1,): the second half is the first one backwards."""
+    cosine: np.ndarray
+    """cos(2 pi i / n_fft), shape=(n_fft / 2 + 1,); the sine is a quarter further on."""
+    mel: np.ndarray
+    """shape=(n_bins, n_mels)"""
+    log2: np.ndarray
+    """log2(1 + i / 64), shape=(65,)"""
+    power_shift: int
+    """Of a bin's power, so that a band's fits into 64 bits: fewer and wider bins weigh less each."""
+    window_shift: int
+    """Of a windowed sample, so that no sum of the FFT leaves 32 bits."""
+    level_floor: int
+    """What a frame adds to the level's sum, beside its power; or what is added to the variance."""
+    log2_unit: int
+    """log2 of the unit of a band's power over that of the level."""
+    decibel: int
+    """10 log10(2), with ``LOG_MEL_BITS`` and ``DECIBEL_BITS`` - ``LOG2_BITS`` behind the point."""
+
+
+class Level(NamedTuple):
+    """Mean, with ``MEAN_BITS``, and variance, with ``VARIANCE_BITS``, of an utterance: one number or one a frame."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+def tables(config: Student | Micro) -> Tables:
+    """The tables of a front end. Samples over their mean have a bit more than samples."""
+    frontend, is_running = config.frontend, config.normalisation == "running"
+    window_bits = 30 - math.ceil(math.log2(frontend.win_length / 2)) - (not is_running)
+    power_shift = math.ceil(math.log2(frontend.n_fft)) + 5
+    unit = 2 * (window_bits + 1) + MEL_BITS - power_shift  # bits of a band's power; + 1 because the FFT doubles
+    floor_bits = unit - LEVEL_SHIFT + FLOOR_BITS if is_running else 2 * SAMPLE_BITS + VARIANCE_BITS
+    turns = np.cos(2 * np.pi * np.arange(frontend.n_fft // 2 + 1) / frontend.n_fft)
+    return Tables(
+        hann=nearest(hann(frontend)[: frontend.win_length // 2 + 1], HANN_BITS).clip(max=2**15 - 1),
+        cosine=nearest(turns, COSINE_BITS),
+        mel=nearest(mel_filterbank(frontend), MEL_BITS),
+        log2=nearest(np.log2(1 + np.arange(2**LOG2_STEPS + 1) / 2**LOG2_STEPS), LOG2_BITS),
+        power_shift=power_shift,
+        window_shift=SAMPLE_BITS + HANN_BITS - window_bits,
+        level_floor=int(nearest(frontend.variance_floor, floor_bits)),
+        log2_unit=unit - floor_bits,
+        decibel=int(nearest(10 * math.log10(2), LOG_MEL_BITS + DECIBEL_BITS - LOG2_BITS)),
+    )
+
+
+def nearest(values: np.ndarray | float, bits: int) -> np.ndarray:
+    """Numbers with ``bits`` behind the point, halves up."""
+    return np.asarray(np.floor(np.asarray(values, np.float64) * 2.0**bits + 0.5), np.int64)
+
+
+def shifted(values: np.ndarray, places: int) -> np.ndarray:
+    """To the right, halves up."""
+    return np.asarray((values + (1 << (places - 1))) >> places)
+
+
+def to_samples(signal: np.ndarray) -> np.ndarray:
+    """Float audio as samples of 16 bits: halves up, cut where it does not fit, NaN is 0; in float32, as C does it."""
+    scaled = np.nan_to_num(np.asarray(signal, np.float32), nan=0.0) * np.float32(2**SAMPLE_BITS)
+    whole = np.clip(np.floor(scaled + np.float32(0.5)), -(2**15), 2**15 - 1)
+    return np.asarray(whole, np.int16)
+
+
+def forward(
+    samples: np.ndarray, arrays: Integers, config: Student | Micro, level: Level | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embedding and emotion of samples of 16 bits, as :func:`integer.forward` gives them."""
+    return integer.forward(log_mel(samples, config, level), arrays, config)
+
+
+def log_mel(samples: np.ndarray, config: Student | Micro, utterance: Level | None = None) -> np.ndarray:
+    """Log-mel over the level, with ``LOG_MEL_BITS``.
+
+    Args:
+        samples: mono audio, int16, shape=(samples,)
+        config: front end, and how long a running level remembers
+        utterance: the level of a student that is normalised over the utterance, else :func:`whole_level`
+
+    Returns:
+        int64, but 16 bits would do, shape=(frames, n_mels)
+
+    Raises:
+        AudioError: if there is not one whole window of samples
+    """
+    table = tables(config)
+    if config.normalisation == "running":
+        power = mel_power(samples, table, config)
+        sums, counts = level(power, table, config)
+        log2_level = log2_of(sums, table) - log2_of(counts, table)
+    else:
+        mean, variance = whole_level(samples) if utterance is None else utterance
+        power = mel_power(samples, table, config, mean)
+        log2_level = log2_of(np.atleast_1d(variance) + table.level_floor, table)
+    log2 = log2_of(np.maximum(power, 1), table) - log2_level[:, None]
+    decibel = shifted((log2 - (table.log2_unit << LOG2_BITS)) * table.decibel, DECIBEL_BITS)
+    return np.where(power > 0, np.maximum(decibel, lowest(config)), lowest(config))
+
+
+def whole_level(samples: np.ndarray) -> Level:
+    """Of a whole signal, as C is told it."""
+    return to_level(*mean_and_variance(samples))
+
+
+def mean_and_variance(signal: np.ndarray) -> tuple[np.float32, np.float32]:
+    """Of a signal in floats, or of samples of 16 bits, 32768 of which are 1."""
+    signal = signal.astype(np.float64) / (2**SAMPLE_BITS if signal.dtype == np.int16 else 1)
+    return np.float32(signal.mean()), np.float32(signal.var())
+
+
+def to_level(mean: np.float32, variance: np.float32) -> Level:
+    """From floats, which have few enough digits; what is left of them is cut."""
+    mean, variance = np.clip(mean, -1, 1), np.clip(variance, 0, 1)
+    units = np.float32(2.0 ** (SAMPLE_BITS + MEAN_BITS)), np.float32(2.0 ** (2 * SAMPLE_BITS + VARIANCE_BITS))
+    return Level(*(np.array(int(part * unit), np.int64) for part, unit in zip((mean, variance), units, strict=True)))
+
+
+def heard_level(samples: np.ndarray, config: Student) -> Level:
+    """Of what was heard until the end of each frame, exactly but for the last bit."""
+    frontend = config.frontend
+    ends = frontend.win_length + frontend.hop_length * np.arange(frontend.num_frames(len(samples)))
+    numbers = samples.astype(np.int64)
+    sums, squares = np.cumsum(numbers)[ends - 1], np.cumsum(numbers * numbers)[ends - 1]
+    mean = (sums << MEAN_BITS) // ends
+    square = (squares // ends << VARIANCE_BITS) + (squares % ends << VARIANCE_BITS) // ends
+    return Level(mean, np.maximum(square - (mean * mean >> 2 * MEAN_BITS - VARIANCE_BITS), 0))
+
+
+def lowest(config: Student | Micro) -> int:
+    """``amin`` in dB, with ``LOG_MEL_BITS``."""
+    return int(nearest(10 * math.log10(config.frontend.amin), LOG_MEL_BITS))
+
+
+def mel_power(samples: np.ndarray, table: Tables, config: Student | Micro, mean: np.ndarray | int = 0) -> np.ndarray:
+    """Power in each band, shape=(frames, n_mels), of samples over a mean, one number or one a frame."""
+    frontend = config.frontend
+    if len(samples) < frontend.win_length:
+        raise AudioError(f"need at least {frontend.win_length} samples, got {len(samples)}: give a longer signal.")
+    assert samples.dtype == np.int16
+    window = np.concatenate([table.hann, table.hann[-2:0:-1]])
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.int64), frontend.win_length)
+    frames = frames[:: frontend.hop_length]
+    centred = (frames << MEAN_BITS) - np.reshape(mean, (-1, 1))
+    real, imag = real_fft(shifted(centred * window, table.window_shift + MEAN_BITS), table, frontend.n_fft)
+    return np.asarray(((real * real + imag * imag) >> table.power_shift) @ table.mel)
+
+
+def level(power: np.ndarray, table: Tables, config: Student | Micro) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the power of the last frames, each with the floor, and how many they are, shape=(frames,)."""
+    frames = shifted(power.sum(1), LEVEL_SHIFT)
+    ends = np.arange(1, len(frames) + 1)
+    counts = np.minimum(ends, config.level_frames)
+    sums = np.cumsum(np.concatenate([[0], frames]))
+    return ((sums[ends] - sums[ends - counts]) << FLOOR_BITS) + counts * table.level_floor, counts
+
+
+def real_fft(windowed: np.ndarray, table: Tables, n_fft: int) -> tuple[np.ndarray, np.ndarray]:
+    """Twice the bins 0 to n_fft / 2 of real signals, (frames, win_length) padded with zeros to n_fft.
+
+    Even samples are the real part of a signal of half the length, odd ones the imaginary part; what its spectrum z has
+    at i and, conjugate and mirrored, at -i are taken apart.
+    """
+    padded = np.pad(windowed, ((0, 0), (0, n_fft - windowed.shape[1])))
+    real, imag = complex_fft(padded[:, ::2], padded[:, 1::2], table, n_fft)
+    bins = np.arange(n_fft // 2 + 1)
+    here, there = bins % (n_fft // 2), -bins % (n_fft // 2)
+    even_real, even_imag = real[:, here] + real[:, there], imag[:, here] - imag[:, there]
+    odd_real, odd_imag = imag[:, here] + imag[:, there], real[:, there] - real[:, here]
+    turned_real, turned_imag = turn(odd_real, odd_imag, bins, table)
+    return even_real + turned_real, even_imag + turned_imag
+
+
+def complex_fft(real: np.ndarray, imag: np.ndarray, table: Tables, n_fft: int) -> tuple[np.ndarray, np.ndarray]:
+    """The FFT of n_fft / 2 points by halves, in 32 bits: nothing is scaled down on the way."""
+    length = real.shape[1]
+    order = bit_reversed(length)
+    real, imag = real[:, order].astype(np.int64), imag[:, order].astype(np.int64)
+    size = 2
+    while size <= length:
+        blocks = [part.reshape(len(part), -1, 2, size // 2) for part in (real, imag)]
+        steps = np.arange(size // 2) * (n_fft // size)
+        turned = turn(blocks[0][:, :, 1], blocks[1][:, :, 1], steps, table)
+        real, imag = (
+            np.stack([block[:, :, 0] + part, block[:, :, 0] - part], 2).reshape(len(block), length)
+            for block, part in zip(blocks, turned, strict=True)
+        )
+        size *= 2
+    return real, imag
+
+
+def turn(real: np.ndarray, imag: np.ndarray, steps: np.ndarray, table: Tables) -> tuple[np.ndarray, np.ndarray]:
+    """Times exp(-2 pi i steps / n_fft): products and sum in 64 bits, then one shift."""
+    cosine, sine = table.cosine[steps], table.cosine[np.abs(steps - len(table.cosine) // 2)]
+    return shifted(real * cosine + imag * sine, COSINE_BITS), shifted(imag * cosine - real * sine, COSINE_BITS)
+
+
+def bit_reversed(length: int) -> np.ndarray:
+    """0 to length - 1 in the order that an FFT in place begins with."""
+    order = np.zeros(1, np.int64)
+    while len(order) < length:
+        order = np.concatenate([2 * order, 2 * order + 1])
+    return order
+
+
+def log2_of(values: np.ndarray, table: Tables) -> np.ndarray:
+    """log2 of whole numbers from 1 to 2^63 - 1, with ``LOG2_BITS``: the highest bit, and the table for what follows."""
+    exponent, rest = np.zeros_like(values), values
+    for places in (32, 16, 8, 4, 2, 1):
+        high = rest >> places > 0
+        exponent, rest = exponent + places * high, np.where(high, rest >> places, rest)
+    mantissa = values << (62 - exponent)
+    index, between = (mantissa >> (62 - LOG2_STEPS)) & (2**LOG2_STEPS - 1), (mantissa >> (46 - LOG2_STEPS)) & 0xFFFF
+    slope = table.log2[index + 1] - table.log2[index]
+    return np.asarray((exponent << LOG2_BITS) + table.log2[index] + shifted(slope * between, 16))

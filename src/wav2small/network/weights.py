@@ -1,0 +1,242 @@
+"""Weights as data: safetensors in plain NumPy, sha256, and the index of what ships with the package.
+
+Source: the format is https://github.com/huggingface/safetensors: eight bytes of header size, a JSON header, the arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wav2small.errors import WeightsError, closest
+from wav2small.files import whole_file
+from wav2small.network.licences import joined
+
+DATA = Path(__file__).parents[1] / "data"
+INDEX = "index.json"
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
+MAX_HEADER_BYTES = 100_000_000
+
+Arrays = dict[str, np.ndarray]
+
+
+def read_safetensors(path: str | Path) -> tuple[Arrays, dict[str, str]]:
+    """Read every array and the metadata of a safetensors file.
+
+    Args:
+        path: the file; its name does not matter
+
+    Returns:
+        arrays by name (copies, writable), and metadata by key
+
+    Raises:
+        WeightsError: if the file is missing, truncated, or not safetensors
+    """
+    path = Path(path)
+    content = read_bytes(path)
+    header, start = read_header(content, path)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise WeightsError(f"{path}: metadata in the header is not text by key. Fetch or write the file again.")
+    body = memoryview(content)[start:]
+    arrays, end = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: offsets(item[1], path, item[0])):
+        begin, next_end = offsets(entry, path, name)
+        if not begin == end <= next_end <= len(body):
+            raise WeightsError(
+                f"{path}: array {name!r} is bytes {begin} to {next_end} of {len(body)}, expected from {end}: "
+                "the file is truncated or damaged. Fetch it again."
+            )
+        arrays[name] = to_array(body[begin:next_end], entry, path, name)
+        end = next_end
+    if end != len(body):
+        raise WeightsError(f"{path}: {len(body) - end} bytes after the last array: damaged; fetch it again.")
+    return {name: arrays[name] for name in header}, metadata
+
+
+def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all; the same content gives the same bytes.
+
+    Args:
+        path: the file
+        arrays: by name; little-endian on disk, widest dtype first as the format's own writer orders them
+        metadata: text by key
+
+    Raises:
+        WeightsError: if a dtype has no name in safetensors
+    """
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    chunks, end = [], 0
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
+        chunk = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        shape = list(array.shape)
+        header[name] = {"dtype": dtype_name(array, name), "shape": shape, "data_offsets": [end, end + len(chunk)]}
+        chunks.append(chunk)
+        end += len(chunk)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with whole_file(path) as temporary:
+        Path(temporary).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(chunks))
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Refuse arrays that are not exactly those a network has: by name, shape and dtype (float32).
+
+    Raises:
+        WeightsError: naming every missing, left-over, or misshapen array
+    """
+    missing = sorted(shapes.keys() - arrays.keys())
+    left_over = sorted(arrays.keys() - shapes.keys())
+    if missing or left_over:
+        found = (("missing", missing), ("left over", left_over))
+        listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in found if names)
+        raise WeightsError(f"{source}: not the weights of this network; {listed}.")
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or arrays[name].dtype != np.float32:
+            raise WeightsError(
+                f"{source}: {name} is {arrays[name].dtype} {arrays[name].shape}, this network has float32 {shape}."
+            )
+        if not np.all(np.isfinite(arrays[name])):
+            raise WeightsError(f"{source}: {name} holds NaN or infinite values. Train again, or fetch the file again.")
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    return hashlib.sha256(read_bytes(Path(path))).hexdigest()
+
+
+def licence_of(path: str | Path) -> str:
+    """The licences that weights have from their teachers and by themselves; "" if they do not say."""
+    _, metadata = read_safetensors(path)
+    return joined([metadata.get("teacher_licence", ""), metadata.get("licence", "")])
+
+
+def read_index(folder: Path = DATA) -> list[dict[str, Any]]:
+    """What ships: one row a file, with name, version, precision, file, bytes, sha256, licence and more."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise WeightsError(f"{path}: missing, so no weights ship here. Install the package again, or give a path.")
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def shipped_names(folder: Path = DATA) -> list[str]:
+    """Names that :func:`resolve` knows; none before the first weights ship."""
+    return sorted({row["name"] for row in read_index(folder)}) if (folder / INDEX).is_file() else []
+
+
+def resolve(name: str, precision: str = "fp32", suffix: str = ".onnx", folder: Path = DATA) -> Path:
+    """The path of shipped weights, after its sha256 was checked.
+
+    Args:
+        name: as ``wav2small models`` lists it
+        precision: ``fp32`` or ``int8``
+        suffix: ``.onnx``, or ``.safetensors`` for the arrays
+        folder: where ``index.json`` is
+
+    Raises:
+        WeightsError: if nothing of that name and precision ships, or the file is missing or damaged
+    """
+    rows = read_index(folder)
+    named = [row for row in rows if row["name"] == name]
+    if not named:
+        raise WeightsError(
+            f"{name!r}: no such weights.{closest(name, (row['name'] for row in rows))}; or give the path of a file."
+        )
+    fitting = [row for row in named if row["precision"] == precision and row["file"].endswith(suffix)]
+    if not fitting:
+        ships = ", ".join(f"{row['precision']} {Path(row['file']).suffix}" for row in named)
+        raise WeightsError(f"{name}: does not ship as {precision} {suffix}; it ships as {ships}.")
+    path = folder / str(fitting[0]["file"])
+    found = sha256(path)
+    if found != fitting[0]["sha256"]:
+        raise WeightsError(
+            f"{path}: sha256 is {found[:12]}..., expected {fitting[0]['sha256'][:12]}...: the file is damaged. "
+            "Install the package again."
+        )
+    return path
+
+
+def weights_name(metadata: Mapping[str, str], prefix: str = "") -> str:
+    """Name, version and precision of weights in one text, from metadata whose keys have that prefix."""
+    return " ".join(filter(None, (metadata.get(prefix + key, "") for key in ("name", "version", "precision"))))
+
+
+def check_made_for(what: str, name: str, digest: str, metadata: Mapping[str, str]) -> None:
+    """Refuse what was made from the answers of other weights than those with these metadata.
+
+    ONNX and safetensors that ship are two files of the same weights.
+
+    Args:
+        what: "the calibration"
+        name: of the weights that it was made from, as ``weights_name`` says
+        digest: sha256 of their file
+        metadata: with ``sha256`` of the file that answers now
+
+    Raises:
+        WeightsError: naming both
+    """
+    given = metadata.get("sha256", "")
+    if digest != given and digest not in twins(given):
+        raise WeightsError(
+            f"{what} is of {name} (sha256 {digest[:12]}...), the weights are {weights_name(metadata)} "
+            f"(sha256 {given[:12]}...)"
+        )
+
+
+def twins(digest: str, folder: Path = DATA) -> set[str]:
+    """sha256 of every file that ships of the same weights as the one with this sha256."""
+    rows = read_index(folder) if (folder / INDEX).is_file() else []
+    named = {(row["name"], row["version"], row["precision"]) for row in rows if row["sha256"] == digest}
+    return {row["sha256"] for row in rows if (row["name"], row["version"], row["precision"]) in named}
+
+
+def read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+
+
+def read_header(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > min(len(content) - 8, MAX_HEADER_BYTES) or content[8:9] != b"{":
+        raise WeightsError(f"{path}: not a safetensors file, or truncated in its header. Fetch it again.")
+    try:
+        header = json.loads(content[8 : 8 + size].decode())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its header is not JSON ({error}): the file is damaged. Fetch it again.") from None
+    return header, 8 + size
+
+
+def offsets(entry: Any, path: Path, name: str) -> tuple[int, int]:
+    pair = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(value, int) for value in pair):
+        raise WeightsError(f"{path}: array {name!r} has no data_offsets in the header. Fetch the file again.")
+    return pair[0], pair[1]
+
+
+def to_array(chunk: memoryview, entry: dict[str, Any], path: Path, name: str) -> np.ndarray:
+    dtype, shape = entry.get("dtype"), entry.get("shape")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise WeightsError(f"{path}: array {name!r} is {dtype}, readable here: {', '.join(DTYPES)}. Convert it.")
+    if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise WeightsError(f"{path}: array {name!r} has the shape {shape!r} in the header. Fetch the file again.")
+    expected = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+    if len(chunk) != expected:
+        raise WeightsError(f"{path}: array {name!r} has {len(chunk)} bytes, {dtype} {shape} needs {expected}.")
+    return np.frombuffer(chunk, DTYPES[dtype]).reshape(shape).copy()
+
+
+def dtype_name(array: np.ndarray, name: str) -> str:
+    for known, dtype in DTYPES.items():
+        if array.dtype.newbyteorder("<") == np.dtype(dtype):
+            return known
+    raise WeightsError(f"array {name!r} is {array.dtype}, storable here: {', '.join(DTYPES)}. Convert it.")

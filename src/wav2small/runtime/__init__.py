@@ -1,0 +1,1 @@
+"""A network at work: loading, streams, files, the C runtime, calibrations and heads."""

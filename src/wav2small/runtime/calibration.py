@@ -1,0 +1,174 @@
+"""What a network's answers mean: on the teacher's scale, within which interval, how surely, and in a word.
+
+A calibration is of one set of weights and was measured on some population of voices. It is a small JSON file beside
+the weights, which stay as they are; ``fit_calibration`` makes it, rows and events use it.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wav2small.errors import WeightsError
+from wav2small.files import whole_file
+from wav2small.network.config import OUTPUTS, Emotion
+from wav2small.network.weights import check_made_for
+
+KIND = "wav2small calibration"
+LEVELS = (0.8, 0.95)
+"""Shares of unheard clips whose label an interval is made to hold."""
+LEVEL = LEVELS[0]
+"""Of confidence and words."""
+NEUTRAL = 1.25
+"""Spreads from the mean within which arousal and valence are neutral: about half of the dev speakers' clips are."""
+WORDS = {(1, -1): "tense", (1, 1): "elated", (-1, 1): "calm", (-1, -1): "low"}
+"""Sides of the mean on which arousal and valence are, to the quadrant's word."""
+
+PLANE = ("arousal", "valence")
+
+Table = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One dimension.
+
+    ``label`` is what the teacher says where the network says ``output``, both rising; between them it is linear.
+    ``mean`` and ``spread`` (standard deviation) are of the calibrated output over the voices it was fitted on, and
+    the middle 80 % of them lie from ``low`` to ``high``. ``half_width`` has, for each level, a row a bin of
+    speech and a column a bin of contrast.
+    """
+
+    output: tuple[float, ...]
+    label: tuple[float, ...]
+    mean: float
+    spread: float
+    low: float
+    high: float
+    half_width: Mapping[str, Table]
+
+    def __call__(self, output: float) -> float:
+        """The calibrated output."""
+        return float(np.interp(output, self.output, self.label))
+
+
+class Reading(NamedTuple):
+    """One answer and how far it can be trusted; ``low`` and ``high`` hold the label for 80 % of unheard clips."""
+
+    emotion: Emotion
+    low: Emotion
+    high: Emotion
+    confidence: Emotion
+    word: str | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scales of arousal, dominance and valence, for one set of weights.
+
+    Args:
+        weights: name, version and precision
+        sha256: of their file
+        scales: by dimension
+        speech_dur: upper edges of the bins of speech heard, seconds; there is one bin more
+        contrast: upper edges of the bins of contrast, dB; there is one bin more
+        made: from what, for people
+    """
+
+    weights: str
+    sha256: str
+    scales: Mapping[str, Scale]
+    speech_dur: tuple[float, ...]
+    contrast: tuple[float, ...]
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def calibrated(self, emotion: Emotion) -> Emotion:
+        """The output on the scale of the labels: a monotone map for each dimension."""
+        return Emotion(*(self.scales[name](value) for name, value in emotion._asdict().items()))
+
+    def half_width(self, speech_dur: float, contrast: float, level: float = LEVEL) -> Emotion:
+        """Half the width of the interval, before it is cut at 0 and 1.
+
+        Args:
+            speech_dur: seconds of speech heard
+            contrast: dB, as ``speech.Sound`` says
+            level: one of ``LEVELS``
+        """
+        row, column = bisect_right(self.speech_dur, speech_dur), bisect_right(self.contrast, contrast)
+        return Emotion(*(self.scales[name].half_width[f"{level:g}"][row][column] for name in OUTPUTS))
+
+    def interval(
+        self, emotion: Emotion, speech_dur: float, contrast: float, level: float = LEVEL
+    ) -> tuple[Emotion, Emotion]:
+        """Low and high end around a calibrated emotion, within 0 and 1."""
+        pairs = list(zip(emotion, self.half_width(speech_dur, contrast, level), strict=True))
+        return Emotion(*(max(0.0, x - half) for x, half in pairs)), Emotion(*(min(1.0, x + half) for x, half in pairs))
+
+    def read(self, output: Emotion, speech_dur: float, contrast: float) -> Reading:
+        """What an answer means.
+
+        Args:
+            output: of the network
+            speech_dur: seconds of speech that it heard
+            contrast: dB, as ``speech.Sound`` says
+        """
+        emotion = self.calibrated(output)
+        low, high = self.interval(emotion, speech_dur, contrast)
+        scales = [self.scales[name] for name in OUTPUTS]
+        confidence = Emotion(
+            *(max(0.0, 1 - (b - a) / (s.high - s.low)) for a, b, s in zip(low, high, scales, strict=True))
+        )
+        return Reading(emotion, low, high, confidence, self._word(low, high))
+
+    def _word(self, low: Emotion, high: Emotion) -> str | None:
+        sides, near = [], []
+        for name, a, b in zip(OUTPUTS, low, high, strict=True):
+            scale = self.scales[name]
+            if name in PLANE:
+                sides.append((a > scale.mean) - (b < scale.mean))
+                near.append(max(scale.mean - a, b - scale.mean) <= NEUTRAL * scale.spread)
+        return WORDS.get((sides[0], sides[1]), "neutral" if all(near) and not any(sides) else None)
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        content = {"kind": KIND} | asdict(self)
+        with whole_file(path) as temporary:
+            Path(temporary).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def check(self, metadata: Mapping[str, str]) -> None:
+        """Raise ``WeightsError`` if it was made for other weights than those with these metadata."""
+        check_made_for("the calibration", self.weights, self.sha256, metadata)
+
+
+def load_calibration(path: str | Path) -> Calibration:
+    """A calibration that ``Calibration.save`` wrote.
+
+    Raises:
+        WeightsError: if there is none, or it is damaged
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content.pop("kind") != KIND:
+            raise ValueError
+        scales = {name: Scale(**content["scales"][name]) for name in OUTPUTS}
+        calibration = Calibration(**content | {"scales": scales})
+        rows = {len(table) for scale in scales.values() for table in scale.half_width.values()}
+        columns = {len(row) for scale in scales.values() for table in scale.half_width.values() for row in table}
+        if rows != {len(calibration.speech_dur) + 1} or columns != {len(calibration.contrast) + 1}:
+            raise ValueError
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise WeightsError(f"{path}: is no calibration; give a file that wav2small calibrate wrote") from None
+    return calibration
+
+
+def calibration_path(weights: str | Path) -> Path:
+    """Where the calibration of a file of weights is: beside it."""
+    return Path(weights).with_suffix(".calibration.json")

@@ -1,0 +1,1 @@
+"""Rows in and out: tables, manifests, label stores, annotation formats and trends."""

@@ -1,0 +1,1 @@
+"""Labelling with a teacher: in threads, or on a Ray cluster."""

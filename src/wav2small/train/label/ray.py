@@ -1,0 +1,182 @@
+"""Parts of a manifest -> answers of a teacher, by workers of Ray Data, each with a teacher of its own.
+
+A worker labels a part at a time, as ``engine.Threads`` does, and sends the answers back; only the program that asked
+writes. So a worker that dies loses no more than the part that it had, Ray gives that to another, and nothing is written
+twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.files import absolute, locate
+from wav2small.network.config import Emotion
+from wav2small.tables.manifest import Segment
+from wav2small.train.label.threads import Answer, Heard, How, Part, Stamp, Threads, choose_workers, stamp_of
+from wav2small.train.teachers import Teacher
+
+VISITS = 3
+"""How often a cluster is asked that breaks the connection off."""
+
+Load = Callable[..., Teacher]
+"""Gives the teacher, for the device that it is called with by name; Ray sends it to where it is called."""
+
+
+class Workers:
+    """Labels on a cluster.
+
+    Args:
+        load: gives the teacher
+        how: with embeddings or not, and in which batches
+        device: that each worker computes on, as torch names it; ``auto`` is a GPU if the cluster has one
+        workers: how many; None is one a GPU, or one a core
+        address: of a running cluster; None starts one on this machine, unless the program is in one already
+
+    Raises:
+        MissingExtraError: if the extra ``ray`` is not installed
+        Wav2SmallError: if there is no cluster at the address, or its machines cannot load the teacher
+    """
+
+    def __init__(self, load: Load, how: How, device: str, workers: int | None, address: str | None) -> None:
+        self.load, self.how = load, how
+        self.ray = _connected(address)
+        there = self.ray.cluster_resources()
+        gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 1))
+        self.device = device if device != "auto" else "cuda" if gpus else "cpu"
+        self.needs = {"num_cpus": 1, "num_gpus": 0 if self.device == "cpu" else 1}
+        self.workers = workers or (cores if self.device == "cpu" else gpus)
+        self.stamp = self._ask_stamp()
+
+    def _ask_stamp(self) -> Stamp:
+        ask = self.ray.remote(**self.needs)(lambda load, device: stamp_of(load(device=device)))
+        try:
+            stamp: Stamp = self.ray.get(ask.remote(self.load, self.device))
+        except self.ray.exceptions.RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, Wav2SmallError) else error) from None
+        return stamp
+
+    def answers(self, parts: Iterable[Part], heard: Heard) -> Iterator[tuple[int, list[Answer]]]:
+        """The number of a part and the answer to each of its segments, as they come."""
+        items = [{"part": part, "clips": _pack(segments)} for part, segments in parts]
+        if not items:
+            return
+        for row in self._rows(items):
+            if row["failed"]:
+                raise Wav2SmallError(row["failed"])
+            answers = _unpack(row["answers"])
+            heard(len(answers), sum(answer.dur for answer in answers))
+            yield row["part"], answers
+
+    def _rows(self, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """What the workers make of the items. Ray Data has to be in the cluster: at ``ray://``, an actor is for it."""
+        asked = (items, (self.load, self.how, self.device), self.workers, self.needs)
+        if not self.ray.util.client.ray.is_connected():
+            yield from _worked(*asked)
+            return
+        envoy = self.ray.remote(num_cpus=0)(Envoy).remote(*asked)
+        try:
+            while row := self.ray.get(envoy.next.remote()):
+                yield row
+        except self.ray.exceptions.RayActorError:
+            raise Wav2SmallError("the cluster has lost what drove its workers. The same command goes on.") from None
+
+
+class Envoy:
+    """A process of the cluster that has the workers work for a program outside it."""
+
+    def __init__(self, *asked: Any) -> None:
+        _quiet()
+        self.rows = _worked(*asked)
+
+    def next(self) -> dict[str, Any] | None:
+        """The next row, None after the last."""
+        return next(self.rows, None)
+
+
+def _worked(
+    items: list[dict[str, Any]], made: tuple[Load, How, str], workers: int, needs: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    import ray.data
+
+    answered = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        Worker, fn_constructor_args=made, concurrency=workers, **needs
+    )
+    yield from answered.iter_rows()
+
+
+class Worker:
+    """A process of the cluster with a teacher; labels a row that holds a part."""
+
+    def __init__(self, load: Load, how: How, device: str) -> None:
+        self.threads = Threads(load(device=device), how, 1 if device == "cpu" else choose_workers(device))
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The part, answered, or why it cannot be, which stops the run; an unreadable file does not."""
+        segments = [Segment(path, locate(path), start, end) for path, start, end in json.loads(row["clips"])]
+        try:
+            ((part, answers),) = self.threads.answers([(row["part"], segments)], lambda clips, seconds: None)
+        except Wav2SmallError as error:
+            return {"part": row["part"], "answers": "", "failed": str(error)}
+        return {"part": part, "answers": json.dumps(answers), "failed": ""}
+
+
+def _pack(segments: Sequence[Segment]) -> str:
+    return json.dumps([(absolute(segment.path), segment.start, segment.end) for segment in segments])
+
+
+def _unpack(text: str) -> list[Answer]:
+    return [Answer(emotion and Emotion(*emotion), *rest) for emotion, *rest in json.loads(text)]
+
+
+def _connected(address: str | None) -> Any:
+    """The module, in a cluster, and as quiet as the rest of the program."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise MissingExtraError("--engine ray needs Ray, which is not here: pip install 'wav2small[ray]'") from None
+    if not ray.is_initialized():
+        where: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+        where |= {"log_to_driver": False, "logging_level": logging.ERROR}
+        try:
+            _knock(address or "")
+            _patiently(lambda: ray.init(**where))
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise Wav2SmallError(f"{address}: there is no Ray cluster to work with ({reason}).") from None
+    _quiet()
+    return ray
+
+
+def _patiently(connect: Callable[[], object]) -> None:
+    """Ask up to ``VISITS`` times: a head of Ray that has just started turns its first visitor away now and then."""
+    for _ in range(VISITS - 1):
+        try:
+            connect()
+            return
+        except ConnectionAbortedError:
+            continue
+    connect()
+
+
+def _quiet() -> None:
+    """No progress bars and no hints by Ray Data, in this process."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` if nobody listens at HOST:PORT, where Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()

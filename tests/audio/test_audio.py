@@ -1,0 +1,442 @@
+"""Audio: any rate, any channels, any format, whole or in windows, and a sentence for all that cannot be heard."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wav2small.audio import read as audio
+from wav2small.errors import AudioError
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("WAV2SMALL_DATA", ROOT.parent / "shared" / "data"))
+
+
+def tone(frequency: float, sampling_rate: int, seconds: float = 1.0, level: float = 0.5) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * frequency * np.arange(int(seconds * sampling_rate)) / sampling_rate)).astype(
+        "f4"
+    )
+
+
+def noise(samples: int, seed: int = 0, level: float = 0.1) -> np.ndarray:
+    return (level * np.random.default_rng(seed).standard_normal(samples)).astype("f4")
+
+
+def rms(signal: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
+
+
+def write(path: Path, signal: np.ndarray, sampling_rate: int = 16000, **options: str) -> Path:
+    soundfile.write(path, signal, sampling_rate, **options)
+    return path
+
+
+def with_wav_sizes(content: bytes, riff: int, data: int) -> bytes:
+    at = content.index(b"data") + 4
+    return content[:4] + struct.pack("<I", riff) + content[8:at] + struct.pack("<I", data) + content[at + 4 :]
+
+
+def message(source, **options) -> str:
+    with pytest.raises(AudioError) as caught:
+        audio.read(source, **options)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 250
+    return text
+
+
+@pytest.mark.parametrize("sampling_rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])
+def test_any_rate_keeps_a_tone_at_its_frequency_and_level(tmp_path, sampling_rate):
+    signal = audio.read(write(tmp_path / "a.wav", tone(1000, sampling_rate), sampling_rate, subtype="FLOAT"))
+    assert signal.dtype == np.float32 and len(signal) == 16000
+    assert np.argmax(np.abs(np.fft.rfft(signal))) == 1000
+    assert rms(signal[1000:-1000]) == pytest.approx(0.5 / np.sqrt(2), rel=1e-3)
+
+
+def test_a_10_khz_tone_at_48_khz_is_gone_at_16_khz(tmp_path):
+    path = write(tmp_path / "a.wav", tone(10000, 48000), 48000, subtype="FLOAT")
+    for signal in (audio.read(path), audio.prepare(tone(10000, 48000), 48000)):
+        assert rms(signal[1000:-1000]) < 0.5 * 10 ** (-80 / 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "least_db"),
+    [
+        ("a.wav", {"subtype": "PCM_16"}, 60),
+        ("a.wav", {"subtype": "PCM_24"}, 100),
+        ("a.wav", {"subtype": "PCM_U8"}, 20),
+        ("a.wav", {"subtype": "DOUBLE"}, 100),
+        ("a.wav", {"subtype": "ULAW"}, 20),
+        ("a.rf64", {"format": "RF64", "subtype": "PCM_16"}, 60),
+        ("a.w64", {"format": "W64", "subtype": "PCM_16"}, 60),
+        ("a.aiff", {}, 60),
+        ("a.au", {}, 60),
+        ("a.caf", {}, 60),
+        ("a.flac", {}, 60),
+        ("a.ogg", {}, 5),
+        ("a.opus", {"format": "OGG", "subtype": "OPUS"}, 5),
+        ("a.mp3", {}, 5),
+    ],
+)
+def test_any_format_is_the_signal_that_was_written(tmp_path, name, options, least_db):
+    original = tone(440, 48000, seconds=2.0, level=0.3) + noise(96000, level=0.01)
+    expected = audio.prepare(original, 48000)
+    heard = audio.read(write(tmp_path / name, original, 48000, **options))
+    assert abs(len(heard) - len(expected)) <= 800
+    length = min(len(heard), len(expected))
+    error = rms(heard[:length] - expected[:length])
+    assert error < rms(expected) * 10 ** (-least_db / 20)
+
+
+def test_the_name_of_a_file_changes_nothing(tmp_path):
+    content = write(tmp_path / "a.flac", noise(16000)).read_bytes()
+    expected = audio.read(tmp_path / "a.flac")
+    for name in ("a.wav", "a.raw", "a.mp3", "a", "ä ö.txt"):
+        (tmp_path / name).write_bytes(content)
+        np.testing.assert_array_equal(audio.read(tmp_path / name), expected)
+        np.testing.assert_array_equal(audio.read(str(tmp_path / name)), expected)
+    np.testing.assert_array_equal(audio.read(io.BytesIO(content)), expected)
+
+
+def test_a_file_object_is_read_from_its_start_and_stays_open(tmp_path):
+    with open(write(tmp_path / "a.wav", noise(16000)), "rb") as file:
+        file.seek(100)
+        np.testing.assert_array_equal(audio.read(file), audio.read(file))
+        assert not file.closed
+
+
+@given(st.integers(1, 5), st.integers(0, 4))
+@settings(max_examples=10, deadline=None)
+def test_channels_are_mixed_by_their_mean_or_one_is_taken(channels, channel):
+    signal = noise(4000 * channels).reshape(-1, channels)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, signal, 16000, format="WAV", subtype="FLOAT")
+    np.testing.assert_allclose(audio.read(buffer), signal.mean(axis=1), atol=1e-6)
+    if channel < channels:
+        np.testing.assert_allclose(audio.read(buffer, channel=channel), signal[:, channel], atol=1e-6)
+        np.testing.assert_allclose(audio.prepare(signal, 16000, channel), signal[:, channel])
+    else:
+        assert f"no channel {channel}; it has {channels}" in message(buffer, channel=channel)
+
+
+def test_eight_channels_at_8_khz_work(tmp_path):
+    path = write(tmp_path / "a.wav", np.stack([tone(100 * n, 8000) for n in range(1, 9)], axis=1), 8000)
+    assert np.argmax(np.abs(np.fft.rfft(audio.read(path, channel=7)))) == 800
+    assert rms(audio.read(path)) == pytest.approx(0.5 / np.sqrt(2 * 8), rel=0.01)
+
+
+def test_reading_equals_preparing_the_decoded_array(tmp_path):
+    for sampling_rate in (16000, 44100):
+        path = write(tmp_path / "a.wav", noise(100_000).reshape(-1, 2), sampling_rate)
+        decoded, _ = soundfile.read(path, dtype="float32")
+        np.testing.assert_allclose(audio.read(path), audio.prepare(decoded, sampling_rate), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float64", ">i2", ">f4"]
+)
+def test_arrays_of_any_type_are_scaled_by_their_full_scale_and_left_alone(dtype):
+    signal = np.array([-1.0, -0.5, 0.0, 0.5, 0.99] * 100)
+    kind = np.dtype(dtype)
+    if kind.kind in "iu":
+        full_scale = 2.0 ** (8 * kind.itemsize - 1)
+        array = (signal * full_scale + (full_scale if kind.kind == "u" else 0)).astype(kind)
+    else:
+        array = signal.astype(kind)
+    array.flags.writeable = False
+    before = array.copy()
+    np.testing.assert_allclose(audio.prepare(array, 16000), signal, atol=0.01)
+    np.testing.assert_array_equal(array, before)
+
+
+def test_what_prepare_returns_is_no_view_of_the_callers_array():
+    for signal in (noise(1000), noise(1000).reshape(-1, 1)):
+        prepared = audio.prepare(signal, 16000, channel=0)
+        prepared[:] = 0
+        assert rms(signal) > 0
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((2, 16000)), "(2, 16000)"),
+        (np.zeros((2, 2, 2)), "(2, 2, 2)"),
+        (np.zeros(0), "no samples"),
+        (np.float32(1), "()"),
+        (np.zeros(100, bool), "bool"),
+        (np.zeros(100, np.int64), "int64"),
+        (np.zeros(100, complex), "complex128"),
+        (np.full(100, np.nan), "nan"),
+        (np.full(100, 1e300), "inf"),
+        (np.array([0, 0, -np.inf, 0]), "sample 2"),
+    ],
+)
+def test_an_array_that_is_no_signal_is_refused_with_what_was_seen(array, words):
+    with pytest.raises(AudioError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        audio.prepare(array, 16000)
+
+
+@pytest.mark.parametrize("sampling_rate", [0, -16000, 1, float("nan")])
+def test_an_impossible_sampling_rate_is_refused(sampling_rate):
+    with pytest.raises(AudioError, match="sampling rate"):
+        audio.prepare(noise(1000), sampling_rate)
+
+
+def test_a_missing_file_an_empty_file_a_folder_and_text_are_each_one_sentence(tmp_path):
+    assert "no such file" in message(tmp_path / "a.wav")
+    assert "null character" in message("a\0.wav")
+    assert "is a folder" in message(tmp_path)
+    (tmp_path / "empty.wav").touch()
+    assert "is empty (0 bytes)" in message(tmp_path / "empty.wav")
+    (tmp_path / "text.wav").write_text("hello " * 100)
+    assert "cannot be decoded. Readable here: wav, flac" in message(tmp_path / "text.wav")
+    assert message(tmp_path / "text.wav").startswith(str(tmp_path / "text.wav") + ": ")
+    assert message(io.BytesIO(b"hello")).startswith("cannot be decoded")
+
+
+@given(
+    st.binary(max_size=300), st.sampled_from([b"", b"RIFF\x24\0\0\0WAVEfmt ", b"fLaC", b"OggS\0", b"FORM\0\0\0\0AIFF"])
+)
+@settings(max_examples=200, deadline=None)
+def test_no_bytes_do_more_than_raise_our_error(content, head):
+    try:
+        assert len(audio.read(io.BytesIO(head + content))) > 0
+    except AudioError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
+def test_a_truncated_file_is_called_truncated(tmp_path, name, share):
+    content = write(tmp_path / name, noise(32000)).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    assert "truncated" in message(tmp_path / name)
+
+
+@given(st.integers(0, 200))
+@settings(max_examples=40, deadline=None)
+def test_a_wav_cut_within_its_header_is_refused(length):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(16000), 16000, format="WAV")
+    message(io.BytesIO(buffer.getvalue()[:length]))
+
+
+def test_a_damaged_flac_says_where_it_broke(tmp_path):
+    content = bytearray(write(tmp_path / "a.flac", noise(160000)).read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 5000] = bytes(5000)
+    (tmp_path / "a.flac").write_bytes(content)
+    assert "damaged or truncated: decoding stopped after" in message(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+def test_a_wav_from_a_pipe_that_does_not_know_its_length_is_read_whole(tmp_path, size):
+    path = write(tmp_path / "a.wav", noise(16000))
+    piped = with_wav_sizes(path.read_bytes(), size, size)
+    np.testing.assert_array_equal(audio.read(io.BytesIO(piped)), audio.read(path))
+
+
+def test_a_wav_with_other_chunks_around_its_data_is_read(tmp_path):
+    content = write(tmp_path / "a.wav", noise(16000)).read_bytes()
+    at = content.index(b"data")
+    odd = b"LIST" + struct.pack("<I", 5) + b"INFOx\0"
+    content, plain = content[:at] + odd + content[at:] + odd, content
+    np.testing.assert_array_equal(audio.read(io.BytesIO(content)), audio.read(io.BytesIO(plain)))
+    assert "truncated" in message(io.BytesIO(content[:20000]))
+
+
+def test_a_flac_that_does_not_state_its_length_is_read_whole(tmp_path):
+    content = bytearray(write(tmp_path / "a.flac", noise(50000)).read_bytes())
+    content[8 + 13] &= 0xF0
+    content[8 + 14 : 8 + 18] = bytes(4)
+    assert audio.duration(io.BytesIO(content)) is None
+    np.testing.assert_array_equal(audio.read(io.BytesIO(content)), audio.read(tmp_path / "a.flac"))
+
+
+def test_a_header_without_samples_and_one_sample(tmp_path):
+    assert "no samples" in message(write(tmp_path / "none.wav", noise(0)))
+    assert "is empty" in message(write(tmp_path / "none.flac", noise(0)))
+    assert audio.read(write(tmp_path / "one.wav", np.array([0.5], "f4"), subtype="FLOAT")).tolist() == [0.5]
+    assert "too short" in message(write(tmp_path / "one.wav", np.array([0.5], "f4"), 96000))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_samples_that_are_not_finite_are_refused_with_their_place(tmp_path, value):
+    signal = np.stack([noise(32000), noise(32000, seed=1)], axis=1)
+    signal[24000, 1] = value
+    path = write(tmp_path / "a.wav", signal, subtype="FLOAT")
+    assert "sample 24000 (at 1.500 s)" in message(path)
+    np.testing.assert_allclose(audio.read(path, channel=0), signal[:, 0])
+
+
+def test_clipped_and_oversized_samples_are_read_as_they_are(tmp_path):
+    clipped = np.clip(noise(16000, level=2), -1, 1)
+    assert np.abs(audio.read(write(tmp_path / "a.wav", clipped))).max() == pytest.approx(1, abs=1e-3)
+    loud = noise(16000, level=3000)
+    np.testing.assert_allclose(audio.read(write(tmp_path / "b.wav", loud, subtype="FLOAT")), loud)
+
+
+def test_a_sampling_rate_of_1_hz_is_refused_rather_than_blown_up(tmp_path):
+    assert "sampling rate is 1 Hz" in message(write(tmp_path / "a.wav", noise(100000), 1))
+
+
+@given(st.integers(1, 20000), st.lists(st.integers(0, 5000), max_size=8), st.integers(1, 6000), st.integers(1, 9000))
+@settings(deadline=None)
+def test_windows_do_not_depend_on_the_blocks_they_come_in(samples, sizes, win_length, hop_length):
+    signal, edges = noise(samples), np.cumsum(sizes)
+    blocks = np.split(signal, edges[edges < samples])
+    cut = list(audio.cut(blocks, win_length / 16000, hop_length / 16000))
+    starts = [round(start * 16000) for start, _ in cut]
+    assert starts == [hop_length * n for n in range(len(cut))]
+    for start, window in zip(starts, [window for _, window in cut], strict=True):
+        np.testing.assert_array_equal(window, signal[start : start + win_length])
+    assert all(start + win_length < samples for start in starts[:-1])
+    left = samples - len(cut) * hop_length
+    reached = starts[-1] + win_length >= samples
+    assert reached or left <= 0 or left < win_length / 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "win_dur", "hop_dur", "expected"),
+    [
+        (10, 3, 1, [(n, n + 3) for n in range(8)]),
+        (10.5, 3, 1, [*[(n, n + 3) for n in range(8)], (8, 10.5)]),
+        (2, 3, 1, [(0, 2)]),
+        (0.01, 3, 1, [(0, 0.01)]),
+        (3, 3, 1, [(0, 3)]),
+        (6.2, 3, 3, [(0, 3), (3, 6)]),
+        (6.4, 3, 3, [(0, 3), (3, 6), (6, 6.4)]),
+        (10, 1, 5, [(0, 1), (5, 6)]),
+        (11, 1, 5, [(0, 1), (5, 6), (10, 11)]),
+    ],
+)
+def test_windows_lie_where_the_rule_says(tmp_path, seconds, win_dur, hop_dur, expected):
+    path = write(tmp_path / "a.wav", noise(int(seconds * 16000)))
+    cut = [(start, start + len(window) / 16000) for start, window in audio.cut(audio.blocks(path), win_dur, hop_dur)]
+    np.testing.assert_allclose(cut, expected)
+
+
+def test_windows_of_a_tenth_of_a_second_do_not_drift(tmp_path):
+    path = write(tmp_path / "a.wav", noise(16000 * 60))
+    cut = [start for start, _ in audio.cut(audio.blocks(path), 0.5, 1 / 3)]
+    assert cut[-1] == pytest.approx((len(cut) - 1) / 3, abs=1 / 16000)
+
+
+@pytest.mark.parametrize(("win_dur", "hop_dur"), [(0, 1), (1, 0), (-1, 1), (1, -1), (1, float("nan"))])
+def test_windows_without_length_or_step_are_refused(win_dur, hop_dur):
+    with pytest.raises(AudioError, match="must be above 0"):
+        list(audio.cut([noise(100)], win_dur, hop_dur))
+
+
+def test_windows_joined_are_the_whole_file(tmp_path):
+    path = write(tmp_path / "a.flac", noise(48000 * 50).reshape(-1, 2), 44100)
+    joined = np.concatenate([window for _, window in audio.cut(audio.blocks(path), 2, 2)])
+    np.testing.assert_array_equal(joined, audio.read(path)[: len(joined)])
+    assert len(audio.read(path)) - len(joined) < 3200
+
+
+def test_a_window_can_be_written_to_without_harm_to_the_next():
+    signal = noise(16000)
+    before = signal.copy()
+    for start, window in audio.cut([signal], 0.5, 0.1):
+        np.testing.assert_array_equal(window, before[round(start * 16000) :][:8000])
+        window[:] = 0
+    np.testing.assert_array_equal(signal, before)
+
+
+def test_duration_is_that_of_the_signal(tmp_path):
+    for name in ("a.wav", "a.flac", "a.ogg", "a.mp3"):
+        path = write(tmp_path / name, noise(44100 * 3), 44100)
+        assert audio.duration(path) == pytest.approx(3, abs=0.05)
+        assert audio.duration(path) == pytest.approx(len(audio.read(path)) / 16000, abs=1e-3)
+
+
+def test_speech_is_heard_down_to_60_db_below_full_scale():
+    for level, heard in ((0.0011, True), (0.0009, False), (1.0, True), (0.0, False)):
+        assert audio.is_speech(noise(16000, level=level)) is heard
+    assert not audio.is_speech(np.zeros(0, "f4"))
+    assert not audio.is_speech(np.full(16000, 0.5, "f4")), "a constant offset is no sound"
+
+
+def test_a_tenth_of_speech_in_silence_is_speech_and_a_click_is_not():
+    signal = np.zeros(16000 * 10, "f4")
+    signal[80000:96000] = noise(16000, level=0.01)
+    assert audio.is_speech(signal)
+    click = np.zeros(16000 * 10, "f4")
+    click[80000] = 0.1
+    assert not audio.is_speech(click)
+
+
+@given(st.integers(1, 2000), st.integers(0, 5))
+def test_speech_or_not_is_answered_for_any_length(samples, seed):
+    assert audio.is_speech(noise(samples, seed, level=0.0)) is False
+    signal = noise(samples, seed, level=0.5)
+    before = signal.copy()
+    assert isinstance(audio.is_speech(signal), bool)
+    np.testing.assert_array_equal(signal, before)
+
+
+def test_the_examples_are_speech():
+    assert all(audio.is_speech(audio.read(path)) for path in (ROOT / "examples").glob("*.flac"))
+
+
+def test_real_speech_recorded_far_too_quietly_is_speech():
+    clips = sorted((DATA / "noncommercial" / "ravdess").glob("**/*.o*"))[::30]
+    if not clips:
+        pytest.skip(f"no RAVDESS in {DATA}; name the data folder in WAV2SMALL_DATA")
+    assert sum(audio.is_speech(audio.read(clip)) for clip in clips) >= 0.98 * len(clips)
+
+
+def test_folders_are_walked_and_patterns_expanded(tmp_path):
+    names = ["b/2.WAV", "b/1.flac", "a.ogg", "notes.txt", "b/manifest.csv", ".hidden.wav", "b/c/3.mp3"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    inside = [str(tmp_path / name) for name in ("a.ogg", "b/1.flac", "b/2.WAV", "b/c/3.mp3")]
+    assert audio.find_files([tmp_path]) == inside
+    assert audio.find_files([str(tmp_path / "**/*.mp3")]) == inside[3:]
+    assert audio.find_files([inside[2], tmp_path, inside[2]]) == [inside[2], *inside[:2], inside[3]]
+    assert audio.find_files(["missing.wav", str(tmp_path / "notes.txt")]) == [
+        "missing.wav",
+        str(tmp_path / "notes.txt"),
+    ]
+
+
+def test_a_file_named_like_a_pattern_is_that_file(tmp_path):
+    (tmp_path / "a[1].wav").touch()
+    assert audio.find_files([tmp_path / "a[1].wav"]) == [str(tmp_path / "a[1].wav")]
+
+
+def test_a_folder_without_audio_and_a_pattern_without_files_are_errors(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(AudioError, match="no audio in this folder"):
+        audio.find_files([tmp_path])
+    with pytest.raises(AudioError, match="no file matches"):
+        audio.find_files([tmp_path / "*.wav"])
+
+
+@pytest.mark.slow
+def test_two_hours_are_cut_into_windows_in_bounded_memory(tmp_path):
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 22050, 2) as file:
+        for _ in range(120):
+            file.write(noise(22050 * 60 * 2).reshape(-1, 2))
+    script = (
+        "import resource, sys; from wav2small.audio import read as audio\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "count = sum(1 for _ in audio.cut(audio.blocks(sys.argv[1]), 3, 1))\n"
+        "print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "long.wav"], capture_output=True, text=True, check=True
+    )
+    count, grown_mb = map(int, output.stdout.split())
+    assert count == 2 * 3600 - 2
+    assert grown_mb < 60

@@ -1,0 +1,36 @@
+"""The README's tables are those that the evaluation's and the bench's files give, and those are of what ships."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from wav2small.network.weights import read_index
+
+ROOT = Path(__file__).parents[2]
+
+
+OPEN = ROOT / "recipes" / "open"
+
+
+@pytest.mark.parametrize(
+    ("name", "document"), [("table", "README.md"), ("costs", "README.md"), ("students", "docs/students.md")]
+)
+def test_the_tables_in_the_documents_are_current(name, document):
+    made = runpy.run_path(str(ROOT / "recipes" / "table.py"))[name](OPEN)
+    assert made in (ROOT / document).read_text(encoding="utf-8")
+
+
+def test_what_was_measured_is_what_ships():
+    """To the byte: new weights or a new graph need a new run of the bench."""
+    rows = [json.loads(line) for line in (OPEN / "bench.jsonl").read_text().splitlines()]
+    measured = {
+        (row["name"], row["sha256"])
+        for row in rows
+        if row["runtime"] == "onnxruntime" and not row["name"].endswith(".onnx")
+    }
+    shipped = {(row["name"], row["sha256"]) for row in read_index() if row["file"].endswith(".onnx")}
+    assert measured == shipped

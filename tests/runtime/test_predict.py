@@ -1,0 +1,311 @@
+"""Predictions: one row a file or a window, silence without an emotion, failures as rows, the rest done all the same."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import wav2small
+from wav2small.audio import read as audio
+from wav2small.errors import AudioError, WeightsError
+from wav2small.network.config import Emotion
+from wav2small.runtime.predict import FIELDS, Prediction, predict, predict_files
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.flac"))
+
+
+def noise(seconds: float, seed: int = 0, level: float = 0.1, sampling_rate: int = 16000) -> np.ndarray:
+    return (level * np.random.default_rng(seed).standard_normal(round(seconds * sampling_rate))).astype("f4")
+
+
+def write(path: Path, signal: np.ndarray, sampling_rate: int = 16000, **options: str) -> Path:
+    soundfile.write(path, signal, sampling_rate, **options)
+    return path
+
+
+class Ear:
+    """A model whose answer shows what it has heard: its level, its length and its first sample."""
+
+    def __init__(self):
+        self.heard = []
+
+    def __call__(self, signal: np.ndarray) -> Emotion:
+        assert signal.dtype == np.float32 and signal.ndim == 1
+        self.heard.append(signal.copy())
+        return Emotion(float(np.abs(signal).mean()), len(signal) / 16000 / 100, abs(float(signal[0])))
+
+
+def emotion(row: Prediction) -> tuple:
+    return row.arousal, row.dominance, row.valence
+
+
+def test_a_file_is_one_row_and_what_the_model_says_of_the_whole_of_it(tmp_path):
+    path = write(tmp_path / "a.wav", noise(4, sampling_rate=44100), 44100)
+    (row,) = predict(path, model=Ear())
+    assert emotion(row) == pytest.approx(Ear()(audio.read(path)))
+    assert (row.file, row.start, row.end, row.speech, row.error) == (str(path), 0, 4, True, None)
+    heard = ("arousal", "dominance", "valence", "speech", "speech_ratio")
+    assert ("file", "start", "end", *heard, "error") == FIELDS
+
+
+def test_an_array_a_file_and_a_file_object_get_the_same_answer_and_the_array_stays(tmp_path):
+    signal = noise(4).reshape(-1, 2)
+    path = write(tmp_path / "a.wav", signal, 8000, subtype="FLOAT")
+    before = signal.copy()
+    rows = [predict(source, 8000, model=Ear()) for source in (path, io.BytesIO(path.read_bytes()), signal)]
+    assert [row.file for (row,) in rows] == [str(path), "-", ""]
+    for (row,) in rows:
+        np.testing.assert_allclose(astuple(row)[1:6], astuple(rows[0][0])[1:6], atol=1e-6)
+    np.testing.assert_array_equal(signal, before)
+
+
+def test_the_channel_asked_for_is_the_one_heard(tmp_path):
+    signal = np.stack([noise(1, level=0.3), noise(1, level=0.01)], axis=1)
+    path = write(tmp_path / "a.wav", signal)
+    for channel, level in ((0, 0.3), (1, 0.01)):
+        for source in (path, signal):
+            (row,) = predict(source, 16000, model=Ear(), channel=channel)
+            assert row.arousal == pytest.approx(level * np.sqrt(2 / np.pi), rel=0.05)
+
+
+@given(st.floats(0.2, 20), st.floats(0.1, 5), st.floats(0.05, 5))
+@settings(max_examples=30, deadline=None)
+def test_with_every_each_row_is_what_the_model_says_of_that_window(seconds, window, every):
+    signal, ear, window = noise(seconds), Ear(), max(window, every)
+    rows = predict(signal, 16000, model=ear, every=every, window=window)
+    assert len(rows) == len(ear.heard) > 0
+    for number, (row, heard) in enumerate(zip(rows, ear.heard, strict=True)):
+        start = round(row.start * 16000)
+        assert start == round(number * every * 16000)
+        assert row.end - row.start == pytest.approx(len(heard) / 16000) and row.end <= seconds + 1e-4
+        assert len(heard) <= round(window * 16000)
+        np.testing.assert_array_equal(heard, signal[start : start + len(heard)])
+        assert emotion(row) == pytest.approx(Ear()(heard))
+
+
+def test_silence_is_no_speech_without_an_emotion_and_no_failure(tmp_path):
+    for signal in (np.zeros(32000, "f4"), noise(2, level=1e-4), np.full(32000, 0.25, "f4")):
+        ear = Ear()
+        (row,) = predict(write(tmp_path / "a.wav", signal, subtype="FLOAT"), model=ear)
+        assert row == Prediction(str(tmp_path / "a.wav"), 0.0, 2.0, None, None, None, False, 0.0, None)
+        assert ear.heard == []
+
+
+def test_silent_windows_are_rows_without_an_emotion_among_the_others():
+    signal = np.concatenate([noise(2), np.zeros(32000, "f4"), noise(2)])
+    rows = predict(signal, 16000, model=Ear(), every=1, window=1)
+    assert [row.speech for row in rows] == [True, True, False, False, True, True]
+    assert [row.arousal is None for row in rows] == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(29.9, 1), (30, 1), (30.1, 3), (60, 4), (70, 5), (75.3, 6)])
+def test_a_long_file_is_answered_from_equal_parts_of_at_most_15_seconds(tmp_path, seconds, parts):
+    ear, path = Ear(), write(tmp_path / "a.wav", noise(seconds))
+    (row,) = predict(path, model=ear)
+    lengths = [len(heard) for heard in ear.heard]
+    assert len(lengths) == parts and max(lengths) - min(lengths) <= 2 * parts
+    assert parts == 1 or max(lengths) <= 15 * 16000 + 1
+    np.testing.assert_array_equal(np.concatenate(ear.heard), audio.read(path))
+    assert (row.start, row.end) == (0, pytest.approx(seconds))
+    answers = np.array([Ear()(heard) for heard in ear.heard])
+    np.testing.assert_allclose(emotion(row), np.average(answers, axis=0, weights=lengths), atol=1e-6)
+
+
+def test_parts_of_a_long_file_without_speech_do_not_count():
+    signal = np.concatenate([noise(20, level=0.2), np.zeros(16000 * 40, "f4")])
+    (row,) = predict(signal, 16000, model=lambda heard: Emotion(np.abs(heard).max() > 0, 0.5, len(heard) / 16000 / 100))
+    assert emotion(row) == pytest.approx((1, 0.5, 0.15), abs=1e-3)
+    assert (row.speech, row.end) == (True, 60)
+
+
+def test_a_file_that_does_not_state_its_length_is_answered_from_parts(tmp_path):
+    content = bytearray(write(tmp_path / "a.flac", noise(40)).read_bytes())
+    content[8 + 13] &= 0xF0
+    content[8 + 14 : 8 + 18] = bytes(4)
+    ear = Ear()
+    (row,) = predict(io.BytesIO(content), model=ear)
+    assert [len(heard) / 16000 for heard in ear.heard] == [15, 15, 10]
+    assert row.end == 40
+
+
+def test_answers_are_clipped_to_0_and_1():
+    (row,) = predict(noise(1), 16000, model=lambda signal: Emotion(-0.2, 0.5, 1.3))
+    assert emotion(row) == (0, 0.5, 1)
+    assert all(type(value) is float for value in emotion(row))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"every": 0}, "every 0 s; allowed: 0.1 s or more, every 0.01 s or more"),
+        ({"every": -1}, "every -1 s"),
+        ({"every": float("nan")}, "every nan s"),
+        ({"every": 1, "window": 0.01}, "window of 0.01 s"),
+        ({"every": 4, "window": 3}, "would leave audio between them unheard; give a window of 4 s or more"),
+        ({"channel": 1}, "has no channel 1"),
+        ({"channel": -1}, "has no channel -1"),
+    ],
+)
+def test_impossible_wishes_are_refused_with_what_was_seen(options, words):
+    with pytest.raises(AudioError, match=words):
+        predict(noise(1), 16000, model=Ear(), **options)
+
+
+def test_an_array_without_its_sampling_rate_is_refused():
+    with pytest.raises(AudioError, match=r"sampling_rate in Hz: predict\(signal, 16000\)"):
+        predict(noise(1), model=Ear())
+
+
+def test_too_short_for_one_frame_is_refused_and_one_frame_is_answered(tmp_path):
+    for samples in (1, 63):
+        with pytest.raises(AudioError, match=f"too short for an answer: {samples} of at least 64"):
+            predict(noise(1)[:samples], 16000, model=Ear())
+    assert predict(noise(1)[:64], 16000, model=Ear())[0].speech is True
+    with pytest.raises(AudioError, match=f"^{tmp_path}/a.wav: too short"):
+        predict(write(tmp_path / "a.wav", noise(1)[:1]), model=Ear())
+
+
+def bad_folder(folder: Path) -> dict[str, str]:
+    """One file of every kind of failure -> a part of what is said about it; and good ones between them."""
+    nan = noise(1)
+    nan[5] = np.nan
+    write(folder / "b nan.wav", nan, subtype="FLOAT")
+    (folder / "d empty.wav").touch()
+    (folder / "f text.wav").write_text("no audio")
+    (folder / "h cut.wav").write_bytes(write(folder / "h cut.wav", noise(1)).read_bytes()[:9999])
+    write(folder / "j one.wav", noise(1)[:1])
+    for name in "acegik":
+        write(folder / f"{name}.wav", noise(1))
+    return {
+        "b nan.wav": "sample 5 (at 0.000 s) is nan",
+        "d empty.wav": "is empty",
+        "f text.wav": "cannot be decoded",
+        "h cut.wav": "is truncated",
+        "j one.wav": "too short",
+    }
+
+
+def test_failures_are_rows_in_their_place_and_the_rest_are_done(tmp_path):
+    failures = bad_folder(tmp_path)
+    rows = list(predict_files([tmp_path, tmp_path / "gone.wav", tmp_path / "*.mp3"], model=Ear()))
+    names = [os.path.basename(row.file) for row in rows]
+    assert names == [
+        "a.wav",
+        "b nan.wav",
+        "c.wav",
+        "d empty.wav",
+        "e.wav",
+        "f text.wav",
+        "g.wav",
+        "h cut.wav",
+        "i.wav",
+        "j one.wav",
+        "k.wav",
+        "gone.wav",
+        "*.mp3",
+    ]
+    errors = dict(zip(names, [row.error for row in rows], strict=True))
+    for name, words in (failures | {"gone.wav": "no such file", "*.mp3": "no file matches"}).items():
+        assert words in errors[name] and not errors[name].startswith(str(tmp_path))
+    for row in rows:
+        assert (row.error is None) == (row.speech is True) == (row.arousal is not None) == (row.end is not None)
+
+
+def test_a_file_damaged_half_way_gives_its_rows_and_then_its_error(tmp_path):
+    content = bytearray(write(tmp_path / "a.flac", noise(60)).read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 9999] = bytes(9999)
+    (tmp_path / "a.flac").write_bytes(content)
+    rows = list(predict_files([tmp_path / "a.flac"], model=Ear(), every=1, window=1))
+    assert 20 < len(rows) < 40
+    assert all(row.speech for row in rows[:-1])
+    assert "damaged" in rows[-1].error and rows[-1].start is None
+
+
+def test_rows_come_as_they_are_done(tmp_path):
+    ear = Ear()
+    rows = predict_files([write(tmp_path / "a.wav", noise(10))], model=ear, every=1, window=1)
+    for number in range(1, 5):
+        next(rows)
+        assert len(ear.heard) == number
+
+
+def test_progress_rises_to_the_number_of_files(tmp_path):
+    bad_folder(tmp_path)
+    write(tmp_path / "a.wav", noise(9))
+    seen = []
+    list(predict_files([tmp_path], model=Ear(), every=0.25, window=0.5, progress=lambda *told: seen.append(told)))
+    done = [done for done, _ in seen]
+    assert done == sorted(done) and (done[0], done[-1]) == (0, 11)
+    assert {total for _, total in seen} == {11}
+    assert any(0 < part % 1 < 1 for part in done)
+
+
+def test_standard_input_is_a_file_named_minus(tmp_path, monkeypatch):
+    content = write(tmp_path / "a.wav", noise(2)).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    (row,) = predict_files(["-", "-"], model=Ear())
+    assert (row.file, row.end) == ("-", 2)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    (row,) = predict_files(["-"], model=Ear())
+    assert row.error.startswith("the file is empty")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode here")
+def test_a_name_that_is_no_unicode_can_be_written(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    Path(os.fsdecode(name)).write_bytes(write(tmp_path / "a.wav", noise(1)).read_bytes())
+    rows = list(predict_files([tmp_path, os.fsdecode(name) + "gone"], model=Ear()))
+    assert [os.path.basename(row.file) for row in rows] == ["a.wav", "caf\ufffd.wav", "caf\ufffd.wavgone"]
+    assert [row.error for row in rows] == [None, None, "there is no such file; check the name"]
+
+
+def test_a_model_of_any_backend_answers_and_is_loaded_once_for_many_files(tmp_path):
+    seen = []
+
+    def backend(signals):
+        seen.append(signals.shape)
+        return np.tile(np.float32([1.5, 0.5, -0.5]), (len(signals), 1)), np.zeros((len(signals), 169), np.float32)
+
+    paths = [write(tmp_path / f"{n}.wav", noise(n)) for n in (1, 2)]
+    rows = list(predict_files(paths, model=wav2small.Model(backend, {})))
+    assert [emotion(row) for row in rows] == [(1, 0.5, 0)] * 2
+    assert seen == [(1, 16000), (1, 32000)]
+
+
+def test_unknown_weights_are_refused_at_once():
+    with pytest.raises(WeightsError):
+        predict(noise(1), 16000, model="no-such-weights")
+    with pytest.raises(WeightsError):
+        next(predict_files(EXAMPLES, model="no-such-weights"))
+
+
+def test_the_shipped_model_answers_every_example_as_when_called_directly():
+    model = wav2small.load("wav2small")
+    for row in predict_files(EXAMPLES):
+        assert all(0 <= value <= 1 for value in emotion(row)) and row.speech is True
+        np.testing.assert_allclose(emotion(row), model(audio.read(row.file)), atol=1e-6)
+        assert wav2small.predict(row.file) == [row]
+
+
+def test_the_shipped_model_hears_anger_as_more_aroused_than_sadness():
+    rows = {Path(row.file).stem[5]: row for row in predict_files(EXAMPLES)}
+    anger, happiness, neutral, sadness = (rows[letter].arousal for letter in "WFNT")
+    assert min(anger, happiness) > neutral > sadness
+
+
+def test_the_shipped_model_does_not_mind_level_rate_or_channels():
+    signal = audio.read(EXAMPLES[0])
+    expected = emotion(predict(signal, 16000)[0])
+    np.testing.assert_allclose(emotion(predict(0.05 * signal, 16000)[0]), expected, atol=0.01)
+    np.testing.assert_allclose(emotion(predict(np.stack([signal] * 2, axis=1), 16000)[0]), expected, atol=1e-4)
+    louder = np.clip(signal / np.abs(signal).max() * 32767, -32768, 32767).astype(np.int16)
+    np.testing.assert_allclose(emotion(predict(louder, 16000)[0]), expected, atol=0.02)
