@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wav2small.runtime.model
-from random_student import METADATA, noise, random_arrays
+from random_student import metadata_of, noise, random_arrays
 from wav2small.audio import read as audio
 from wav2small.errors import AudioError, WeightsError
 from wav2small.export.parity import TOLERANCES, relative
 from wav2small.network import reference, weights
-from wav2small.network.config import STUDENT, Emotion
+from wav2small.network.config import Emotion
 from wav2small.network.probes import voice
+from wav2small.network.wav2small import WAV2SMALL
 from wav2small.network.weights import write_safetensors
 from wav2small.runtime.model import BATCH_LENGTH, Model, groups, load
 
@@ -33,7 +34,7 @@ def folder(tmp_path_factory) -> Path:
     from wav2small.export import artefacts as export
 
     path = tmp_path_factory.mktemp("data")
-    write_safetensors(path / "best.safetensors", random_arrays(), METADATA)
+    write_safetensors(path / "best.safetensors", random_arrays(), metadata_of())
     export.ship(path / "best.safetensors", name="random", version="1", folder=path)
     (path / "best.safetensors").unlink()
     export.write_index(path)
@@ -59,7 +60,7 @@ def ships(monkeypatch, folder):
 
 
 def expected(signal: np.ndarray) -> np.ndarray:
-    return np.clip(reference.forward(signal, random_arrays())[1], 0, 1)
+    return np.clip(reference.forward(signal, random_arrays(), WAV2SMALL)[1], 0, 1)
 
 
 def test_the_answer_is_named_clipped_and_the_references(model):
@@ -76,7 +77,7 @@ def test_fp32_by_either_backend_is_the_reference_closely(folder):
 
 
 def test_the_embedding_is_the_references(model):
-    found, (truth, _) = model.embed(noise(9000)), reference.forward(noise(9000), random_arrays())
+    found, (truth, _) = model.embed(noise(9000)), reference.forward(noise(9000), random_arrays(), WAV2SMALL)
     assert found.shape == (169,) and found.dtype == np.float32
     assert relative(found, truth) < TOLERANCES["int8"].embedding
 
@@ -247,7 +248,7 @@ def test_an_onnx_file_of_another_kind_is_refused(folder, tmp_path):
 def test_any_backend_is_a_function_of_a_batch():
     def loudness(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         level = np.abs(signals).max(1, keepdims=True)
-        return level * [1, 2, -1], np.repeat(level, STUDENT.embedding_size, axis=1)
+        return level * [1, 2, -1], np.repeat(level, WAV2SMALL.embedding_size, axis=1)
 
     made = Model(loudness, {})
     assert made.batch([np.full(100, 0.75, np.float32), np.full(90, 0.25, np.float32)]) == [

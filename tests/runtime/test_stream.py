@@ -21,8 +21,9 @@ from wav2small.audio import vad as speech
 from wav2small.errors import AudioError, MissingExtraError, Wav2SmallError
 from wav2small.network import fixed_point as integer
 from wav2small.network import reference
-from wav2small.network.config import MICRO, STUDENTS, Emotion
+from wav2small.network.config import Emotion
 from wav2small.network.fixed_frontend import log_mel, to_samples
+from wav2small.network.micro import MICRO
 from wav2small.network.weights import DATA
 from wav2small.runtime.causal import Causal, weights_from_arrays
 from wav2small.runtime.model import Model
@@ -81,11 +82,11 @@ def batch(signal: np.ndarray, spans: list[tuple[int, int]]) -> list[np.ndarray]:
     A token is inside if all samples of its newest frame are; a last window that has none is padded with zeros.
     """
     arrays, _, config = reference.load_student(DATA / "micro.safetensors")
-    tokens = reference.micro.tokens(reference.features(np.pad(signal, (0, 800)), config), arrays, config)
+    tokens = reference.tokens(reference.features(np.pad(signal, (0, 800)), config), arrays, config)
     found = []
     for start, end in spans:
         first = -(-start // 320)
-        embedding = reference.micro.pool(tokens[first : max(first, (end - 400) // 320) + 1], arrays)
+        embedding = reference.pool(tokens[first : max(first, (end - 400) // 320) + 1], arrays, config)
         found.append(np.clip(arrays["out.weight"] @ embedding + arrays["out.bias"], 0, 1))
     return found
 
@@ -177,7 +178,7 @@ def test_the_first_window_is_what_predict_says_of_it(precision, backend):
 def test_the_tokens_are_those_of_the_reference_for_any_cutting():
     arrays = random_arrays(3, MICRO)
     network, signal = Causal(weights_from_arrays(arrays, MICRO), MICRO), signal_of(90_000, 4)
-    expected = reference.micro.tokens(reference.features(signal, MICRO), arrays, MICRO)
+    expected = reference.tokens(reference.features(signal, MICRO), arrays, MICRO)
     for size in (1, 160, 161, 399, 5000):
         pieces = [network.push(chunk) for chunk in cut(signal[: size * 3000], [size])]
         found = np.concatenate(pieces)
@@ -409,4 +410,3 @@ def test_the_state_of_micro_has_the_bytes_that_the_document_says():
     for column in (1, 2):
         parts = [int(table[name][column].replace(",", "")) for name in values]
         assert int(table["all"][column].replace(",", "")) == sum(parts)
-    assert STUDENTS["micro"] == MICRO

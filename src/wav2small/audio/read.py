@@ -26,6 +26,8 @@ MAX_CHANNELS = 256
 """An array with more is one whose axes are exchanged."""
 MAX_VALUE = 2.0**32
 """Largest float sample read; above it the power of a frame leaves float32."""
+MIN_LENGTH = 64
+"""Samples at 16 kHz, 4 ms, below which a signal gets no answer: the window of the paper's front end."""
 FRAME_LENGTH = SAMPLING_RATE * 32 // 1000
 SPEECH_LEVEL = -60.0
 """dB re full scale; real speech recorded far too quietly (RMS .002, -54 dB) is above it, an idle microphone below."""

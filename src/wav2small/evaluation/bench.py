@@ -25,7 +25,7 @@ from wav2small.errors import MissingExtraError, Wav2SmallError, WeightsError
 from wav2small.evaluation.macs import COUNTED_DUR, count_macs, measured, tokens_per_second
 from wav2small.evaluation.score import Answer, Signal, answer_segments, evaluate, tidy
 from wav2small.files import whole_file
-from wav2small.network.config import OUTPUTS, SAMPLING_RATE, STUDENT, Emotion
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.network.probes import voice
 from wav2small.network.weights import read_index, read_safetensors, resolve, sha256, shipped_names
 from wav2small.runtime.model import PRECISIONS, load, locate
@@ -196,12 +196,11 @@ def load_openvino(path: Path) -> Loaded:
 def load_torch(path: Path) -> Loaded:
     import torch
 
-    from wav2small.train.students import build, load_arrays
+    from wav2small.train.students import described, from_arrays
 
     torch.set_num_threads(1)
     arrays, metadata = read_safetensors(path)
-    net = build(metadata.get("student", STUDENT.name)).eval()
-    load_arrays(net, arrays, str(path))
+    net = from_arrays(arrays, described(metadata, str(path)), str(path))
 
     def run(signal: Signal) -> Emotion:
         with torch.inference_mode():

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav2small.audio.read import prepare
+from wav2small.audio.read import MIN_LENGTH, prepare
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network import reference
-from wav2small.network.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
-from wav2small.network.weights import read_index, resolve, sha256, shipped_names
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
+from wav2small.network.weights import NETWORK, read_index, resolve, sha256, shipped_names, stored_network
 from wav2small.runtime.calibration import Calibration, calibration_path, load_calibration
 from wav2small.runtime.causal import Causal, Weights, names, weights_from_arrays
 from wav2small.runtime.head import Head, load_head
@@ -40,10 +40,12 @@ class Model:
     Args:
         backend: what computes
         metadata: name, version, licence, teacher and more, as stored with the weights, and their file's sha256
-        causal: gives the weights of ``micro``, which a stream runs frame by frame
+        causal: gives the weights of a causal network, which a stream runs frame by frame
         native: gives the same network in C, whose streams have windows of at most so many parts
-        calibration: what rows and events are told by, if there is one; a call answers what the network does
-        head: what rows and events have a category by, if there is one
+        calibration: rows and events are on its scale, if there is one; a call answers what the network does
+        head: gives rows and events a category, if there is one
+
+    ``network`` is its description, None for an ONNX file of a network that is not described.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class Model:
         self.head = head
         self._causal = causal
         self.native = native
-        self._min_length = int(metadata.get("min_length", FRONTEND.win_length))
+        self.network = stored_network(metadata, "model") if NETWORK in metadata else None
+        self._min_length = int(metadata.get("min_length", MIN_LENGTH))
 
     def __call__(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> Emotion:
         """Arousal, dominance and valence of one signal, each clipped to 0..1.
@@ -90,12 +93,11 @@ class Model:
         return clipped(emotion[0]), embedding[0]
 
     def causal(self) -> Causal | None:
-        """The network to be run frame by frame, with a state of its own; None if it hears whole windows only."""
-        config = STUDENTS.get(self.metadata.get("student", ""))
-        if self._causal is None or not isinstance(config, Micro):
+        """The network to run frame by frame, with a state of its own; None if it needs whole windows."""
+        if self._causal is None or self.network is None or not self.network.is_causal:
             return None
         weights = self._causal()
-        return Causal(weights, config) if weights.keys() >= set(names(config)) else None
+        return Causal(weights, self.network) if weights.keys() >= set(names(self.network)) else None
 
     def _answers(self, signals: Sequence[np.ndarray], sampling_rate: float) -> tuple[np.ndarray, list[np.ndarray]]:
         prepared = [checked(prepare(signal, sampling_rate)) for signal in signals]
@@ -116,11 +118,11 @@ def clipped(emotion: Iterable[float]) -> Emotion:
 
 
 def checked(signal: np.ndarray) -> np.ndarray:
-    """The signal, if there is enough of it for any answer; a network with longer windows gets it padded with zeros."""
-    if len(signal) < FRONTEND.win_length:
+    """The signal, if it is long enough; a network with longer windows gets it padded with zeros."""
+    if len(signal) < MIN_LENGTH:
         raise AudioError(
-            f"the signal has {len(signal)} samples at {SAMPLING_RATE} Hz, at least {FRONTEND.win_length} are needed "
-            f"({1000 * FRONTEND.win_length / SAMPLING_RATE:g} ms); give a longer one"
+            f"the signal has {len(signal)} samples at {SAMPLING_RATE} Hz, at least {MIN_LENGTH} are needed "
+            f"({1000 * MIN_LENGTH / SAMPLING_RATE:g} ms); give a longer one"
         )
     return signal
 
@@ -214,22 +216,22 @@ def arrays_model(path: Path, backend: str) -> Model:
     """A model that runs the reference or the C runtime, both made from arrays."""
     if not is_safetensors(path):
         raise WeightsError(f"{path}: holds no safetensors, which the backend {backend!r} reads; load it with 'onnx'")
-    arrays, metadata, config = reference.load_student(path)
+    arrays, metadata, network = reference.load_student(path)
     answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    answer = partial(reference.forward, arrays=arrays, config=config)
+    answer = partial(reference.forward, arrays=arrays, network=network)
     library: Callable[[int], Library] | None = None
     if backend == "c":
         from wav2small.runtime import native
 
         answer = native.library(path).answer
-        if isinstance(config, Micro):
+        if network.is_causal:
             library = cache(partial(native.library, path))
 
     def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         answers = [answer(signal) for signal in signals]
         return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
 
-    weights = partial(weights_from_arrays, arrays, config) if isinstance(config, Micro) else None
+    weights = partial(weights_from_arrays, arrays, network) if network.is_causal else None
     return Model(run, metadata | {"sha256": sha256(path)}, weights, library)
 
 
@@ -255,9 +257,8 @@ def running(content: bytes, source: str) -> Model:
         emotion, embedding = runner.run(["emotion", "embedding"], {"signal": signals})
         return emotion, embedding
 
-    is_micro = isinstance(STUDENTS.get(metadata.get("student", "")), Micro)
     metadata["sha256"] = hashlib.sha256(content).hexdigest()
-    return Model(run, metadata, partial(read_weights, content) if is_micro else None)
+    return Model(run, metadata, partial(read_weights, content))
 
 
 def is_safetensors(path: Path) -> bool:
