@@ -13,6 +13,8 @@ from typing import Any
 
 from wav2small.errors import PluginError, closest
 
+BACKENDS = "wav2small.backends"
+"""Group of the backends: each entry is a wav2small.runtime.backends.Backend."""
 CORPORA = "wav2small.corpora"
 """Group of the corpora: each entry is a wav2small.corpora.Corpus."""
 STUDENTS = "wav2small.students"

@@ -222,7 +222,7 @@ def test_what_cannot_be_loaded_is_said(ships, arguments, said):
 def test_a_file_for_the_other_backend_says_which(folder):
     with pytest.raises(WeightsError, match="load it with the backend 'numpy' or 'c', or run: wav2small export"):
         load(folder / "random.safetensors")
-    with pytest.raises(WeightsError, match="holds no safetensors"):
+    with pytest.raises(WeightsError, match="not safetensors, which the backend"):
         load(folder / "random.onnx", backend="numpy")
 
 

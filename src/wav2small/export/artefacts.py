@@ -23,7 +23,8 @@ from wav2small.network import fixed_point, reference
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion, Network
 from wav2small.network.licences import joined
 from wav2small.network.weights import DATA, INDEX, NETWORK, Arrays, read_safetensors, sha256, write_safetensors
-from wav2small.runtime.model import running
+from wav2small.runtime.backends import open_onnx_bytes
+from wav2small.runtime.model import Model
 from wav2small.session import session
 from wav2small.tables.manifest import Segment
 
@@ -177,7 +178,7 @@ def kept(content: bytes, source: str, stored: Mapping[str, str], dev: Sequence[S
     if not stored.get("dev_ccc"):
         raise WeightsError(f"{source}: the weights have no dev_ccc, so there is none to keep; train writes it")
     truth, found = [], []
-    for segment, answer in zip(dev, answer_segments(dev, running(content, source).batch), strict=True):
+    for segment, answer in zip(dev, answer_segments(dev, Model(*open_onnx_bytes(content, source)).batch), strict=True):
         if segment.emotion is None or answer.emotion is None:
             raise ManifestError(answer.detail or f"{segment.file}: has no label. Label it first: wav2small label.")
         truth.append(segment.emotion)
