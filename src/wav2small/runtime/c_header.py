@@ -126,13 +126,11 @@ def check_runnable(network: Network, source: str) -> None:
     """
     frontend, places = network.frontend, network.places()
     numbers = [number for place in places for number in Row(place, {}).numbers]
-    bands = (mel_filterbank(frontend) != 0).sum(1)
     alone = [place for place in places if place.layer.depthwise]
     for is_runnable, reason in (
         (network.pooling == "tokens", "pools channels; C pools tokens"),
         (frontend.n_fft & (frontend.n_fft - 1) == 0, f"has an FFT of {frontend.n_fft}; C has powers of two"),
         (frontend.win_length % 2 == 0, f"has a window of {frontend.win_length} samples; C has even ones"),
-        (not bands[0] and not bands[-1] and bands.max() <= 2, "has a DFT bin that C's table of mel bands cannot hold"),
         (max(numbers) < 256, f"has a layer with the number {max(numbers)}; C's table goes to 255"),
         (all(place.mels == 1 for place in places if place.layer.adds), "adds layers of more than one band"),
         (not any(place.layer.adds for place in alone), "adds to a depthwise layer"),
@@ -278,7 +276,7 @@ def integer_tables(network: Network) -> list[str]:
 
 
 def mel_by_bin(filters: np.ndarray, n_mels: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each bin the lower of the two bands that hear it, and both weights; the last bin is heard by none.
+    """For each bin the lower of the two bands that it is in, and both weights; the last bin is in none.
 
     Args:
         filters: shape=(n_bins, n_mels)
@@ -286,11 +284,11 @@ def mel_by_bin(filters: np.ndarray, n_mels: int) -> tuple[np.ndarray, np.ndarray
     Returns:
         shape=(n_bins - 1,) and (n_bins - 1, 2)
     """
-    heard = filters[:-1] != 0
-    bands = np.minimum(np.where(heard.any(1), heard.argmax(1), 0), n_mels - 2)
+    used = filters[:-1] != 0
+    bands = np.minimum(np.where(used.any(1), used.argmax(1), 0), n_mels - 2)
     weights = np.take_along_axis(filters[:-1], bands[:, None] + np.arange(2), axis=1)
     assert not filters[-1].any() and not filters[0].any()
-    assert np.array_equal(weights.sum(1), filters[:-1].sum(1)), "a bin is heard by more than two bands"
+    assert np.array_equal(weights.sum(1), filters[:-1].sum(1)), "a bin is in more than two bands"
     return bands, weights
 
 
