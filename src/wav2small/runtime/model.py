@@ -242,9 +242,9 @@ def onnx_model(path: Path) -> Model:
     return running(path.read_bytes(), str(path))
 
 
-def running(content: bytes, source: str) -> Model:
-    """The same for the bytes of an ONNX file, called ``source`` in errors."""
-    runner = session(content, source)
+def running(content: bytes, source: str, optimised: bool = True) -> Model:
+    """The same for the bytes of an ONNX file, called ``source`` in errors, ``optimised`` as :func:`session` says."""
+    runner = session(content, source, optimised)
     metadata: dict[str, str] = runner.get_modelmeta().custom_metadata_map
     expected = {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)}
     for key, value in expected.items():
