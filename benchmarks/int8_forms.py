@@ -50,7 +50,7 @@ def main(weights: str, *folders: str) -> None:
         "(d) Linears dynamic, convolutions DequantizeLinear": lambda: weights_only(
             dynamic(exported, ["MatMul", "Gemm"]), dequantised
         ),
-        "(e) static, per channel, calibrated on these corpora": lambda: static_int8(
+        "(e) static, 7-bit weights, per channel, calibrated on these corpora": lambda: static_int8(
             ours, [segment for folder in folders for segment in read_manifest(folder)], network.frontend.win_length
         ),
     }

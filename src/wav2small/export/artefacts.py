@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wav2small.errors import ManifestError, MissingExtraError, WeightsError
 from wav2small.evaluation.score import answer_segments
 from wav2small.export.parity import Depths, apart, compare
@@ -32,6 +34,8 @@ MAX_SHIPPED_BYTES = 5_000_000
 """Of a file in the package."""
 MAX_LOSS = 0.02
 """Of CCC, what an artefact may lose in a dimension."""
+MAX_APART = 0.01
+"""Of an answer, between a static int8 file computed in integers and in float32; rounding alone gives up to 0.002."""
 SUFFIXES = {"fp32": ".onnx", "int8": "-int8.onnx"}
 SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
 """What the metadata of weights that ship must say."""
@@ -120,7 +124,8 @@ def export(
 
     Raises:
         WeightsError: if the weights are not a student's, an artefact differs from the reference by more than
-            ``parity.TOLERANCES`` or loses too much CCC
+            ``parity.TOLERANCES`` or loses too much CCC, or a static int8 form depends on the CPU or on ONNX Runtime's
+            optimisations
         ManifestError: if a segment of ``dev`` has no label, or there is no speech in ``calibration``
         PluginError: if the student of the metadata is not installed
         MissingExtraError: if a package that it needs is not installed
@@ -138,7 +143,10 @@ def export(
         describe(model, metadata | {"precision": precision})
         errors[precision] = differences
         contents[precision] = model.SerializeToString()
-    ccc = {p: kept(content, f"{weights}, {p}", source.stored, dev) for p, content in contents.items()} if dev else {}
+    ccc: dict[str, Emotion] = {}
+    for precision, content in contents.items() if dev else ():
+        is_static = precision == "int8" and bool(calibration)
+        ccc[precision] = kept(content, f"{weights}, {precision}", source.stored, dev, is_static)
     make_folder(Path(folder))
     licence = joined([metadata["licence"], metadata.get("teacher_licence", "")])
     paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
@@ -164,26 +172,59 @@ def static_form(
     if "fp32" not in forms:
         raise WeightsError(f"{source}: are integers by training and need no calibration; leave it out")
     model = forms["fp32"][0]
-    small = static_int8(model, segments, min_length)
+    small = static_int8(model, segments, min_length, source)
     return small, apart(small, model, min_length)
 
 
-def kept(content: bytes, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
+def kept(
+    content: bytes, source: str, stored: Mapping[str, str], dev: Sequence[Segment], is_static: bool = False
+) -> Emotion:
     """CCC of an ONNX file on labelled segments, if it is not less than its training had there.
 
+    A static int8 file keeps it with ONNX Runtime's optimisations, which make its kernels integer, and without, and its
+    answers agree.
+
     Raises:
-        WeightsError: if it is less by more than ``MAX_LOSS``, or the weights do not say what it was
+        WeightsError: if it is less by more than ``MAX_LOSS``, the weights do not say what it was, or a static file's
+            answers differ by more than ``MAX_APART``
         ManifestError: if a segment has no label or cannot be read
     """
     if not stored.get("dev_ccc"):
         raise WeightsError(f"{source}: the weights have no dev_ccc, so there is none to keep; train writes it")
-    truth, found = [], []
-    for segment, answer in zip(dev, answer_segments(dev, Model(*open_onnx_bytes(content, source)).batch), strict=True):
+    found = answers(Model(*open_onnx_bytes(content, source)), dev)
+    if not is_static:
+        return check_ccc(found, source, stored, dev)
+    plain = answers(Model(*open_onnx_bytes(content, source, optimised=False)), dev)
+    check_agreement(found, plain, source)
+    ccc = check_ccc(found, source, stored, dev)
+    check_ccc(plain, f"{source} without optimisations", stored, dev)
+    return ccc
+
+
+def answers(model: Model, dev: Sequence[Segment]) -> np.ndarray:
+    """Emotions of labelled segments, shape=(segments, 3)."""
+    rows = []
+    for segment, answer in zip(dev, answer_segments(dev, model.batch), strict=True):
         if segment.emotion is None or answer.emotion is None:
             raise ManifestError(answer.detail or f"{segment.file}: has no label. Label it first: wav2small label.")
-        truth.append(segment.emotion)
-        found.append(answer.emotion)
-    ccc = Emotion(*map(concordance_cc, zip(*truth, strict=True), zip(*found, strict=True)))
+        rows.append(answer.emotion)
+    return np.array(rows)
+
+
+def check_agreement(found: np.ndarray, plain: np.ndarray, source: str) -> None:
+    """Refuse answers that depend on ONNX Runtime's optimisations by more than ``MAX_APART``."""
+    largest = float(np.abs(found - plain).max(initial=0))
+    if not largest <= MAX_APART:
+        raise WeightsError(
+            f"{source}: answers differ by {largest:.3f} with ONNX Runtime's optimisations and without, allowed "
+            f"{MAX_APART}; nothing was written; leave out --calibrate for an int8 file that computes in float32"
+        )
+
+
+def check_ccc(found: np.ndarray, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
+    """CCC of answers (segments, 3), if it is at most ``MAX_LOSS`` less than training had."""
+    truth = np.array([segment.emotion for segment in dev])
+    ccc = Emotion(*map(concordance_cc, truth.T, found.T))
     for name, before in json.loads(stored["dev_ccc"]).items():
         if not getattr(ccc, name) >= before - MAX_LOSS:
             raise WeightsError(

@@ -58,13 +58,13 @@ def open_onnx(path: Path) -> Opened:
     return open_onnx_bytes(path.read_bytes(), str(path))
 
 
-def open_onnx_bytes(content: bytes, source: str) -> Opened:
-    """The same for the content of an ONNX file, called ``source`` in errors.
+def open_onnx_bytes(content: bytes, source: str, optimised: bool = True) -> Opened:
+    """The same for the content of an ONNX file, called ``source`` in errors; ``optimised`` as :func:`session` says.
 
     Raises:
         WeightsError: if its metadata ask for another sampling rate or other outputs
     """
-    runner = session(content, source)
+    runner = session(content, source, optimised)
     metadata: dict[str, str] = runner.get_modelmeta().custom_metadata_map
     check_contract(metadata, source)
 
