@@ -81,6 +81,8 @@ def test_a_10_khz_tone_at_48_khz_is_gone_at_16_khz(tmp_path):
         ("a.aiff", {}, 60),
         ("a.au", {}, 60),
         ("a.caf", {}, 60),
+        ("a.sph", {"format": "NIST", "subtype": "PCM_16"}, 60),
+        ("a.voc", {"format": "VOC", "subtype": "PCM_16"}, 60),
         ("a.flac", {}, 60),
         ("a.ogg", {}, 5),
         ("a.opus", {"format": "OGG", "subtype": "OPUS"}, 5),

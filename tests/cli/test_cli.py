@@ -150,12 +150,12 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
         write(folder / name, samples, subtype="FLOAT")
     (folder / "folder").mkdir()
     (folder / "folder" / "notes.txt").write_text("no audio")
-    readable = "Readable here: wav, flac, ogg, opus, mp3, aiff, au, caf, w64. Convert it: ffmpeg -i text.wav new.wav"
+    readable = "Readable here: wav, flac, ogg, opus, mp3, aiff, au, caf, w64, sph, voc"
     finite = "samples must be finite, nominally within -1 to 1"
     sentences = {
         "missing.wav": "there is no such file; check the name",
         "empty.wav": "the file is empty (0 bytes); copy or record it again",
-        "text.wav": f"cannot be decoded. {readable}",
+        "text.wav": f"cannot be decoded. {readable}. Convert it: ffmpeg -i text.wav new.wav",
         "truncated.wav": "is truncated: its header promises 2.00 s, it holds 1.00 s; copy it again",
         "one.wav": "too short for an answer: 1 of at least 64 samples at 16000 Hz",
         "nan.wav": f"sample 8000 (at 0.500 s) is nan; {finite}",
