@@ -15,6 +15,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lengths import any_length
 from wav2small.audio import read as audio
 from wav2small.errors import AudioError
 
@@ -290,7 +291,12 @@ def test_a_sampling_rate_of_1_hz_is_refused_rather_than_blown_up(tmp_path):
     assert "sampling rate is 1 Hz" in message(write(tmp_path / "a.wav", noise(100000), 1))
 
 
-@given(st.integers(1, 20000), st.lists(st.integers(0, 5000), max_size=8), st.integers(1, 6000), st.integers(1, 9000))
+@given(
+    any_length(1, 20000),
+    st.lists(st.just(0) | any_length(1, 5000), max_size=8),
+    any_length(1, 6000),
+    any_length(1, 9000),
+)
 @settings(deadline=None)
 def test_windows_do_not_depend_on_the_blocks_they_come_in(samples, sizes, win_length, hop_length):
     signal, edges = noise(samples), np.cumsum(sizes)
@@ -377,7 +383,7 @@ def test_a_tenth_of_speech_in_silence_is_speech_and_a_click_is_not():
     assert not audio.is_speech(click)
 
 
-@given(st.integers(1, 2000), st.integers(0, 5))
+@given(any_length(1, 2000), st.integers(0, 5))
 def test_speech_or_not_is_answered_for_any_length(samples, seed):
     assert audio.is_speech(noise(samples, seed, level=0.0)) is False
     signal = noise(samples, seed, level=0.5)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import wav2small
+from lengths import any_duration
 from wav2small.audio import read as audio
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import Emotion
@@ -77,7 +77,7 @@ def test_the_channel_asked_for_is_the_one_heard(tmp_path):
             assert row.arousal == pytest.approx(level * np.sqrt(2 / np.pi), rel=0.05)
 
 
-@given(st.floats(0.2, 20), st.floats(0.1, 5), st.floats(0.05, 5))
+@given(any_duration(3200, 320_000), any_duration(1600, 80_000), any_duration(800, 80_000))
 @settings(max_examples=30, deadline=None)
 def test_with_every_each_row_is_what_the_model_says_of_that_window(seconds, window, every):
     signal, ear, window = noise(seconds), Ear(), max(window, every)

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lengths import any_duration
 from wav2small.cli import main
 from wav2small.errors import ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.evaluation import plots as timeline
@@ -107,7 +108,10 @@ def test_of_a_table_of_many_recordings_each_gets_its_own():
         spans_of(spans, "c.wav")
 
 
-@given(st.lists(st.tuples(st.floats(0, 19), st.floats(0.05, 12)), min_size=1, max_size=8), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(any_duration(0, 19 * 16000), any_duration(800, 12 * 16000)), min_size=1, max_size=8),
+    st.integers(0, 3),
+)
 @settings(max_examples=25, deadline=None)
 def test_a_segment_is_answered_as_a_file_of_its_own(times, seed):
     signal = voice(20, seed)
