@@ -188,6 +188,15 @@ def test_an_array_that_is_no_signal_is_refused_with_what_was_seen(array, words):
         audio.prepare(array, 16000)
 
 
+@pytest.mark.parametrize("shape", [(1, 2), (2, 3), (255, 256)])
+def test_an_array_with_its_axes_exchanged_is_refused_and_a_square_one_is_not(shape):
+    with pytest.raises(AudioError, match="is no signal; give"):
+        audio.prepare(np.zeros(shape, "f4"), 16000)
+    assert len(audio.prepare(np.zeros((shape[1], shape[1]), "f4"), 16000)) == shape[1]
+    with pytest.raises(AudioError, match=r"^an array of shape \(0, 2\) holds no samples$"):
+        audio.prepare(np.zeros((0, 2), "f4"), 16000)
+
+
 @pytest.mark.parametrize("sampling_rate", [0, -16000, 1, float("nan")])
 def test_an_impossible_sampling_rate_is_refused(sampling_rate):
     with pytest.raises(AudioError, match="sampling rate"):
@@ -204,6 +213,23 @@ def test_a_missing_file_an_empty_file_a_folder_and_text_are_each_one_sentence(tm
     assert "cannot be decoded. Readable here: wav, flac" in message(tmp_path / "text.wav")
     assert message(tmp_path / "text.wav").startswith(str(tmp_path / "text.wav") + ": ")
     assert message(io.BytesIO(b"hello")).startswith("cannot be decoded")
+
+
+def test_every_error_of_a_file_begins_with_its_name(tmp_path):
+    nan, long = np.full(1000, np.nan, "f4"), tmp_path / ("a" * 300)
+    files = {
+        "has no channel 1; it has 1, counted from 0": write(tmp_path / "mono.wav", noise(1000)),
+        "sampling rate is 999 Hz; at least 1000 Hz is needed": write(tmp_path / "slow.wav", noise(1000), 999),
+        "is nan; samples must be finite": write(tmp_path / "nan.wav", nan, subtype="FLOAT"),
+        "cannot be opened: File name too long": long,
+        "is a folder, not an audio file": tmp_path,
+        "there is no such file; check the name": tmp_path / "gone.wav",
+    }
+    for words, path in files.items():
+        with pytest.raises(AudioError) as caught:
+            audio.read(path, channel=1 if path.name == "mono.wav" else None)
+        said = str(caught.value)
+        assert said.startswith(f"{path}: ") and words in said
 
 
 @given(
@@ -223,6 +249,19 @@ def test_a_truncated_file_is_called_truncated(tmp_path, name, share):
     content = write(tmp_path / name, noise(32000)).read_bytes()
     (tmp_path / name).write_bytes(content[: int(share * len(content))])
     assert "truncated" in message(tmp_path / name)
+
+
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+@pytest.mark.parametrize(("lost", "is_read"), [(0, True), (799, True), (801, False)])
+def test_a_wav_may_lack_its_last_twentieth_of_a_second(tmp_path, lost, is_read, endian):
+    """In samples of two bytes at 16 kHz; programs that are stopped leave so much unwritten."""
+    content = write(tmp_path / "a.wav", noise(16_001), endian=endian).read_bytes()
+    assert content[:4] == (b"RIFF" if endian == "LITTLE" else b"RIFX")
+    cut = io.BytesIO(content[: len(content) - 2 * lost])
+    if is_read:
+        assert len(audio.read(cut)) == 16_001 - lost
+    else:
+        assert message(cut) == "is truncated: its header promises 1.00 s, it holds 0.95 s; copy it again"
 
 
 @given(st.integers(0, 200))
@@ -310,6 +349,15 @@ def test_windows_do_not_depend_on_the_blocks_they_come_in(samples, sizes, win_le
     left = samples - len(cut) * hop_length
     reached = starts[-1] + win_length >= samples
     assert reached or left <= 0 or left < win_length / 10
+
+
+@given(any_length(10, 6000), st.sampled_from([-1, 0, 1]), st.integers(0, 3))
+@settings(deadline=None)
+def test_a_last_window_is_a_tenth_of_one_or_the_only_one(win_length, off, whole):
+    shortest = -(-win_length // 10)
+    samples = whole * win_length + shortest + off
+    found = list(audio.cut([noise(samples)] if samples else [], win_length / 16000, win_length / 16000))
+    assert len(found) == whole + (shortest + off > 0 and (off >= 0 or whole == 0))
 
 
 @pytest.mark.parametrize(
@@ -411,6 +459,7 @@ def test_folders_are_walked_and_patterns_expanded(tmp_path):
     inside = [str(tmp_path / name) for name in ("a.ogg", "b/1.flac", "b/2.WAV", "b/c/3.mp3")]
     assert audio.find_files([tmp_path]) == inside
     assert audio.find_files([str(tmp_path / "**/*.mp3")]) == inside[3:]
+    assert audio.find_files([inside[0], str(tmp_path / "**/*.mp3")]) == [inside[0], inside[3]]
     assert audio.find_files([inside[2], tmp_path, inside[2]]) == [inside[2], *inside[:2], inside[3]]
     assert audio.find_files(["missing.wav", str(tmp_path / "notes.txt")]) == [
         "missing.wav",
@@ -425,7 +474,7 @@ def test_a_file_named_like_a_pattern_is_that_file(tmp_path):
 
 def test_a_folder_without_audio_and_a_pattern_without_files_are_errors(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(AudioError, match="no audio in this folder"):
+    with pytest.raises(AudioError, match=r"no audio in this folder; looked for \.aif \.aifc \.aiff .* \.wav \.wave$"):
         audio.find_files([tmp_path])
     with pytest.raises(AudioError, match="no file matches"):
         audio.find_files([tmp_path / "*.wav"])
