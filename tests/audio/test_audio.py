@@ -157,7 +157,9 @@ def test_arrays_of_any_type_are_scaled_by_their_full_scale_and_left_alone(dtype)
         array = signal.astype(kind)
     array.flags.writeable = False
     before = array.copy()
-    np.testing.assert_allclose(audio.prepare(array, 16000), signal, atol=0.01)
+    prepared = audio.prepare(array, 16000)
+    assert prepared.dtype == np.float32
+    np.testing.assert_allclose(prepared, signal, atol=0.01)
     np.testing.assert_array_equal(array, before)
 
 
@@ -186,6 +188,12 @@ def test_what_prepare_returns_is_no_view_of_the_callers_array():
 def test_an_array_that_is_no_signal_is_refused_with_what_was_seen(array, words):
     with pytest.raises(AudioError, match=words.replace("(", r"\(").replace(")", r"\)")):
         audio.prepare(array, 16000)
+
+
+def test_an_array_has_256_channels_at_most():
+    assert len(audio.prepare(np.zeros((300, 256), "f4"), 16000)) == 300
+    with pytest.raises(AudioError, match=r"^an array of shape \(300, 257\) is no signal"):
+        audio.prepare(np.zeros((300, 257), "f4"), 16000)
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (2, 3), (255, 256)])
@@ -310,6 +318,13 @@ def test_a_header_without_samples_and_one_sample(tmp_path):
     assert "too short" in message(write(tmp_path / "one.wav", np.array([0.5], "f4"), 96000))
 
 
+def test_a_file_is_read_however_much_of_it_the_resampler_keeps_back():
+    for samples in range(3, 1000):
+        content = io.BytesIO()
+        soundfile.write(content, noise(samples), 44100, format="WAV")
+        assert abs(len(audio.read(content)) - samples * 16000 / 44100) < 1
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_samples_that_are_not_finite_are_refused_with_their_place(tmp_path, value):
     signal = np.stack([noise(32000), noise(32000, seed=1)], axis=1)
@@ -317,6 +332,13 @@ def test_samples_that_are_not_finite_are_refused_with_their_place(tmp_path, valu
     path = write(tmp_path / "a.wav", signal, subtype="FLOAT")
     assert "sample 24000 (at 1.500 s)" in message(path)
     np.testing.assert_allclose(audio.read(path, channel=0), signal[:, 0])
+
+
+def test_the_place_of_a_sample_counts_from_the_start_of_the_file(tmp_path):
+    """Of a file that is decoded in several blocks."""
+    signal = noise(200_000)
+    signal[150_001] = np.nan
+    assert "sample 150001 (at 9.375 s) is nan" in message(write(tmp_path / "a.wav", signal, subtype="FLOAT"))
 
 
 def test_clipped_and_oversized_samples_are_read_as_they_are(tmp_path):
