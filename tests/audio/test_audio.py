@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lengths import any_length
 from wav2small.audio import read as audio
-from wav2small.errors import AudioError
+from wav2small.errors import AudioError, Wav2SmallError
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("WAV2SMALL_DATA", ROOT.parent / "shared" / "data"))
@@ -223,6 +223,30 @@ def test_a_missing_file_an_empty_file_a_folder_and_text_are_each_one_sentence(tm
     assert message(io.BytesIO(b"hello")).startswith("cannot be decoded")
 
 
+def test_a_remote_file_is_read_as_a_local_one_and_its_errors_name_it(tmp_path, monkeypatch):
+    upath = pytest.importorskip("upath", reason="needs the extra remote")
+    address = "memory://clips/a.wav"
+    upath.UPath(address).write_bytes(write(tmp_path / "a.wav", noise(1001)).read_bytes())
+    np.testing.assert_array_equal(audio.read(address), audio.read(tmp_path / "a.wav"))
+    assert message("memory://clips/gone.wav") == "memory://clips/gone.wav: there is no such file; check the name"
+    for failure, kind, words in (
+        (PermissionError(13, "Permission denied"), AudioError, "cannot be opened: Permission denied"),
+        (IsADirectoryError("a folder"), AudioError, "cannot be opened: a folder"),
+        (ConnectionError("no route"), Wav2SmallError, r"cannot be fetched now \(no route\)\. Try again when"),
+    ):
+        monkeypatch.setattr(type(upath.UPath(address)), "read_bytes", raising(failure))
+        with pytest.raises(Wav2SmallError, match=f"^{address}: {words}") as caught:
+            audio.read(address)
+        assert type(caught.value) is kind
+
+
+def raising(failure: Exception):
+    def read_bytes(path: Path) -> bytes:
+        raise failure
+
+    return read_bytes
+
+
 def test_every_error_of_a_file_begins_with_its_name(tmp_path):
     nan, long = np.full(1000, np.nan, "f4"), tmp_path / ("a" * 300)
     files = {
@@ -358,6 +382,8 @@ def test_a_sampling_rate_of_1_hz_is_refused_rather_than_blown_up(tmp_path):
     any_length(1, 6000),
     any_length(1, 9000),
 )
+@example(samples=6050, sizes=[], win_length=6000, hop_length=100)
+@example(samples=2001, sizes=[700], win_length=100, hop_length=900)
 @settings(deadline=None)
 def test_windows_do_not_depend_on_the_blocks_they_come_in(samples, sizes, win_length, hop_length):
     signal, edges = noise(samples), np.cumsum(sizes)
