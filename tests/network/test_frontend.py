@@ -167,10 +167,10 @@ def test_a_running_mean_is_that_of_the_last_values_or_of_those_there_are(values,
     np.testing.assert_allclose(running_mean(np.array(values), length), expected, atol=1e-9)
 
 
-@given(any_length(64, 2000), st.integers(1, 50))
+@given(any_length(64, 2000), st.integers(1, 50), st.sampled_from([0.1, 1e-4, 1e-5]))
 @settings(deadline=None, max_examples=40)
-def test_running_rows_are_over_the_level_of_the_frames_until_then(samples, level_frames):
-    signal = noise(samples).astype(np.float64)
+def test_running_rows_are_over_the_level_of_the_frames_until_then(samples, level_frames, loudness):
+    signal = noise(samples, level=loudness).astype(np.float64)
     frames = [signal[start : start + 64] for start in range(0, samples - 63, 32)]
     power = np.square(np.abs(np.fft.rfft(frames * np.hanning(65)[:64]))) @ mel_filterbank()
     for row, found in enumerate(running_log_mel(signal, level_frames)):
@@ -196,3 +196,5 @@ def test_a_log_mel_is_of_the_frontend_asked_for():
     expected = 10 * np.log10(np.maximum(power @ mel_filterbank(config), 1e-2))
     np.testing.assert_allclose(log_mel(noise(64), config)[0], expected, atol=1e-4)
     assert np.abs(mel_filterbank(config) - mel_filterbank()).max() > 1e-3
+    rows = running_log_mel(noise(1001), 20, config)
+    assert rows.shape == (config.num_frames(1001), 26) and rows.min() == -20

@@ -167,7 +167,9 @@ def test_an_array_without_its_sampling_rate_is_refused():
 
 def test_too_short_for_one_frame_is_refused_and_one_frame_is_answered(tmp_path):
     for samples in (1, 63):
-        with pytest.raises(AudioError, match=f"too short for an answer: {samples} of at least 64"):
+        with pytest.raises(
+            AudioError, match=f"^too short for an answer: {samples} of at least 64 samples at 16000 Hz$"
+        ):
             predict(noise(1)[:samples], 16000, model=Ear())
     assert predict(noise(1)[:64], 16000, model=Ear())[0].speech is True
     with pytest.raises(AudioError, match=f"^{tmp_path}/a.wav: too short"):
@@ -247,6 +249,41 @@ def test_progress_rises_to_the_number_of_files(tmp_path):
     assert done == sorted(done) and (done[0], done[-1]) == (0, 11)
     assert {total for _, total in seen} == {11}
     assert any(0 < part % 1 < 1 for part in done)
+
+
+def test_progress_is_the_part_of_a_file_that_was_read(tmp_path):
+    """As many parts as there are blocks; a file that does not state its length counts when it is done."""
+    path, seen = write(tmp_path / "a.flac", noise(20)), []
+    again = write(tmp_path / "c.flac", noise(20))
+    list(predict_files([path, again], model=Ear(), progress=lambda *told: seen.append(told)))
+    ends = np.cumsum([len(block) for block in audio.blocks(path)]) / 320_000
+    expected = [0, *ends, 1, *(1 + ends), 2]
+    assert len(ends) > 3 and [done for done, _ in seen] == pytest.approx(expected)
+    content = bytearray(path.read_bytes())
+    content[8 + 13] &= 0xF0
+    content[8 + 14 : 8 + 18] = bytes(4)
+    (tmp_path / "b.flac").write_bytes(content)
+    seen.clear()
+    list(predict_files([tmp_path / "b.flac"], model=Ear(), progress=lambda *told: seen.append(told)))
+    assert {done for done, _ in seen[:-1]} == {0} and seen[-1] == (1, 1)
+
+
+def test_many_files_are_answered_with_the_options_of_one(tmp_path):
+    signal = np.stack([noise(4, level=0.3), noise(4, seed=1, level=0.01)], axis=1)
+    signal[:40_000, 1] = 0
+    path = write(tmp_path / "a.wav", signal, subtype="FLOAT")
+    for options in (
+        {"every": 0.5, "window": 1.5},
+        {"channel": 1, "min_speech": 0.0},
+        {"channel": 1, "min_speech": 6.0, "vad": "energy"},
+        {"every": 3.5},
+    ):
+        rows = list(predict_files([path], model=Ear(), **options))
+        assert rows == predict(path, model=Ear(), **options)
+        assert [row.speech for row in rows] == [options.get("min_speech") != 6.0] * len(rows)
+    assert [(row.start, row.end) for row in rows] == [(0, 3.5), (3.5, 4)]
+    with pytest.raises(WeightsError, match="has no calibration"):
+        list(predict_files([path], model=Ear(), min_confidence=0.5))
 
 
 def test_standard_input_is_a_file_named_minus(tmp_path, monkeypatch):
