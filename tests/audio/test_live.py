@@ -190,6 +190,13 @@ def test_samples_without_a_header_come_in_chunks_of_100_ms(pipe, rate):
     assert [len(chunk) for chunk in chunks[:-1]] == [round(rate / 10)] * (len(signal) // round(rate / 10))
 
 
+def test_a_file_comes_in_chunks_of_100_ms(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.arange(-4000, 4001, dtype=np.int16), 11_025)
+    with live.file_audio(tmp_path / "a.wav") as heard:
+        lengths = [len(chunk) for chunk in heard.chunks]
+    assert lengths == [1102] * 7 + [8001 - 7 * 1102] and heard.sampling_rate == 11_025
+
+
 def test_what_is_no_audio_is_refused_and_raw_needs_a_pipe():
     assert "standard input is no WAV, AU, FLAC or Ogg file" in run("-", input=b"text").stderr
     assert "give - as the FILE" in run(EXAMPLE, "--pcm", "16000").stderr

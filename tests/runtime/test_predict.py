@@ -137,6 +137,43 @@ def test_a_file_that_does_not_state_its_length_is_answered_from_parts(tmp_path):
     assert row.end == 40
 
 
+def test_unequal_parts_weigh_as_much_as_they_are_long(tmp_path):
+    """The last of a file that does not state its length is shorter; each has its own share of speech."""
+    signal = noise(40)
+    signal[31 * 16000 : 35 * 16000] = 0
+    signal[:16000] = 0
+    content = bytearray(write(tmp_path / "a.flac", signal).read_bytes())
+    content[8 + 13] &= 0xF0
+    content[8 + 14 : 8 + 18] = bytes(4)
+    (row,) = predict(io.BytesIO(content), model=lambda part: Emotion(len(part) / 16000 / 100, 0.5, 0.5), vad="energy")
+    assert row.arousal == pytest.approx((15 * 0.15 + 15 * 0.15 + 10 * 0.10) / 40)
+    assert row.speech_ratio == pytest.approx(35 / 40, abs=2e-3)
+
+
+def test_a_long_array_is_answered_from_the_parts_of_a_file(tmp_path):
+    signal, ears = noise(40), (Ear(), Ear())
+    (one,) = predict(write(tmp_path / "a.wav", signal, subtype="FLOAT"), model=ears[0])
+    (other,) = predict(signal, 16000, model=ears[1])
+    assert [len(heard) for heard in ears[0].heard] == [len(heard) for heard in ears[1].heard]
+    assert emotion(one) == pytest.approx(emotion(other))
+
+
+def test_a_short_file_needs_a_tenth_of_speech():
+    for samples, is_enough in ((15 * 512, False), (16 * 512, True)):
+        signal = np.zeros(5 * 16000, "f4")
+        signal[1024:][:samples] = noise(1)[:samples]
+        (row,) = predict(signal, 16000, model=Ear(), vad="energy")
+        assert row.speech is is_enough
+
+
+def test_with_every_rows_and_errors_name_the_file(tmp_path):
+    path = write(tmp_path / "a.wav", noise(1)[:64])
+    (row,) = predict(path, model=Ear(), every=1)
+    assert (row.file, row.end) == (str(path), 64 / 16000)
+    with pytest.raises(AudioError, match=f"^{path}: too short for an answer: 63 of at least 64"):
+        predict(write(path, noise(1)[:63]), model=Ear(), every=1)
+
+
 def test_answers_are_clipped_to_0_and_1():
     (row,) = predict(noise(1), 16000, model=lambda signal: Emotion(-0.2, 0.5, 1.3))
     assert emotion(row) == (0, 0.5, 1)
@@ -161,7 +198,7 @@ def test_impossible_wishes_are_refused_with_what_was_seen(options, words):
 
 
 def test_an_array_without_its_sampling_rate_is_refused():
-    with pytest.raises(AudioError, match=r"sampling_rate in Hz: predict\(signal, 16000\)"):
+    with pytest.raises(AudioError, match=r"^an array needs its sampling_rate in Hz: predict\(signal, 16000\)$"):
         predict(noise(1), model=Ear())
 
 
