@@ -42,7 +42,10 @@ def answers(net: IntegerStudent, signal: np.ndarray) -> tuple[np.ndarray, ...]:
     return log_mel[0].numpy(), tokens[0].numpy(), embedding[0].numpy(), emotion[0].numpy()
 
 
-@pytest.mark.parametrize("signal", [noise(400), noise(9000, 1), voice(np.random.default_rng(2)), np.zeros(4000, "f4")])
+@pytest.mark.parametrize(
+    "signal",
+    [noise(400), noise(401), noise(719), noise(7919, 1), voice(np.random.default_rng(2)), np.zeros(4000, "f4")],
+)
 def test_tokens_are_the_same_integers_and_the_answer_agrees(net, signal):
     arrays = to_integers(to_arrays(net), MICRO_INT8)
     log_mel, tokens, embedding, emotion = answers(net, signal)

@@ -14,6 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lengths import any_duration, any_length
 from random_student import random_arrays
 from wav2small import Event, Stream, load, predict
 from wav2small.audio import read as audio
@@ -32,10 +33,10 @@ from wav2small.runtime.native import COMPILERS
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.flac"))
 TOLERANCE = 1e-4
 
-sizes = st.lists(st.just(0) | st.integers(100, 30_000), min_size=1, max_size=12)
-lengths = st.integers(1, 5 * 16000)
-hops = st.floats(0.02, 2)
-windows = st.floats(0.1, 3)
+sizes = st.lists(st.just(0) | any_length(100, 30_000), min_size=1, max_size=12)
+lengths = any_length(1, 5 * 16000)
+hops = any_duration(320, 2 * 16000)
+windows = any_duration(1600, 3 * 16000)
 
 
 BACKENDS = [
@@ -291,6 +292,17 @@ def test_an_empty_stream_and_one_too_short_have_no_events():
     assert stream.push(voices()[20_000:20_064]) == []
     (event,) = stream.finish()
     assert event.end == 64 / 16000 and event.speech
+
+
+@given(any_length(1600, 50_000), st.sampled_from([-1, 0, 1]), st.integers(0, 2), sizes)
+@settings(max_examples=40, deadline=None)
+def test_a_last_window_needs_a_tenth_of_a_window(win_length, off, whole, sizes):
+    """The tenth of whole samples: a shorter one is left out, unless it is the only one."""
+    shortest = -(-win_length // 10)
+    signal, dur = np.zeros(whole * win_length + shortest + off, "f4"), win_length / 16000
+    expected = whole + (off >= 0 or whole == 0)
+    assert len(answers(Stream(model(), dur, dur), cut(signal, sizes))) == expected
+    assert len(predict(signal, 16000, model=model(), every=dur, window=dur)) == expected
 
 
 def push_after_finish(stream: Stream) -> None:

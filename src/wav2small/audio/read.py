@@ -10,15 +10,9 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from wav2small.audio.decode import Source, opened
+from wav2small.audio.decode import SUFFIXES, Source, opened
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE
-
-SUFFIXES = frozenset(
-    (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus")
-    + (".rf64", ".snd", ".sph", ".voc", ".w64", ".wav", ".wave")
-)
-"""What is taken for audio inside a folder; a file named by the user is read whatever its name."""
 
 MIN_SAMPLING_RATE = 1000
 """Hz; a header below it is a mistake, and would be blown up to any size."""
