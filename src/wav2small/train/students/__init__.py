@@ -34,13 +34,26 @@ class Student(Protocol):
         ...
 
 
-def build(name: str, dropout: float = 0.0) -> nn.Module:
+class StudentNet(nn.Module):
+    """A :class:`Student` as the module that it is."""
+
+    embedding_size: int
+    min_length: int
+
+    def log_mel(self, signal: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+def build(name: str, dropout: float = 0.0) -> StudentNet:
     """An untrained student.
 
     Raises:
         PluginError: if there is none of that name, saying which is closest
     """
-    net: nn.Module = plugins.load(plugins.STUDENTS, name)(dropout)
+    net: StudentNet = plugins.load(plugins.STUDENTS, name)(dropout)
     return net
 
 
