@@ -402,5 +402,5 @@ def test_without_folder_and_network_there_is_a_sentence_at_once(tmp_path, monkey
         f"Put its files into the folder {ODYSSEY} of a folder, and set WAV2SMALL_MODELS to that."
     )
     for name in (str(tmp_path), "no such/owner/name"):
-        with pytest.raises(WeightsError, match=r"is no folder with a config\.json, and no owner/name of the hub"):
+        with pytest.raises(WeightsError, match=r"is neither a folder with a config\.json nor owner/name of the hub"):
             hub.find_folder(name)

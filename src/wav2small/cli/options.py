@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from wav2small.runtime.model import Model
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -46,6 +48,12 @@ backend_option = click.option(
     show_default=True,
     help="What computes: ONNX Runtime; C, compiled once by the machine's compiler; the slow reference.",
 )
+
+
+def config_option(config: type, field: str, *declarations: str, **attributes: Any) -> Callable[[Command], Command]:
+    """A click option with the default of a dataclass's field; by default with the name of the field too."""
+    declarations = declarations or ("--" + field.replace("_", "-"),)
+    return click.option(*declarations, default=getattr(config, field), show_default=True, **attributes)
 
 
 class Telling(NamedTuple):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 
 MAX_DUR = 30.0
-"""Seconds that a teacher hears at once."""
+"""Seconds that a teacher processes at once."""
 PIECE_DUR = 15.0
 """Seconds of a piece of a longer clip, at most; its label is the mean over the pieces."""
 
 
 class Teacher(Protocol):
-    """Whoever labels: has a name, a version and a licence, all three recorded with each label."""
+    """What labels audio; its name, version and licence are recorded with each label."""
 
     name: str
     version: str
@@ -29,6 +29,19 @@ class Teacher(Protocol):
     def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
         """The same, and an embedding that the emotion was read from, shape=(signals, size)."""
         ...
+
+
+class TeacherId(NamedTuple):
+    """Name, version and licence of a teacher, as columns of its labels."""
+
+    teacher: str
+    teacher_version: str
+    teacher_licence: str
+
+    @classmethod
+    def of(cls, teacher: Teacher) -> TeacherId:
+        """Those of a teacher."""
+        return cls(teacher.name, teacher.version, teacher.licence)
 
 
 class TransformerTeacher:
