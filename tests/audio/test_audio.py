@@ -185,6 +185,7 @@ def test_what_prepare_returns_is_no_view_of_the_callers_array():
         (np.array([0, 0, -np.inf, 0]), "sample 2"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_an_array_that_is_no_signal_is_refused_with_what_was_seen(array, words):
     with pytest.raises(AudioError, match=words.replace("(", r"\(").replace(")", r"\)")):
         audio.prepare(array, 16000)
@@ -207,8 +208,17 @@ def test_an_array_with_its_axes_exchanged_is_refused_and_a_square_one_is_not(sha
 
 @pytest.mark.parametrize("sampling_rate", [0, -16000, 1, float("nan")])
 def test_an_impossible_sampling_rate_is_refused(sampling_rate):
-    with pytest.raises(AudioError, match="sampling rate"):
+    with pytest.raises(AudioError, match=r"^sampling rate"):
         audio.prepare(noise(1000), sampling_rate)
+
+
+def test_an_error_of_an_array_begins_with_what_is_wrong():
+    with pytest.raises(AudioError, match=r"^has no channel 3"):
+        audio.prepare(noise(1000), 16000, channel=3)
+    with pytest.raises(AudioError, match=r"^sample 0 \(at 0.000 s\) is nan"):
+        audio.prepare(np.full(9, np.nan), 16000)
+    with pytest.raises(AudioError, match=r"^an array of shape \(5, 0\) is no signal"):
+        audio.to_mono(np.zeros((5, 0), "f4"), 16000)
 
 
 def test_a_missing_file_an_empty_file_a_folder_and_text_are_each_one_sentence(tmp_path):
