@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -185,6 +186,7 @@ def test_what_prepare_returns_is_no_view_of_the_callers_array():
         (np.array([0, 0, -np.inf, 0]), "sample 2"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_an_array_that_is_no_signal_is_refused_with_what_was_seen(array, words):
     with pytest.raises(AudioError, match=words.replace("(", r"\(").replace(")", r"\)")):
         audio.prepare(array, 16000)
@@ -207,8 +209,17 @@ def test_an_array_with_its_axes_exchanged_is_refused_and_a_square_one_is_not(sha
 
 @pytest.mark.parametrize("sampling_rate", [0, -16000, 1, float("nan")])
 def test_an_impossible_sampling_rate_is_refused(sampling_rate):
-    with pytest.raises(AudioError, match="sampling rate"):
+    with pytest.raises(AudioError, match=r"^sampling rate"):
         audio.prepare(noise(1000), sampling_rate)
+
+
+def test_an_error_of_an_array_begins_with_what_is_wrong():
+    with pytest.raises(AudioError, match=r"^has no channel 3"):
+        audio.prepare(noise(1000), 16000, channel=3)
+    with pytest.raises(AudioError, match=r"^sample 0 \(at 0.000 s\) is nan"):
+        audio.prepare(np.full(9, np.nan), 16000)
+    with pytest.raises(AudioError, match=r"^an array of shape \(5, 0\) is no signal"):
+        audio.to_mono(np.zeros((5, 0), "f4"), 16000)
 
 
 def test_a_missing_file_an_empty_file_a_folder_and_text_are_each_one_sentence(tmp_path):
@@ -280,7 +291,10 @@ def test_no_bytes_do_more_than_raise_our_error(content, head):
 def test_a_truncated_file_is_called_truncated(tmp_path, name, share):
     content = write(tmp_path / name, noise(32000)).read_bytes()
     (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    assert "truncated" in message(tmp_path / name)
+    prefix, said = f"{tmp_path / name}: ", message(tmp_path / name)
+    too_little = (name, share) == ("a.mp3", 0.02)
+    assert said.startswith(prefix)
+    assert ("cannot be decoded" if too_little else "truncated") in said.removeprefix(prefix)
 
 
 @pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
@@ -308,7 +322,10 @@ def test_a_damaged_flac_says_where_it_broke(tmp_path):
     content = bytearray(write(tmp_path / "a.flac", noise(160000)).read_bytes())
     content[len(content) // 2 : len(content) // 2 + 5000] = bytes(5000)
     (tmp_path / "a.flac").write_bytes(content)
-    assert "damaged or truncated: decoding stopped after" in message(tmp_path / "a.flac")
+    said = message(tmp_path / "a.flac")
+    pattern = r"(.+): is damaged or truncated: decoding stopped after (\d\.\d\d) s \(([^:]+[^.:])\); copy it again"
+    name, place, reason = re.fullmatch(pattern, said).groups()
+    assert name == str(tmp_path / "a.flac") and 0 < float(place) <= 5.1 and not reason.startswith("Error")
 
 
 @pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])

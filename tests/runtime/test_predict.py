@@ -154,6 +154,8 @@ def test_a_long_array_is_answered_from_the_parts_of_a_file(tmp_path):
     signal, ears = noise(40), (Ear(), Ear())
     (one,) = predict(write(tmp_path / "a.wav", signal, subtype="FLOAT"), model=ears[0])
     (other,) = predict(signal, 16000, model=ears[1])
+    (listed,) = predict_files([tmp_path / "a.wav"], model=Ear())
+    assert listed == one
     assert [len(heard) for heard in ears[0].heard] == [len(heard) for heard in ears[1].heard]
     assert emotion(one) == pytest.approx(emotion(other))
 
@@ -313,6 +315,7 @@ def test_many_files_are_answered_with_the_options_of_one(tmp_path):
         {"every": 0.5, "window": 1.5},
         {"channel": 1, "min_speech": 0.0},
         {"channel": 1, "min_speech": 6.0, "vad": "energy"},
+        {"every": 1, "min_speech": 6.0},
         {"every": 3.5},
     ):
         rows = list(predict_files([path], model=Ear(), **options))
