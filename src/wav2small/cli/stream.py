@@ -102,10 +102,10 @@ def command(
         audio = stack.enter_context(opened(source, device, pcm))
         show = as_json if jsonl else stack.enter_context(meters()) if show_meters else as_line
         chunks = audio.chunks if fast or source in (None, "-") else in_real_time(audio)
-        sys.exit(listen(stream, chunks, audio.sampling_rate, columns, show))
+        sys.exit(show_events(stream, chunks, audio.sampling_rate, columns, show))
 
 
-def listen(
+def show_events(
     stream: Stream,
     chunks: Iterable[np.ndarray],
     sampling_rate: float,

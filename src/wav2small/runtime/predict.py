@@ -158,9 +158,9 @@ def predict_segments(
     predictor = _FilePredictor(model, replace(options, hop_dur=None))
     file = str(source) if isinstance(source, (str, Path)) else STDIN
     with _opened(file) if isinstance(source, (str, Path)) else nullcontext(source) as opened:
-        tape = _Tape(audio.blocks(opened, options.channel))
+        reader = _ForwardReader(audio.blocks(opened, options.channel))
         for done, span in enumerate(spans, 1):
-            signal = tape.cut(round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE))
+            signal = reader.cut(round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE))
             yield span, predictor.segment(file, span, signal)
             progress(done, len(spans))
 
@@ -182,7 +182,7 @@ def predict_segments_of_files(
             yield None, _failed(file, error)
 
 
-class _Tape:
+class _ForwardReader:
     """A signal that is read forward only: what is before the last start is forgotten."""
 
     def __init__(self, blocks: Blocks) -> None:
