@@ -87,7 +87,12 @@ def test_another_network_does_not_resume_the_run(trained, tmp_path):
     [
         (None, [], 1, "a.json: cannot be read (No such file or directory)"),
         ("{", [], 1, "a.json: the description of the network is not JSON"),
-        (MICRO.to_json().replace('"pooled":128', '"pooled":"many"'), [], 1, "a.json: network.pooled: expected int, got 'many'"),
+        (
+            MICRO.to_json().replace('"pooled":128', '"pooled":"many"'),
+            [],
+            1,
+            "a.json: network.pooled: expected int, got 'many'",
+        ),
         (MICRO.to_json(), ["--student", "micro"], 2, "leave out --student"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 from wav2small.errors import PluginError, WeightsError
 from wav2small.network.config import Emotion
 from wav2small.network.weights import read_safetensors, write_safetensors
+from wav2small.runtime.windows import parts
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
@@ -292,9 +293,9 @@ def test_a_clips_answer_does_not_depend_on_its_batch(models, name):
         assert np.isfinite(teacher.label([silent, clips[0]])).all()
 
 
-def test_a_long_clip_gets_the_mean_of_its_pieces(models):
+def test_a_long_clip_gets_the_mean_of_its_parts(models):
     teacher, long = load_teacher("dawn"), voice(31.0)
-    expected = np.mean(teacher.label(np.array_split(long, 3)), axis=0)
+    expected = np.mean(teacher.label(list(parts([long], 31.0))), axis=0)
     np.testing.assert_allclose(teacher.label([long])[0], expected, atol=1e-5)
 
 

@@ -14,6 +14,7 @@ import soundfile
 from wav2small.errors import PluginError, Wav2SmallError, WeightsError
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.network.weights import read_safetensors, write_safetensors
+from wav2small.runtime.windows import parts
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
@@ -389,9 +390,9 @@ def test_what_is_out_of_bounds_is_clipped(teacher):
     assert set(np.unique(answers)) == {0.0, 1.0}
 
 
-def test_a_clip_longer_than_the_encoder_gets_the_mean_of_its_pieces(teacher):
+def test_a_clip_longer_than_the_encoder_gets_the_mean_of_its_parts(teacher):
     long, short = voice(40.0), voice(0.5, 1)
-    pieces = np.array_split(long, 3)
+    pieces = list(parts([long], 40.0))
     first, answer, last = teacher.label([short, long, short])
     raw = teacher.heads(teacher.body.statistics(pieces))
     np.testing.assert_allclose(answer, np.clip(raw.mean(0), 0, 1), atol=1e-5)
