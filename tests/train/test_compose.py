@@ -140,7 +140,7 @@ def test_a_folder_of_another_set_is_refused(corpora, tmp_path):
     config = ComposeConfig(2, 7)
     cases = (corpora, replace(config, seed=8)), (corpora[:1], config), (corpora, replace(config, plain=1.0))
     for others, config in cases:
-        with pytest.raises(ManifestError, match="was begun with seed 7, 25% plain, corpora of 4, 3 segments"):
+        with pytest.raises(ManifestError, match="was started with seed 7, 25% plain, corpora of 4, 3 segments"):
             compose_all(others, tmp_path / "set", config, 1, silently)
     assert files(tmp_path / "set") == before
 

@@ -263,7 +263,7 @@ class Evil:
 @pytest.mark.parametrize("content", [b"", b"no file of torch", pickle.dumps({"a": Evil()})], ids=["0", "text", "evil"])
 def test_a_file_with_anything_but_arrays_is_refused_unread(models, content):
     (models / DAWN / "pytorch_model.bin").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: is no file of arrays alone"):
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: is not a file of arrays alone"):
         Dawn(models / DAWN)
 
 
@@ -276,7 +276,7 @@ def test_a_folder_without_weights_or_with_damaged_configuration_is_said(models):
         Dawn(models / DAWN)
     for text in ("{", "[]"):
         (models / DAWN / "config.json").write_text(text)
-        with pytest.raises(WeightsError, match=r"config\.json: (cannot be read as JSON|holds no JSON object)"):
+        with pytest.raises(WeightsError, match=r"config\.json: (cannot be read as JSON|does not hold a JSON object)"):
             Dawn(models / DAWN)
 
 
@@ -361,7 +361,7 @@ def test_an_ensemble_has_two_members_each_once(name):
 
 @pytest.mark.parametrize("weight", ["0", "-1", "x", "nan", "1e3"])
 def test_a_weight_is_a_number_above_0(weight):
-    with pytest.raises(WeightsError, match=f"the weight '{weight}' is no number above 0"):
+    with pytest.raises(WeightsError, match=f"the weight '{weight}' is not a number above 0"):
         load_teacher(f"ensemble:odyssey,dawn={weight}")
 
 

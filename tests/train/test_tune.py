@@ -317,7 +317,7 @@ def test_tapt_needs_the_quantiser_of_a_pretrained_wav2vec2(corpus, bodies, tmp_p
     folder = tmp_path / "bare"
     body.encoder.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text('{"do_normalize": true}')
-    with pytest.raises(WeightsError, match="has no quantiser, which TAPT goes on with"):
+    with pytest.raises(WeightsError, match="has no quantiser, which TAPT needs"):
         adapt.tapt(annotated(corpus), str(folder), body, TINY, TAPT, tmp_path, silently)
 
 

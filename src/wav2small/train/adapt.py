@@ -1,6 +1,6 @@
 """Pretrain a body on the task's own speech before it is fine-tuned: TAPT, and its pseudo-label form P-TAPT.
 
-Source: Chen and Rudnicky 2023, arXiv:2110.06309. TAPT goes on with wav2vec2's own contrastive task. P-TAPT has the
+Source: Chen and Rudnicky 2023, arXiv:2110.06309. TAPT continues wav2vec2's own contrastive task. P-TAPT has the
 body guess, at masked tokens, which cluster the tokens' states have in a body that was fine-tuned for emotion. Theirs
 takes the states of a small wav2vec for that and clusters of 64, 512 and 4,096; ours takes the same body fine-tuned, and
 the clusters that are asked for. Masks are spans of ten tokens over .65 of the time, as in wav2vec 2.0.
@@ -200,7 +200,7 @@ def _pretraining(name: str, body: Body) -> Wav2Vec2ForPreTraining:
         raise WeightsError(f"{name}: TAPT is wav2vec2's own task, and this is {config.get('model_type')}. Try p-tapt.")
     arrays = read_arrays(folder)
     if not any(key.startswith("quantizer.") for key in arrays):
-        raise WeightsError(f"{name}: has no quantiser, which TAPT goes on with. Take the pretrained body, or p-tapt.")
+        raise WeightsError(f"{name}: has no quantiser, which TAPT needs. Take the pretrained body, or p-tapt.")
     depth = body.layers - 1
     made = Wav2Vec2Config.from_dict(config | {"num_hidden_layers": depth, "layerdrop": 0.0, "apply_spec_augment": True})
     made.mask_time_prob = made.mask_time_prob or MASKED

@@ -32,7 +32,7 @@ def read_annotated(source: str, folds: int) -> Annotated:
     """Segments with A/D/V or a category that has a norm, and how their speakers are dealt into folds.
 
     Raises:
-        ManifestError: if there are none, or a fold or agreement is no number
+        ManifestError: if there are none, or a fold or agreement is not a number
     """
     norms = load_norms()
     known = [s for s in read_manifest(source) if s.emotion is not None or s.label in norms]

@@ -74,7 +74,7 @@ def compose_all(
     """Write ``config.clips`` FLAC files and a manifest into ``folder``; files that are there already are kept.
 
     Raises:
-        ManifestError: if a corpus has no segments, or the folder was begun with another seed, config or corpora
+        ManifestError: if a corpus has no segments, or the folder was started with another seed, config or corpora
         AudioError: if a segment that is drawn cannot be read
     """
     if not all(corpora):
@@ -85,7 +85,7 @@ def compose_all(
     stamp = f"seed {config.seed}, {config.plain:.0%} plain, corpora of {sizes} segments\n"
     marker = folder / "composed.txt"
     if marker.is_file() and marker.read_text() != stamp:
-        raise ManifestError(f"{folder}: was begun with {marker.read_text().strip()}. Give another folder.")
+        raise ManifestError(f"{folder}: was started with {marker.read_text().strip()}. Give another folder.")
     marker.write_text(stamp)
     missing = [index for index in range(config.clips) if not (folder / file_name(index)).is_file()]
     context = multiprocessing.get_context("spawn")

@@ -25,7 +25,7 @@ from wav2small.tables.manifest import segment_signal
 from wav2small.train import Progress
 from wav2small.train.annotated import Annotated, divided, example
 from wav2small.train.config import FinetuneConfig
-from wav2small.train.heads import Scores
+from wav2small.train.heads import CorpusScores
 from wav2small.train.loop import Loop, Plan, Report, Task, evaluate_every, warm_up_steps
 from wav2small.train.loss import annotation_loss
 from wav2small.train.teachers.bodies import Body
@@ -124,7 +124,7 @@ def finetune_body(
     report: Report,
     workers: int = 0,
     settings: Mapping[str, object] | None = None,
-) -> tuple[TunedNet, Scores]:
+) -> tuple[TunedNet, CorpusScores]:
     """Train a body with a head until ``config.steps``, from the checkpoint in ``folder`` if there is one.
 
     Args:
@@ -200,7 +200,7 @@ def below(name: str, depth: int) -> int:
     return 0 if re.fullmatch(r"(encoder\.)?layer_norm\..*", name) else depth
 
 
-def scores(net: TunedNet, dev: Sequence[Annotated], config: FinetuneConfig) -> Scores:
+def scores(net: TunedNet, dev: Sequence[Annotated], config: FinetuneConfig) -> CorpusScores:
     """CCC of each dimension on each corpus, whole clips of at most 30 s."""
     out = {}
     for corpus in dev:

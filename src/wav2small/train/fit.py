@@ -13,7 +13,7 @@ from wav2small.train.adapt import p_tapt, tapt
 from wav2small.train.annotated import Annotated, read_annotated
 from wav2small.train.config import AdaptConfig, BodyConfig, FinetuneConfig, FitConfig
 from wav2small.train.finetune import finetune_body
-from wav2small.train.heads import Scores, describe, fit_heads, load_corpus
+from wav2small.train.heads import CorpusScores, describe, fit_heads, load_corpus
 from wav2small.train.loop import Report
 from wav2small.train.teachers.bodies import Body, load_body
 from wav2small.train.teachers.tuned import TunedNet
@@ -32,7 +32,7 @@ def fit(
     cache: Path,
     bar: Bar,
     device: str = "cpu",
-) -> Scores:
+) -> CorpusScores:
     """Fit heads on a frozen body, and write them.
 
     Args:
@@ -97,7 +97,7 @@ class Finetune:
     workers: int = 0
     device: str = "cpu"
 
-    def write(self, output: Path, about: dict[str, str]) -> Scores:
+    def write(self, output: Path, about: dict[str, str]) -> CorpusScores:
         """Write the trained teacher.
 
         Args:
@@ -118,7 +118,7 @@ class Finetune:
     def _load(self) -> Body:
         return load_body(self.body, self.layers, device=self.device)
 
-    def _finetuned(self, body: Body, part: str) -> tuple[TunedNet, Scores]:
+    def _finetuned(self, body: Body, part: str) -> tuple[TunedNet, CorpusScores]:
         sizes = [(corpus.name, len(corpus.segments)) for corpus in self._corpora]
         settings = {"corpora": sizes, "body": self.body, "layers": self.layers, "adapt": str(self.adapt)}
         with self.bar(f"fine-tuning {part}".strip()) as progress:

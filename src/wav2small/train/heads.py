@@ -32,7 +32,7 @@ from wav2small.train.teachers.bodies import Body
 from wav2small.train.teachers.open import Heads
 from wav2small.train.teachers.whisper import Head
 
-Scores = dict[str, dict[str, float]]
+CorpusScores = dict[str, dict[str, float]]
 """Name of a corpus to the CCC of each dimension."""
 
 
@@ -88,7 +88,7 @@ def _one_copy(segments: list[Segment], body: Body, copy: int, config: FitConfig,
     return np.concatenate(parts)
 
 
-def fit_heads(corpora: Sequence[Corpus], config: FitConfig, progress: Progress) -> tuple[Heads, Scores]:
+def fit_heads(corpora: Sequence[Corpus], config: FitConfig, progress: Progress) -> tuple[Heads, CorpusScores]:
     """Fit the heads of every fold on the speakers of the others.
 
     Returns:
@@ -182,7 +182,7 @@ def _fit_head(batches: Batches, layers: int, width: int, categories: int, config
     return head.eval()
 
 
-def describe(config: FitConfig | FinetuneConfig, sources: Sequence[str], scores: Scores) -> dict[str, str]:
+def describe(config: FitConfig | FinetuneConfig, sources: Sequence[str], scores: CorpusScores) -> dict[str, str]:
     """Metadata of a teacher: how it was fitted, on what, and its scores on held-out speakers."""
     return {
         "recipe": json.dumps(asdict(config)),
@@ -192,7 +192,7 @@ def describe(config: FitConfig | FinetuneConfig, sources: Sequence[str], scores:
     }
 
 
-def in_words(scores: Scores) -> str:
+def in_words(scores: CorpusScores) -> str:
     """Scores for people, one line a corpus."""
     lines = []
     for corpus, score in scores.items():

@@ -176,7 +176,7 @@ def _quiet() -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise ``OSError`` if nobody listens at HOST:PORT, where Ray would try for minutes."""
+    """Raise ``OSError`` if nothing listens at HOST:PORT, where Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()

@@ -80,14 +80,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """A configuration.
 
     Raises:
-        WeightsError: if it is missing, or no JSON object
+        WeightsError: if it is missing, or not a JSON object
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON ({error}). Copy it from the hub again.") from None
     if not isinstance(found, dict):
-        raise WeightsError(f"{path}: holds no JSON object. Copy it from the hub again.")
+        raise WeightsError(f"{path}: does not hold a JSON object. Copy it from the hub again.")
     return found
 
 
@@ -139,7 +139,7 @@ def _read_pickled(path: Path) -> Arrays:
         return {str(name): tensor.float().numpy() for name, tensor in state.items()}
     except (AttributeError, EOFError, OSError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).strip(" .")
-        raise WeightsError(f"{path}: is no file of arrays alone ({reason}). Copy it from the hub again.") from None
+        raise WeightsError(f"{path}: is not a file of arrays alone ({reason}). Copy it from the hub again.") from None
 
 
 def _today(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Networks that hear the waveform itself: wav2vec2 and its family, in batches that change nobody's answer."""
+"""Networks whose input is the waveform: wav2vec2 and its family, in batches that do not change a clip's answer."""
 
 from __future__ import annotations
 
