@@ -326,7 +326,11 @@ def test_rounding_wav2small_keeps_its_answers(tmp_path):
     for wrong, said in (
         (command, "needs --calibrate SPEECH"),
         ([*command[:1], "micro.safetensors", *command[2:], "--calibrate", str(speech)], "cannot be read"),
-        ([*command[:1], str(DATA / "micro.safetensors"), *command[2:], "--calibrate", str(speech)], "by training"),
+        ([*command[:1], str(path), *command[2:], "--calibrate", str(speech)], "is in integers already"),
+        (
+            [*command[:1], str(DATA / "wav2small-17k.safetensors"), *command[2:], "--calibrate", str(speech)],
+            "no form in",
+        ),
         (["export", str(path), "-o", str(tmp_path / "x")], "wav2small-int8 has no ONNX form"),
     ):
         result = CliRunner().invoke(main, wrong)

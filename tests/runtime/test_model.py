@@ -18,7 +18,7 @@ import wav2small.runtime.model
 from lengths import any_length
 from random_student import metadata_of, noise, random_arrays
 from wav2small.audio import read as audio
-from wav2small.errors import AudioError, WeightsError
+from wav2small.errors import AudioError, PluginError, WeightsError
 from wav2small.export.parity import TOLERANCES, relative
 from wav2small.network import reference, weights
 from wav2small.network.config import Emotion
@@ -211,13 +211,17 @@ def test_the_name_of_a_file_says_nothing(folder, tmp_path):
         ({"name_or_path": "nowhere/x.onnx"}, r"nowhere/x\.onnx: no such file"),
         ({"name_or_path": "x.onnx"}, r"x\.onnx: no such file"),
         ({"name_or_path": "random", "precision": "int4"}, "'int4', known: fp32, int8"),
-        ({"name_or_path": "random", "backend": "torch"}, "'torch', known: onnx, numpy"),
         ({"name_or_path": "random", "precision": "int8", "backend": "numpy"}, r"does not ship as int8 \.safetensors"),
     ],
 )
 def test_what_cannot_be_loaded_is_said(ships, arguments, said):
     with pytest.raises(WeightsError, match=said):
         load(**arguments)
+
+
+def test_a_backend_that_is_unknown_is_said_with_those_that_are():
+    with pytest.raises(PluginError, match="backend is 'tensorflow', known: onnx, numpy, c, openvino, torch"):
+        load("wav2small", backend="tensorflow")
 
 
 def test_a_file_for_the_other_backend_says_which(folder):

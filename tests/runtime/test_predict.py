@@ -18,7 +18,7 @@ from lengths import any_duration
 from wav2small.audio import read as audio
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import Emotion
-from wav2small.options import Options
+from wav2small.options import Options, default_window
 from wav2small.runtime.predict import COLUMNS, Prediction, predict, predict_files
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.flac"))
@@ -319,12 +319,15 @@ def test_many_files_are_answered_with_the_options_of_one(tmp_path):
         {"every": 1, "min_speech": 6.0},
         {"every": 3.5},
     ):
-        rows = list(predict_files([path], model=Ear(), **options))
+        given = dict(options)
+        every, window = given.pop("every", None), given.pop("window", None)
+        record = Options(hop_dur=every, win_dur=window or default_window(every), **given)
+        rows = list(predict_files([path], model=Ear(), options=record))
         assert rows == predict(path, model=Ear(), **options)
         assert [row.speech for row in rows] == [options.get("min_speech") != 6.0] * len(rows)
     assert [(row.start, row.end) for row in rows] == [(0, 3.5), (3.5, 4)]
     with pytest.raises(WeightsError, match="has no calibration"):
-        list(predict_files([path], model=Ear(), min_confidence=0.5))
+        list(predict_files([path], model=Ear(), options=Options(min_confidence=0.5)))
 
 
 def test_standard_input_is_a_file_named_minus(tmp_path, monkeypatch):

@@ -154,7 +154,7 @@ def test_segments_are_of_the_channel_and_the_model_asked_for(tmp_path):
     signal = np.stack([voice(40), np.zeros(len(voice(40)))], axis=1)
     soundfile.write(tmp_path / "a.wav", signal, 16000)
     for channel in (0, 1):
-        ((_, row),) = predict_segments(tmp_path / "a.wav", [Span(1, 38)], channel=channel)
+        ((_, row),) = predict_segments(tmp_path / "a.wav", [Span(1, 38)], options=Options(channel=channel))
         (alone,) = predict(np.float32(signal[16000 : 38 * 16000]), 16000, channel=channel)
         assert row.speech is (channel == 0) and row.arousal == pytest.approx(alone.arousal, abs=1e-4)
 
