@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from wav2small.audio import vad as speech
@@ -29,3 +31,14 @@ def silero():
     """Silero's network, if it is installed."""
     if speech.silero_path() is None:
         pytest.skip("needs the extra vad")
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts this process and the ones it starts, even if the tests run in a background job.
+
+    A shell without job control starts background jobs with SIGINT ignored, and child processes inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

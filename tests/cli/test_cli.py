@@ -299,6 +299,7 @@ def test_models_lists_what_ships():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind here")
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path):
     path = write(tmp_path / "long.wav", noise(900))
     process = subprocess.Popen(
@@ -306,11 +307,24 @@ def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path)
     )
     first = [process.stdout.readline() for _ in range(5)]
     process.send_signal(signal.SIGINT)
-    rest, error = process.communicate(timeout=60)
+    rest, error = process.communicate(timeout=300)
     assert process.returncode == 130 and b"Traceback" not in error
     lines = b"".join(first).splitlines() + rest.splitlines()
     assert 5 <= len(lines) < 1800
     assert all(len(line.split(b",")) == len(FIELDS) for line in lines)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind here")
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_that_the_parent_ignores_stays_ignored(tmp_path):
+    """As of a job that a script started in the background."""
+    command = [*PROGRAM, "predict", write(tmp_path / "minute.wav", noise(60)), "--every", "0.5", "--format", "csv"]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=300)
+    assert (process.returncode, len(rest.splitlines())) == (0, (60 - 3) / 0.5 + 1), "one row a window of three seconds"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind here")
@@ -322,7 +336,7 @@ def test_a_reader_that_leaves_early_is_no_error_message(tmp_path):
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    process.wait(timeout=60)
+    process.wait(timeout=300)
 
 
 def on_a_terminal(command: list[str]) -> bytes:
@@ -340,7 +354,7 @@ def on_a_terminal(command: list[str]) -> bytes:
             break
         seen += piece
     os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     return seen
 
 

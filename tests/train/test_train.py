@@ -39,7 +39,7 @@ RATE = 16000
 TINY = TrainConfig(steps=6, batch_size=6, warm_up=2, max_dur=0.25, bucket_dur=0.125, evaluate_every=2)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "ctrl_c")
 
 
 def make(folder: Path, count: int, seed: int) -> list[Segment]:
