@@ -16,7 +16,7 @@ demo:
 	.venv/bin/wav2small predict examples
 
 check: style
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test: style
 	$(BIN)/pytest

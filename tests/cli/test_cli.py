@@ -297,6 +297,7 @@ def test_models_lists_what_ships():
         assert row["name"] in shown.stdout and str(row["bytes"]) in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind here")
 @pytest.mark.usefixtures("ctrl_c")
 def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path):
@@ -326,6 +327,7 @@ def test_an_interrupt_that_the_parent_ignores_stays_ignored(tmp_path):
     assert (process.returncode, len(rest.splitlines())) == (0, (60 - 3) / 0.5 + 1), "one row a window of three seconds"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind here")
 def test_a_reader_that_leaves_early_is_no_error_message(tmp_path):
     path = write(tmp_path / "long.wav", noise(60))
@@ -357,6 +359,7 @@ def on_a_terminal(command: list[str]) -> bytes:
     return seen
 
 
+@pytest.mark.slow
 def test_a_bar_is_drawn_only_on_a_terminal_and_only_for_long_work(tmp_path):
     slow = (
         "import time, wav2small.runtime.model, wav2small.cli.progress as progress\n"
@@ -372,6 +375,7 @@ def test_a_bar_is_drawn_only_on_a_terminal_and_only_for_long_work(tmp_path):
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
 
 
+@pytest.mark.slow
 def test_one_short_file_is_answered_quickly():
     before = children_dur()
     subprocess.run([*PROGRAM, "predict", EXAMPLES / "08a05Fe.flac"], check=True, capture_output=True)

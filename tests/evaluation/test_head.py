@@ -38,6 +38,7 @@ def clips(count: int, categories: int, apart: float, seed: int = 0) -> tuple[np.
     return embedding, [f"c{place}" for place in places], [f"s{speaker}" for speaker in speakers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("categories", [2, 3])
 def test_a_head_finds_what_is_there_on_unheard_speakers(categories):
     embedding, labels, speakers = clips(300, categories, apart=6.0)

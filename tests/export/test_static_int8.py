@@ -25,6 +25,8 @@ from wav2small.tables.manifest import read_manifest
 
 onnx = pytest.importorskip("onnx", reason="needs the extra train")
 
+pytestmark = pytest.mark.slow
+
 
 def weights(path: Path, config=STUDENT, dev_ccc: float | None = 0.99) -> Path:
     """An untrained student whose answers to voices are spread around .5, as those of a trained one are."""

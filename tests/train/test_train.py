@@ -249,6 +249,7 @@ def embedded(segments: list[Segment], size: int = 2) -> list[Segment]:
     ]
 
 
+@pytest.mark.slow
 def test_embeddings_are_learnt_beside_the_labels(data, tmp_path):
     """Labels of the first tone only: the second is known from nothing but the embedding."""
     config = replace(TINY, steps=30, batch_size=16, warm_up=5, evaluate_every=30, embedding=4.0)
