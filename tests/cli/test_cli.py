@@ -88,6 +88,7 @@ def test_a_table_names_its_columns_and_has_a_row_a_file(answer, clip):
 
 
 def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tmp_path):
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
     expected = {"file": clip, "start": 0, "end": 1, "arousal": 0.1, "dominance": 0.2, "valence": 0.3, "speech": True}
     expected["speech_ratio"] = 1.0
     options = ("predict", clip, "--every", 1, "--window", 1)
@@ -218,6 +219,8 @@ def test_a_channel_that_is_not_there_is_a_failure(answer, clip):
     ],
 )
 def test_a_wrong_call_is_a_usage_error(answer, options, words):
+    if "parquet" in options:
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
     result = run("predict", *options)
     assert result.exit_code == 2 and words in result.stderr
     assert answer == []
@@ -263,6 +266,8 @@ def test_ctrl_c_closes_the_json_that_is_begun(monkeypatch, clip):
 
 @pytest.mark.parametrize("format", ["csv", "json", "jsonl", "parquet", "table"])
 def test_ctrl_c_leaves_no_half_written_file(monkeypatch, clip, tmp_path, format):
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
     interrupted(monkeypatch, after=3)
     result = run("predict", clip, "--every", 0.25, "--window", 0.25, "--format", format, "-o", tmp_path / "rows")
     assert result.exit_code == 130

@@ -21,6 +21,8 @@ from wav2small.runtime.model import load
 from wav2small.runtime.predict import predict
 from wav2small.tables.manifest import read_manifest
 
+pytest.importorskip("sklearn", reason="needs the extra head")
+
 EMODB = Path(os.environ.get("WAV2SMALL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "open" / "emodb"
 FELT = ("anger", "sadness")
 
