@@ -24,11 +24,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from wav2small.audio import read as audio
 from wav2small.export import onnx_graph as graph
 from wav2small.export.static_int8 import static_int8
-from wav2small.network.config import SAMPLING_RATE, STUDENT
+from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.reference import load_student
 from wav2small.tables.manifest import read_manifest
 from wav2small.tables.table import render
-from wav2small.train.students.wav2small import Wav2Small, from_arrays
+from wav2small.train.students import from_arrays
 
 FRONT_END = 2
 """The first convolutions of the exported graph are the DFT's, its first product is the mel matrix: they stay float."""
@@ -36,9 +36,9 @@ CLIPS = 20
 
 
 def main(weights: str, *folders: str) -> None:
-    arrays = load_student(weights)[0]
-    ours = graph.build(arrays)
-    exported = torch_graph(from_arrays(arrays).eval())
+    arrays, _, network = load_student(weights)
+    ours = graph.build(arrays, network)
+    exported = torch_graph(from_arrays(arrays, network))
     forms: dict[str, Callable[[], onnx.ModelProto]] = {
         "fp32, our graph": lambda: ours,
         "fp32, torch.onnx.export": lambda: exported,
@@ -50,8 +50,8 @@ def main(weights: str, *folders: str) -> None:
         "(d) Linears dynamic, convolutions DequantizeLinear": lambda: weights_only(
             dynamic(exported, ["MatMul", "Gemm"]), dequantised
         ),
-        "(e) static, per channel, calibrated on these corpora": lambda: static_int8(
-            ours, [segment for folder in folders for segment in read_manifest(folder)], STUDENT.frontend.win_length
+        "(e) static, 7-bit weights, per channel, calibrated on these corpora": lambda: static_int8(
+            ours, [segment for folder in folders for segment in read_manifest(folder)], network.frontend.win_length
         ),
     }
     signals = [audio.read(path)[: 5 * SAMPLING_RATE] for folder in folders for path in spread(folder)]
@@ -109,7 +109,7 @@ def milliseconds(models: list[onnx.ModelProto], rounds: int = 60) -> list[float]
     return [1000 * float(best) for best in times.min(axis=0)]
 
 
-def torch_graph(net: Wav2Small) -> onnx.ModelProto:
+def torch_graph(net: torch.nn.Module) -> onnx.ModelProto:
     free = ({0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=64)},)
     names = {"input_names": ["signal"], "output_names": ["emotion", "embedding"]}
     with tempfile.TemporaryDirectory() as folder:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from wav2small.network import reference
-from wav2small.network.config import SAMPLING_RATE, Micro
+from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.frontend import dft_kernel
 from wav2small.network.weights import resolve
-from wav2small.train.students import micro, wav2small
+from wav2small.train.students import from_arrays
 
 
 class Emotion(nn.Module):
@@ -28,15 +28,15 @@ class Emotion(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        if isinstance(net.config, Micro):
-            kernel = torch.from_numpy(dft_kernel(net.config.frontend)).float()
+        if not net.network.stores_frontend:
+            kernel = torch.from_numpy(dft_kernel(net.network.frontend)).float()
             self.register_buffer("kernel", kernel.flatten(0, 1)[:, None])
-            count = torch.arange(1, net.config.frontend.num_frames(5 * SAMPLING_RATE) + 1)
-            self.register_buffer("count", count.clamp_max(net.config.level_frames).float())
+            count = torch.arange(1, net.network.frontend.num_frames(5 * SAMPLING_RATE) + 1)
+            self.register_buffer("count", count.clamp_max(net.network.level_frames).float())
 
     def log_mel(self, signal: Tensor) -> Tensor:
-        config = self.net.config
-        if not isinstance(config, Micro):
+        config = self.net.network
+        if config.stores_frontend:
             return self.net.log_mel(signal)
         spectrum = nn.functional.conv1d(signal[:, None], self.kernel, stride=config.frontend.hop_length).square()
         real, imag = spectrum.chunk(2, 1)
@@ -53,9 +53,9 @@ class Emotion(nn.Module):
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, students in (("wav2small", wav2small), ("micro", micro)):
+    for name in ("wav2small", "micro"):
         arrays, _, config = reference.load_student(resolve(name, suffix=".safetensors"))
-        net = Emotion(students.from_arrays(arrays, config)).eval()
+        net = Emotion(from_arrays(arrays, config)).eval()
         signal = torch.zeros(1, 5 * SAMPLING_RATE)
         litert_torch.convert(net, (signal,)).export(str(folder / f"{name}.tflite"))
 

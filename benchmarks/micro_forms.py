@@ -19,19 +19,22 @@ import torch
 from factors import trained
 from torch import Tensor, nn
 
-from wav2small.network.config import MICRO, Micro
+from wav2small.network.config import Network
+from wav2small.network.micro import MICRO, micro
 from wav2small.tables.manifest import read_manifest
 from wav2small.train.student import Clips, TrainConfig
-from wav2small.train.students.micro import MicroNet
+from wav2small.train.students.layered import LayeredStudent
 
 
-class Squeezed(MicroNet):
+class Squeezed(LayeredStudent):
     """Squeeze and excitation that looks back only: each channel scaled by what all had on average until then."""
 
-    def __init__(self, config: Micro, dropout: float) -> None:
-        super().__init__(config, dropout)
-        width = config.channels // 4
-        self.excite = nn.Sequential(nn.Linear(config.channels, width), nn.ReLU(), nn.Linear(width, config.channels))
+    def __init__(self, network: Network, dropout: float) -> None:
+        super().__init__(network, dropout)
+        width = network.token_size // 4
+        self.excite = nn.Sequential(
+            nn.Linear(network.token_size, width), nn.ReLU(), nn.Linear(width, network.token_size)
+        )
 
     def tokens(self, log_mel: Tensor) -> Tensor:
         tokens = super().tokens(log_mel)
@@ -39,34 +42,34 @@ class Squeezed(MicroNet):
         return tokens * self.excite(tokens.cumsum(1) / counts).sigmoid()
 
 
-class Recurrent(MicroNet):
+class Recurrent(LayeredStudent):
     """A GRU behind the convolutions."""
 
-    def __init__(self, config: Micro, dropout: float) -> None:
-        super().__init__(config, dropout)
-        self.gru = nn.GRU(config.channels, config.channels, batch_first=True)
+    def __init__(self, network: Network, dropout: float) -> None:
+        super().__init__(network, dropout)
+        self.gru = nn.GRU(network.token_size, network.token_size, batch_first=True)
 
     def tokens(self, log_mel: Tensor) -> Tensor:
         return self.gru(super().tokens(log_mel))[0]
 
 
-class Averaged(MicroNet):
+class Averaged(LayeredStudent):
     """The plain mean over time as the pooling."""
 
-    def __init__(self, config: Micro, dropout: float) -> None:
-        super().__init__(config, dropout)
+    def __init__(self, network: Network, dropout: float) -> None:
+        super().__init__(network, dropout)
         nn.init.zeros_(self.sof.weight).requires_grad_(False)
 
 
-def ours(**change: object) -> Callable[[float], MicroNet]:
-    return lambda dropout: MicroNet(replace(MICRO, **change), dropout)
+def ours(**change: object) -> Callable[[float], LayeredStudent]:
+    return lambda dropout: LayeredStudent(micro(**change), dropout)
 
 
-def heard(**change: float) -> Callable[[float], MicroNet]:
+def heard(**change: float) -> Callable[[float], LayeredStudent]:
     return ours(frontend=replace(MICRO.frontend, **change))
 
 
-FORMS: dict[str, Callable[[float], MicroNet]] = {
+FORMS: dict[str, Callable[[float], LayeredStudent]] = {
     "as it ships": ours(),
     "48 channels": ours(channels=48),
     "80 channels": ours(channels=80),
@@ -80,17 +83,17 @@ FORMS: dict[str, Callable[[float], MicroNet]] = {
     "256 pooled": ours(pooled=256),
     "mean as pooling": lambda dropout: Averaged(MICRO, dropout),
     "squeeze and excitation": lambda dropout: Squeezed(MICRO, dropout),
-    "3 blocks and a GRU": lambda dropout: Recurrent(replace(MICRO, dilations=(1, 2, 4)), dropout),
+    "3 blocks and a GRU": lambda dropout: Recurrent(micro(dilations=(1, 2, 4)), dropout),
     "26 mels": heard(n_mels=26),
     "64 mels": heard(n_mels=64),
     "windows of 32 ms": heard(win_length=512),
     "hop of 16 ms": heard(hop_length=256),
-    "level of 1 s": ours(level_dur=1.0),
-    "level of 10 s": ours(level_dur=10.0),
+    "level of 1 s": lambda dropout: LayeredStudent(replace(MICRO, level_dur=1.0), dropout),
+    "level of 10 s": lambda dropout: LayeredStudent(replace(MICRO, level_dur=10.0), dropout),
 }
 
 
-def costs(net: MicroNet) -> tuple[int, float]:
+def costs(net: LayeredStudent) -> tuple[int, float]:
     """Parameters, and multiply-adds a second of audio, after the log-mel."""
     found = 0
 
@@ -104,7 +107,7 @@ def costs(net: MicroNet) -> tuple[int, float]:
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, (nn.Conv1d, nn.Linear, nn.GRU))]
     dur = 10
     with torch.no_grad():
-        net.eval()(torch.zeros(1, dur * net.config.frontend.sampling_rate))
+        net.eval()(torch.zeros(1, dur * net.frontend.sampling_rate))
     for hook in hooks:
         hook.remove()
     return sum(weight.numel() for weight in net.parameters()), found / dur

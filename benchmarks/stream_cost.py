@@ -26,7 +26,8 @@ import soxr
 from wav2small import Stream, load
 from wav2small.audio import vad as speech
 from wav2small.audio.read import read
-from wav2small.network.config import MICRO, SAMPLING_RATE
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.network.micro import MICRO
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PREDICT = [sys.executable, "-c", "from wav2small.cli import main; main()", "predict"]
@@ -51,7 +52,7 @@ def state() -> None:
     print(f"| signal | {MICRO.frontend.win_length - MICRO.frontend.hop_length} |")
     for name, values in list(network.state.items())[1:]:
         print(f"| {name} | {values.size} |")
-    print(f"| pooling | {network.partial(np.zeros((1, MICRO.channels), np.float32)).size} |\n")
+    print(f"| pooling | {network.partial(np.zeros((1, MICRO.token_size), np.float32)).size} |\n")
 
 
 def steps(signal: np.ndarray) -> None:

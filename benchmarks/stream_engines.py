@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 
 from wav2small.audio.read import read
 from wav2small.export import onnx_graph as parts
-from wav2small.network.config import MICRO, SAMPLING_RATE
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.network.micro import MICRO
 from wav2small.runtime.causal import Causal, Weights
 from wav2small.runtime.model import locate
 from wav2small.runtime.native import library
@@ -64,14 +65,15 @@ def step_graph(weights: Weights) -> bytes:
         graph.node("Conv", [source, kernel, bias], name, **attributes)
         return graph.node("Relu", [name], f"{name}.relu")
 
-    last = MICRO.kernel - 1
-    hidden = convolution(
-        remembered("conv_past", "shifted", last, MICRO.frontend.n_mels), "conv", strides=[MICRO.stride]
-    )
-    for index, dilation in enumerate(MICRO.dilations, 1):
-        past = remembered(f"past{index}", hidden, last * dilation, MICRO.channels)
-        inner = convolution(past, f"depth{index}", group=MICRO.channels, dilations=[dilation])
-        hidden = graph.node("Add", [hidden, convolution(inner, f"point{index}")], f"block{index}")
+    hidden = before = "shifted"
+    for place in MICRO.places():
+        layer = place.layer
+        source = remembered(f"{layer.name}_past", hidden, layer.reach, place.inputs) if layer.reach else hidden
+        group = layer.outputs if layer.depthwise else 1
+        output = convolution(source, layer.name, strides=[layer.stride], group=group, dilations=[layer.dilation])
+        if layer.adds:
+            output = graph.node("Add", [before, output], f"{layer.name}.sum")
+        before, hidden = hidden, output
     for name in ("lin", "sof"):
         graph.node("MatMul", [graph.constant(f"{name}.weight", weights[f"{name}.weight"]), hidden], name)
     graph.node("ReduceMax", ["sof"], "score", axes=[2], keepdims=1)
@@ -101,8 +103,8 @@ class OnnxStep:
         self.signal = network.state["signal"]
         level = np.zeros(MICRO.level_frames - 1)
         level[-len(network.state["level"]) :] = network.state["level"]
-        pasts = [past.T for name, past in network.state.items() if name.startswith("depth")]
-        states = [level[None], network.state["conv"].T, *pasts]
+        pasts = [past.T for name, past in network.state.items() if name not in ("signal", "level")]
+        states = [level[None], *pasts]
         names = [name.removesuffix("_out") + "_in" for name in self.outputs[3:]]
         self.states = {name: state[None].astype(np.float32) for name, state in zip(names, states, strict=True)}
 

@@ -23,7 +23,7 @@ from wav2small.files import whole_file
 from wav2small.network import fixed_frontend as integer_frontend
 from wav2small.network import fixed_point as integer
 from wav2small.network import reference
-from wav2small.network.config import SAMPLING_RATE, Micro, Student
+from wav2small.network.config import SAMPLING_RATE, Network
 from wav2small.network.weights import DATA, Arrays, sha256
 from wav2small.runtime import native
 
@@ -60,7 +60,7 @@ def made_up(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def expected(
-    samples: np.ndarray, ends: list[int], level: integer_frontend.Level | None, arrays: Arrays, config: Student | Micro
+    samples: np.ndarray, ends: list[int], level: integer_frontend.Level | None, arrays: Arrays, config: Network
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The reference's embedding and emotion after each of these numbers of tokens."""
     tokens = integer.tokens(integer_frontend.log_mel(samples, config, level), arrays, config)
@@ -72,7 +72,7 @@ def expected(
 
 
 def session(
-    samples: np.ndarray, library: native.Library, arrays: Arrays, config: Student | Micro, rng: np.random.Generator
+    samples: np.ndarray, library: native.Library, arrays: Arrays, config: Network, rng: np.random.Generator
 ) -> tuple[int, int]:
     """One stream: answers compared, and how many of them differed."""
     stream, level = library.stream(), None

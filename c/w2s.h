@@ -128,7 +128,7 @@ typedef struct {
     } scratch;
 } w2s_stream;
 
-/* Version of this library: "0.1.0". */
+/* W2S_VERSION of the library that was compiled. */
 const char *w2s_version(void);
 
 /* About the model that was compiled in; never NULL. */

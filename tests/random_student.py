@@ -8,12 +8,20 @@ from functools import lru_cache
 import numpy as np
 
 from wav2small.export.rounding import tops
-from wav2small.network import fixed_point as integer
-from wav2small.network import layers, reference
-from wav2small.network.config import MICRO, STUDENT, Micro, Student
-from wav2small.network.frontend import dft_kernel, mel_filterbank
+from wav2small.network import fixed_point, layers, reference
+from wav2small.network.config import Network
+from wav2small.network.micro import MICRO, MICRO_INT8
 from wav2small.network.probes import voice
+from wav2small.network.wav2small import RUNNING, SMALL, WAV2SMALL
+from wav2small.network.weights import NETWORK
 
+NETWORKS = {network.name: network for network in (WAV2SMALL, RUNNING, SMALL, MICRO, MICRO_INT8)}
+"""The students that are data, by name."""
+ROUNDED = {
+    network.name: network
+    for network in (replace(one, name=f"{one.name}-int8", integers=True) for one in (WAV2SMALL, RUNNING))
+}
+"""Integer forms that are rounded and not trained."""
 METADATA = {
     "name": "random",
     "version": "0.0.1",
@@ -24,19 +32,24 @@ METADATA = {
 }
 
 
+def metadata_of(network: Network = WAV2SMALL) -> dict[str, str]:
+    """What a file of these weights says."""
+    return METADATA | {"student": network.name, NETWORK: network.to_json()}
+
+
 @lru_cache(maxsize=16)
-def random_arrays(seed: int = 0, config: Student | Micro = STUDENT) -> dict[str, np.ndarray]:
+def random_arrays(seed: int = 0, network: Network = WAV2SMALL) -> dict[str, np.ndarray]:
     """Read only: every test gets the same arrays."""
-    if isinstance(config, Micro) and config.integers:
-        return integer.to_integers(random_trained(seed, config), config)
-    if config.integers:
-        floats = replace(config, name=config.name.removesuffix("-int8"), integers=False)
+    if network.integers:
+        floats = replace(network, name=network.name.removesuffix("-int8"), integers=False)
+        if network.trained_int8:
+            return fixed_point.to_integers(random_trained(seed, network), network)
         arrays = random_arrays(seed, floats)
-        return integer.square_integers(arrays, *tops(arrays, floats, [voice(np.random.default_rng(seed))]), config)
+        return fixed_point.rounded(arrays, tops(arrays, floats, [voice(np.random.default_rng(seed))]), network)
     rng = np.random.default_rng(seed)
-    gain = 0.5 if isinstance(config, Micro) else 1.4  # its residual blocks add up
+    gain = 0.5 if any(layer.adds for layer in network.layers) else 1.4  # residual blocks add up
     arrays = {}
-    for name, shape in reference.shapes(config).items():
+    for name, shape in network.shapes().items():
         if name.endswith(".running_mean"):
             arrays[name] = np.zeros(shape, np.float32)
         elif name.endswith(".running_var") or (len(shape) == 1 and name.endswith(".weight")):
@@ -45,29 +58,27 @@ def random_arrays(seed: int = 0, config: Student | Micro = STUDENT) -> dict[str,
             arrays[name] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) * gain
         elif name.endswith(".bias"):
             arrays[name] = rng.uniform(-0.5, 0.5, shape)
-    if isinstance(config, Student):
-        kernel = dft_kernel(config.frontend)
-        arrays |= {"dft_real": kernel[0][:, None], "dft_imag": kernel[1][:, None]}
-        arrays["mel"] = mel_filterbank(config.frontend).T
+    if network.stores_frontend:
+        arrays |= reference.stored_frontend(network)
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-    set_norms(arrays, reference.features(voice(rng), config), config, rng)
+    set_norms(arrays, reference.features(voice(rng), network), network, rng)
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
 
 
-def random_trained(seed: int, config: Micro) -> dict[str, np.ndarray]:
+def random_trained(seed: int, network: Network) -> dict[str, np.ndarray]:
     """What the training of the integer student leaves, which has followed the largest values of a voice."""
-    arrays = random_arrays(seed, MICRO)
-    tokens = reference.micro.tokens(reference.features(voice(np.random.default_rng(seed)), config), arrays, MICRO)
+    floats = replace(network, name=network.name.removesuffix("-int8"), integers=False)
+    arrays = random_arrays(seed, floats)
+    tokens = reference.tokens(reference.features(voice(np.random.default_rng(seed)), floats), arrays, floats)
     values = tokens @ arrays["lin.weight"].T + arrays["lin.bias"]
-    tops = {"hidden": tokens.max(), "value": np.abs(values).max()}
-    tops |= {f"inner{index}": 8.0 for index in range(1, len(config.dilations) + 1)}
+    tops = dict.fromkeys(network.streams(), 8.0) | {"hidden": tokens.max(), "value": np.abs(values).max()}
     watched = {f"top_{name}": np.array(top, np.float32) for name, top in tops.items()}
-    return integer.folded(arrays, MICRO, "random") | watched
+    return fixed_point.trainable(arrays, floats, "random") | watched
 
 
-def set_norms(arrays: dict, log_mel: np.ndarray, config: Student | Micro, rng: np.random.Generator) -> None:
+def set_norms(arrays: dict, log_mel: np.ndarray, network: Network, rng: np.random.Generator) -> None:
     """Run the network once, and give each batch norm the statistics of what reaches it."""
     right = layers.batch_norm
 
@@ -78,14 +89,11 @@ def set_norms(arrays: dict, log_mel: np.ndarray, config: Student | Micro, rng: n
         arrays[f"{name}.running_var"] = (hidden.var(axes) * factor + 1e-3).astype(np.float32)
         return right(hidden, name, arrays, eps)
 
-    modules = (reference, reference.micro)
-    for module in modules:
-        module.batch_norm = watched
+    reference.batch_norm = watched
     try:
-        reference.features_to_emotion(log_mel, arrays, config)
+        reference.features_to_emotion(log_mel, arrays, network)
     finally:
-        for module in modules:
-            module.batch_norm = right
+        reference.batch_norm = right
 
 
 def noise(samples: int, seed: int = 0, level: float = 0.1) -> np.ndarray:

@@ -18,6 +18,10 @@ class WeightsError(Wav2SmallError):
     """Weights that are unknown, damaged, or of another network."""
 
 
+class NetworkError(Wav2SmallError):
+    """A description of a network that does not hold together, or that a target cannot run."""
+
+
 class ManifestError(Wav2SmallError):
     """A table of segments, labels or norms that cannot be used as it is."""
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from wav2small.errors import PluginError, closest
 
+BACKENDS = "wav2small.backends"
+"""Group of the backends: each entry is a wav2small.runtime.backends.Backend."""
 CORPORA = "wav2small.corpora"
 """Group of the corpora: each entry is a wav2small.corpora.Corpus."""
 STUDENTS = "wav2small.students"
-"""Group of the students: each entry is ``(dropout: float) -> torch.nn.Module``, see wav2small.train.students."""
+"""Group of the students: each entry is a Network, or ``(dropout: float) -> torch.nn.Module``; see train.students."""
 TEACHERS = "wav2small.teachers"
 """Group of the teachers: each entry is ``(bf16: bool, device: str) -> Teacher``, see wav2small.train.teachers."""
 

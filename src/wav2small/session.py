@@ -7,8 +7,13 @@ from typing import Any
 from wav2small.errors import WeightsError
 
 
-def session(content: bytes, source: str) -> Any:
+def session(content: bytes, source: str, optimised: bool = True) -> Any:
     """An ONNX Runtime session on one thread that never spins.
+
+    Args:
+        content: of an ONNX file
+        source: its name in errors
+        optimised: whether ONNX Runtime may rewrite the graph, which it does to compute a static int8 file in integers
 
     Raises:
         WeightsError: if ONNX Runtime cannot load it
@@ -22,6 +27,8 @@ def session(content: bytes, source: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:

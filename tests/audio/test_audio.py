@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lengths import any_length
 from wav2small.audio import read as audio
-from wav2small.errors import AudioError
+from wav2small.errors import AudioError, Wav2SmallError
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("WAV2SMALL_DATA", ROOT.parent / "shared" / "data"))
@@ -81,6 +82,8 @@ def test_a_10_khz_tone_at_48_khz_is_gone_at_16_khz(tmp_path):
         ("a.aiff", {}, 60),
         ("a.au", {}, 60),
         ("a.caf", {}, 60),
+        ("a.sph", {"format": "NIST", "subtype": "PCM_16"}, 60),
+        ("a.voc", {"format": "VOC", "subtype": "PCM_16"}, 60),
         ("a.flac", {}, 60),
         ("a.ogg", {}, 5),
         ("a.opus", {"format": "OGG", "subtype": "OPUS"}, 5),
@@ -154,7 +157,9 @@ def test_arrays_of_any_type_are_scaled_by_their_full_scale_and_left_alone(dtype)
         array = signal.astype(kind)
     array.flags.writeable = False
     before = array.copy()
-    np.testing.assert_allclose(audio.prepare(array, 16000), signal, atol=0.01)
+    prepared = audio.prepare(array, 16000)
+    assert prepared.dtype == np.float32
+    np.testing.assert_allclose(prepared, signal, atol=0.01)
     np.testing.assert_array_equal(array, before)
 
 
@@ -185,6 +190,21 @@ def test_an_array_that_is_no_signal_is_refused_with_what_was_seen(array, words):
         audio.prepare(array, 16000)
 
 
+def test_an_array_has_256_channels_at_most():
+    assert len(audio.prepare(np.zeros((300, 256), "f4"), 16000)) == 300
+    with pytest.raises(AudioError, match=r"^an array of shape \(300, 257\) is no signal"):
+        audio.prepare(np.zeros((300, 257), "f4"), 16000)
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (2, 3), (255, 256)])
+def test_an_array_with_its_axes_exchanged_is_refused_and_a_square_one_is_not(shape):
+    with pytest.raises(AudioError, match="is no signal; give"):
+        audio.prepare(np.zeros(shape, "f4"), 16000)
+    assert len(audio.prepare(np.zeros((shape[1], shape[1]), "f4"), 16000)) == shape[1]
+    with pytest.raises(AudioError, match=r"^an array of shape \(0, 2\) holds no samples$"):
+        audio.prepare(np.zeros((0, 2), "f4"), 16000)
+
+
 @pytest.mark.parametrize("sampling_rate", [0, -16000, 1, float("nan")])
 def test_an_impossible_sampling_rate_is_refused(sampling_rate):
     with pytest.raises(AudioError, match="sampling rate"):
@@ -201,6 +221,47 @@ def test_a_missing_file_an_empty_file_a_folder_and_text_are_each_one_sentence(tm
     assert "cannot be decoded. Readable here: wav, flac" in message(tmp_path / "text.wav")
     assert message(tmp_path / "text.wav").startswith(str(tmp_path / "text.wav") + ": ")
     assert message(io.BytesIO(b"hello")).startswith("cannot be decoded")
+
+
+def test_a_remote_file_is_read_as_a_local_one_and_its_errors_name_it(tmp_path, monkeypatch):
+    upath = pytest.importorskip("upath", reason="needs the extra remote")
+    address = "memory://clips/a.wav"
+    upath.UPath(address).write_bytes(write(tmp_path / "a.wav", noise(1001)).read_bytes())
+    np.testing.assert_array_equal(audio.read(address), audio.read(tmp_path / "a.wav"))
+    assert message("memory://clips/gone.wav") == "memory://clips/gone.wav: there is no such file; check the name"
+    for failure, kind, words in (
+        (PermissionError(13, "Permission denied"), AudioError, "cannot be opened: Permission denied"),
+        (IsADirectoryError("a folder"), AudioError, "cannot be opened: a folder"),
+        (ConnectionError("no route"), Wav2SmallError, r"cannot be fetched now \(no route\)\. Try again when"),
+    ):
+        monkeypatch.setattr(type(upath.UPath(address)), "read_bytes", raising(failure))
+        with pytest.raises(Wav2SmallError, match=f"^{address}: {words}") as caught:
+            audio.read(address)
+        assert type(caught.value) is kind
+
+
+def raising(failure: Exception):
+    def read_bytes(path: Path) -> bytes:
+        raise failure
+
+    return read_bytes
+
+
+def test_every_error_of_a_file_begins_with_its_name(tmp_path):
+    nan, long = np.full(1000, np.nan, "f4"), tmp_path / ("a" * 300)
+    files = {
+        "has no channel 1; it has 1, counted from 0": write(tmp_path / "mono.wav", noise(1000)),
+        "sampling rate is 999 Hz; at least 1000 Hz is needed": write(tmp_path / "slow.wav", noise(1000), 999),
+        "is nan; samples must be finite": write(tmp_path / "nan.wav", nan, subtype="FLOAT"),
+        "cannot be opened: File name too long": long,
+        "is a folder, not an audio file": tmp_path,
+        "there is no such file; check the name": tmp_path / "gone.wav",
+    }
+    for words, path in files.items():
+        with pytest.raises(AudioError) as caught:
+            audio.read(path, channel=1 if path.name == "mono.wav" else None)
+        said = str(caught.value)
+        assert said.startswith(f"{path}: ") and words in said
 
 
 @given(
@@ -220,6 +281,19 @@ def test_a_truncated_file_is_called_truncated(tmp_path, name, share):
     content = write(tmp_path / name, noise(32000)).read_bytes()
     (tmp_path / name).write_bytes(content[: int(share * len(content))])
     assert "truncated" in message(tmp_path / name)
+
+
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+@pytest.mark.parametrize(("lost", "is_read"), [(0, True), (799, True), (801, False)])
+def test_a_wav_may_lack_its_last_twentieth_of_a_second(tmp_path, lost, is_read, endian):
+    """In samples of two bytes at 16 kHz; programs that are stopped leave so much unwritten."""
+    content = write(tmp_path / "a.wav", noise(16_001), endian=endian).read_bytes()
+    assert content[:4] == (b"RIFF" if endian == "LITTLE" else b"RIFX")
+    cut = io.BytesIO(content[: len(content) - 2 * lost])
+    if is_read:
+        assert len(audio.read(cut)) == 16_001 - lost
+    else:
+        assert message(cut) == "is truncated: its header promises 1.00 s, it holds 0.95 s; copy it again"
 
 
 @given(st.integers(0, 200))
@@ -268,6 +342,13 @@ def test_a_header_without_samples_and_one_sample(tmp_path):
     assert "too short" in message(write(tmp_path / "one.wav", np.array([0.5], "f4"), 96000))
 
 
+def test_a_file_is_read_however_much_of_it_the_resampler_keeps_back():
+    for samples in range(3, 1000):
+        content = io.BytesIO()
+        soundfile.write(content, noise(samples), 44100, format="WAV")
+        assert abs(len(audio.read(content)) - samples * 16000 / 44100) < 1
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_samples_that_are_not_finite_are_refused_with_their_place(tmp_path, value):
     signal = np.stack([noise(32000), noise(32000, seed=1)], axis=1)
@@ -275,6 +356,13 @@ def test_samples_that_are_not_finite_are_refused_with_their_place(tmp_path, valu
     path = write(tmp_path / "a.wav", signal, subtype="FLOAT")
     assert "sample 24000 (at 1.500 s)" in message(path)
     np.testing.assert_allclose(audio.read(path, channel=0), signal[:, 0])
+
+
+def test_the_place_of_a_sample_counts_from_the_start_of_the_file(tmp_path):
+    """Of a file that is decoded in several blocks."""
+    signal = noise(200_000)
+    signal[150_001] = np.nan
+    assert "sample 150001 (at 9.375 s) is nan" in message(write(tmp_path / "a.wav", signal, subtype="FLOAT"))
 
 
 def test_clipped_and_oversized_samples_are_read_as_they_are(tmp_path):
@@ -288,7 +376,14 @@ def test_a_sampling_rate_of_1_hz_is_refused_rather_than_blown_up(tmp_path):
     assert "sampling rate is 1 Hz" in message(write(tmp_path / "a.wav", noise(100000), 1))
 
 
-@given(st.integers(1, 20000), st.lists(st.integers(0, 5000), max_size=8), st.integers(1, 6000), st.integers(1, 9000))
+@given(
+    any_length(1, 20000),
+    st.lists(st.just(0) | any_length(1, 5000), max_size=8),
+    any_length(1, 6000),
+    any_length(1, 9000),
+)
+@example(samples=6050, sizes=[], win_length=6000, hop_length=100)
+@example(samples=2001, sizes=[700], win_length=100, hop_length=900)
 @settings(deadline=None)
 def test_windows_do_not_depend_on_the_blocks_they_come_in(samples, sizes, win_length, hop_length):
     signal, edges = noise(samples), np.cumsum(sizes)
@@ -302,6 +397,15 @@ def test_windows_do_not_depend_on_the_blocks_they_come_in(samples, sizes, win_le
     left = samples - len(cut) * hop_length
     reached = starts[-1] + win_length >= samples
     assert reached or left <= 0 or left < win_length / 10
+
+
+@given(any_length(10, 6000), st.sampled_from([-1, 0, 1]), st.integers(0, 3))
+@settings(deadline=None)
+def test_a_last_window_is_a_tenth_of_one_or_the_only_one(win_length, off, whole):
+    shortest = -(-win_length // 10)
+    samples = whole * win_length + shortest + off
+    found = list(audio.cut([noise(samples)] if samples else [], win_length / 16000, win_length / 16000))
+    assert len(found) == whole + (shortest + off > 0 and (off >= 0 or whole == 0))
 
 
 @pytest.mark.parametrize(
@@ -375,7 +479,7 @@ def test_a_tenth_of_speech_in_silence_is_speech_and_a_click_is_not():
     assert not audio.is_speech(click)
 
 
-@given(st.integers(1, 2000), st.integers(0, 5))
+@given(any_length(1, 2000), st.integers(0, 5))
 def test_speech_or_not_is_answered_for_any_length(samples, seed):
     assert audio.is_speech(noise(samples, seed, level=0.0)) is False
     signal = noise(samples, seed, level=0.5)
@@ -403,6 +507,7 @@ def test_folders_are_walked_and_patterns_expanded(tmp_path):
     inside = [str(tmp_path / name) for name in ("a.ogg", "b/1.flac", "b/2.WAV", "b/c/3.mp3")]
     assert audio.find_files([tmp_path]) == inside
     assert audio.find_files([str(tmp_path / "**/*.mp3")]) == inside[3:]
+    assert audio.find_files([inside[0], str(tmp_path / "**/*.mp3")]) == [inside[0], inside[3]]
     assert audio.find_files([inside[2], tmp_path, inside[2]]) == [inside[2], *inside[:2], inside[3]]
     assert audio.find_files(["missing.wav", str(tmp_path / "notes.txt")]) == [
         "missing.wav",
@@ -417,7 +522,7 @@ def test_a_file_named_like_a_pattern_is_that_file(tmp_path):
 
 def test_a_folder_without_audio_and_a_pattern_without_files_are_errors(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(AudioError, match="no audio in this folder"):
+    with pytest.raises(AudioError, match=r"no audio in this folder; looked for \.aif \.aifc \.aiff .* \.wav \.wave$"):
         audio.find_files([tmp_path])
     with pytest.raises(AudioError, match="no file matches"):
         audio.find_files([tmp_path / "*.wav"])

@@ -117,7 +117,10 @@ def test_a_microphone_that_cannot_be_opened_is_one_sentence(sounddevice, monkeyp
     assert "no microphone can be heard (Device unavailable [PaErrorCode -9985]); plug one in" in result.stderr
 
 
-@pytest.mark.parametrize(("error", "words"), [(ImportError, r"wav2small\[live\]"), (OSError, "finds no PortAudio")])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(ImportError, r"^a microphone needs .*wav2small\[live\]'$"), (OSError, "^sounddevice finds no PortAudio")],
+)
 def test_without_the_extra_or_its_library_it_says_what_to_install(monkeypatch, error, words):
     import builtins
 
@@ -169,6 +172,30 @@ def test_samples_without_a_header_are_heard_whatever_the_pipe_gives_at_once():
         chunks = list(heard.chunks)
     np.testing.assert_array_equal(np.concatenate(chunks)[:, 0], signal)
     assert heard.sampling_rate == 16000
+
+
+class Plain:
+    """A pipe that can only be read, as ``sys.stdin.buffer`` of a test or a wrapper is."""
+
+    def __init__(self, content: bytes):
+        self.read = io.BytesIO(content).read
+
+
+@pytest.mark.parametrize("rate", [16000, 11_025])
+@pytest.mark.parametrize("pipe", [Plain, io.BytesIO])
+def test_samples_without_a_header_come_in_chunks_of_100_ms(pipe, rate):
+    signal = np.arange(-4000, 4001, dtype=np.int16)
+    with live.raw_audio(pipe(signal.tobytes()), rate) as heard:
+        chunks = list(heard.chunks)
+    np.testing.assert_array_equal(np.concatenate(chunks)[:, 0], signal)
+    assert [len(chunk) for chunk in chunks[:-1]] == [round(rate / 10)] * (len(signal) // round(rate / 10))
+
+
+def test_a_file_comes_in_chunks_of_100_ms(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.arange(-4000, 4001, dtype=np.int16), 11_025)
+    with live.file_audio(tmp_path / "a.wav") as heard:
+        lengths = [len(chunk) for chunk in heard.chunks]
+    assert lengths == [1102] * 7 + [8001 - 7 * 1102] and heard.sampling_rate == 11_025
 
 
 def test_what_is_no_audio_is_refused_and_raw_needs_a_pipe():

@@ -117,6 +117,25 @@ def test_a_file_for_other_programs_has_the_columns_that_were_asked_for():
         assert run(*asked).stdout.splitlines()[0].split(",")[7:] == expected
 
 
+@pytest.mark.parametrize(("samples", "is_enough"), [(30 * 512, False), (31 * 512, False), (32 * 512, True)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "--format", "jsonl"),
+        ("predict", "--format", "jsonl", "--every", "2", "--window", "12"),
+        ("stream", "--jsonl", "--fast", "--window", "12"),
+    ],
+)
+def test_an_emotion_needs_one_second_of_speech_unless_asked_otherwise(answer, tmp_path, command, samples, is_enough):
+    """In frames of 512 samples: 31 of them are 0.992 s, 32 are 1.024 s."""
+    signal = np.zeros(375 * 512, "f4")
+    signal[100 * 512 :][:samples] = noise(2)[:samples]
+    result = run(*command, write(tmp_path / "a.wav", signal), "--vad", "energy")
+    (row,) = map(json.loads, result.stdout.splitlines())
+    assert row["speech_ratio"] == pytest.approx(samples / len(signal), abs=5e-5)
+    assert (row["speech"], row["arousal"]) == ((True, 0.1) if is_enough else (False, None))
+
+
 def test_the_model_asked_for_is_the_one_loaded(answer, clip):
     run("predict", clip)
     run("predict", clip, "--model", "mine.onnx", "--precision", "int8", "--backend", "c")
@@ -150,12 +169,12 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
         write(folder / name, samples, subtype="FLOAT")
     (folder / "folder").mkdir()
     (folder / "folder" / "notes.txt").write_text("no audio")
-    readable = "Readable here: wav, flac, ogg, opus, mp3, aiff, au, caf, w64. Convert it: ffmpeg -i text.wav new.wav"
+    readable = "Readable here: wav, flac, ogg, opus, mp3, aiff, au, caf, w64, sph, voc"
     finite = "samples must be finite, nominally within -1 to 1"
     sentences = {
         "missing.wav": "there is no such file; check the name",
         "empty.wav": "the file is empty (0 bytes); copy or record it again",
-        "text.wav": f"cannot be decoded. {readable}",
+        "text.wav": f"cannot be decoded. {readable}. Convert it: ffmpeg -i text.wav new.wav",
         "truncated.wav": "is truncated: its header promises 2.00 s, it holds 1.00 s; copy it again",
         "one.wav": "too short for an answer: 1 of at least 64 samples at 16000 Hz",
         "nan.wav": f"sample 8000 (at 0.500 s) is nan; {finite}",

@@ -191,6 +191,15 @@ def test_predictions_are_joined_by_file_and_times(segment, table, found):
     assert (answer.emotion.arousal if answer.emotion else answer.reason) == (found or "no prediction")
 
 
+@pytest.mark.parametrize(("off", "is_joined"), [(0.0, True), (0.0009, True), (0.0011, False), (0.0019, False)])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("side", ["start", "end"])
+def test_times_are_the_same_to_a_millisecond(side, sign, off, is_joined):
+    start, end = (1.0 + sign * off, 2.0) if side == "start" else (1.0, 2.0 + sign * off)
+    (answer,) = answer_table([Segment("a", Path("a"), 1.0, 2.0)], table_of(("a", start, end, 0.3)), "no prediction")
+    assert answer.reason == ("" if is_joined else "no prediction")
+
+
 def test_one_prediction_for_a_whole_file_is_not_taken_for_its_segments():
     segments = [Segment("a", Path("a"), 0.0, 1.0), Segment("a", Path("a"), 1.0, 2.0)]
     answers = answer_table(segments, table_of(("a", 0.0, None, 0.3)), "no prediction")

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lengths import any_length
 from random_student import noise
 from wav2small.errors import AudioError
 from wav2small.network.config import FRONTEND, Frontend
-from wav2small.network.frontend import dft_kernel, hz_to_mel, log_mel, mel_filterbank, mel_to_hz, normalise
+from wav2small.network.frontend import (
+    dft_kernel,
+    hz_to_mel,
+    log_mel,
+    mel_filterbank,
+    mel_to_hz,
+    normalise,
+    running_log_mel,
+    running_mean,
+)
 
 MEL_FREQUENCIES = [0.0, 85.317, 170.635, 255.952, 341.269, 426.586, 511.904, 597.221, 682.538, 767.855, 853.173]
 MEL_FREQUENCIES += [938.49, 1024.856, 1119.114, 1222.042, 1334.436, 1457.167, 1591.187, 1737.532, 1897.337, 2071.84]
@@ -69,7 +81,7 @@ def test_another_sampling_rate_makes_other_bands():
     assert np.abs(mel_filterbank() - wrong).max() > 1e-3
 
 
-@given(st.integers(64, 3000))
+@given(any_length(64, 3000))
 def test_rows_are_whole_windows_only(samples):
     rows = log_mel(noise(samples))
     assert rows.shape == (FRONTEND.num_frames(samples), 26) and rows.dtype == np.float32
@@ -113,7 +125,7 @@ def test_a_delay_of_one_hop_is_a_delay_of_one_row(rows):
     np.testing.assert_array_equal(log_mel(signal[32 * rows :]), log_mel(signal)[rows:])
 
 
-@given(st.integers(1, 5000), st.floats(1e-2, 1e4), st.floats(-10, 10))
+@given(any_length(1, 5000), st.floats(1e-2, 1e4), st.floats(-10, 10))
 @settings(max_examples=50)
 def test_normalised_has_zero_mean_and_unit_variance(samples, gain, offset):
     signal = (gain * (noise(samples + 1) + 0.1 * offset)).astype(np.float32)
@@ -147,3 +159,42 @@ def test_an_offset_reaches_only_the_bands_of_bins_0_and_1():
     reached = mel_filterbank()[:2].any(0)
     difference = np.abs(log_mel(noise(4000) + np.float32(0.5)) - log_mel(noise(4000))).max(0)
     assert reached.sum() == 2 and (difference[~reached] < 1e-3).all() and difference[reached].max() > 1
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=50), st.integers(1, 60))
+def test_a_running_mean_is_that_of_the_last_values_or_of_those_there_are(values, length):
+    expected = [np.mean(values[max(0, end - length) : end]) for end in range(1, len(values) + 1)]
+    np.testing.assert_allclose(running_mean(np.array(values), length), expected, atol=1e-9)
+
+
+@given(any_length(64, 2000), st.integers(1, 50), st.sampled_from([0.1, 1e-4, 1e-5]))
+@settings(deadline=None, max_examples=40)
+def test_running_rows_are_over_the_level_of_the_frames_until_then(samples, level_frames, loudness):
+    signal = noise(samples, level=loudness).astype(np.float64)
+    frames = [signal[start : start + 64] for start in range(0, samples - 63, 32)]
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(65)[:64]))) @ mel_filterbank()
+    for row, found in enumerate(running_log_mel(signal, level_frames)):
+        level = power[max(0, row + 1 - level_frames) : row + 1].sum(1).mean() + FRONTEND.variance_floor
+        np.testing.assert_allclose(found, 10 * np.log10(np.maximum(power[row] / level, FRONTEND.amin)), atol=1e-3)
+
+
+def test_running_rows_need_nothing_later_and_do_not_mind_the_level():
+    signal = noise(4001)
+    rows = running_log_mel(signal, 20)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(running_log_mel(signal[:2001], 20), rows[: FRONTEND.num_frames(2001)])
+    np.testing.assert_allclose(running_log_mel(30 * signal, 20), rows, atol=1e-3)
+    np.testing.assert_array_equal(running_log_mel(np.zeros(640), 20), np.full((19, 26), -100, np.float32))
+
+
+def test_a_log_mel_is_of_the_frontend_asked_for():
+    config = replace(FRONTEND, hop_length=16, fmax=4000.0, amin=1e-2)
+    rows = log_mel(noise(1001), config)
+    assert rows.shape == (config.num_frames(1001), 26) and len(rows) == (1001 - 64) // 16 + 1
+    assert rows.min() == -20
+    power = np.square(np.abs(np.fft.rfft(noise(64) * np.hanning(65)[:64])))
+    expected = 10 * np.log10(np.maximum(power @ mel_filterbank(config), 1e-2))
+    np.testing.assert_allclose(log_mel(noise(64), config)[0], expected, atol=1e-4)
+    assert np.abs(mel_filterbank(config) - mel_filterbank()).max() > 1e-3
+    rows = running_log_mel(noise(1001), 20, config)
+    assert rows.shape == (config.num_frames(1001), 26) and rows.min() == -20

@@ -12,20 +12,20 @@ from random_student import noise, random_arrays
 from wav2small.errors import WeightsError
 from wav2small.network import fixed_point as integer
 from wav2small.network import reference
-from wav2small.network.config import MICRO
 from wav2small.network.fixed_point import power_for, to_integers
+from wav2small.network.micro import MICRO, MICRO_INT8
 from wav2small.network.probes import voice
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from wav2small.train.students import load_arrays, to_arrays  # noqa: E402
-from wav2small.train.students.micro_int8 import MicroInt8, rounded  # noqa: E402
+from wav2small.train.students.integer import IntegerStudent, rounded  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def net() -> MicroInt8:
+def net() -> IntegerStudent:
     """Begun with random weights of micro, and shown a voice as training would."""
-    made = MicroInt8()
+    made = IntegerStudent(MICRO_INT8)
     made.start_from(dict(random_arrays(0, MICRO)), "random")
     made.train()
     rng = np.random.default_rng(1)
@@ -34,7 +34,7 @@ def net() -> MicroInt8:
     return made.eval()
 
 
-def answers(net: MicroInt8, signal: np.ndarray) -> tuple[np.ndarray, ...]:
+def answers(net: IntegerStudent, signal: np.ndarray) -> tuple[np.ndarray, ...]:
     with torch.no_grad():
         log_mel = net.log_mel(torch.from_numpy(signal)[None])
         tokens = net.tokens(log_mel)
@@ -42,14 +42,17 @@ def answers(net: MicroInt8, signal: np.ndarray) -> tuple[np.ndarray, ...]:
     return log_mel[0].numpy(), tokens[0].numpy(), embedding[0].numpy(), emotion[0].numpy()
 
 
-@pytest.mark.parametrize("signal", [noise(400), noise(9000, 1), voice(np.random.default_rng(2)), np.zeros(4000, "f4")])
+@pytest.mark.parametrize(
+    "signal",
+    [noise(400), noise(401), noise(719), noise(7919, 1), voice(np.random.default_rng(2)), np.zeros(4000, "f4")],
+)
 def test_tokens_are_the_same_integers_and_the_answer_agrees(net, signal):
-    arrays = to_integers(to_arrays(net), MICRO)
+    arrays = to_integers(to_arrays(net), MICRO_INT8)
     log_mel, tokens, embedding, emotion = answers(net, signal)
     steps = integer.to_log_mel(log_mel)
-    found = integer.tokens(steps, arrays, MICRO)
+    found = integer.tokens(steps, arrays, MICRO_INT8)
     np.testing.assert_array_equal(found, tokens * 2.0 ** net.bits("hidden"))
-    by_integers = integer.forward(steps, arrays, MICRO)
+    by_integers = integer.forward(steps, arrays, MICRO_INT8)
     unit = 2.0 ** -(net.bits("value") + integer.EMBEDDING_BITS)
     np.testing.assert_allclose(by_integers[0] * unit, embedding, atol=8 * unit)
     np.testing.assert_allclose(by_integers[1] / 2**integer.EMOTION_BITS, emotion, atol=0.005)
@@ -63,21 +66,21 @@ def test_integers_stay_near_the_weights_they_were_made_from(net):
 
 
 def test_what_is_stored_has_the_sizes_that_c_gives_it(net):
-    for name, array in to_integers(to_arrays(net), MICRO).items():
+    for name, array in to_integers(to_arrays(net), MICRO_INT8).items():
         is_wide = name.startswith("input.") or name.endswith(".bias")
         assert array.dtype == (np.int32 if is_wide else np.int8), name
-    assert sum(array.nbytes for array in to_integers(to_arrays(net), MICRO).values()) < 64 * 1024
+    assert sum(array.nbytes for array in to_integers(to_arrays(net), MICRO_INT8).values()) < 64 * 1024
 
 
 def test_a_stream_of_tokens_has_the_embedding_of_all(net):
-    arrays = to_integers(to_arrays(net), MICRO)
-    tokens = integer.tokens(integer.to_log_mel(answers(net, noise(16000))[0]), arrays, MICRO)
+    arrays = to_integers(to_arrays(net), MICRO_INT8)
+    tokens = integer.tokens(integer.to_log_mel(answers(net, noise(16000))[0]), arrays, MICRO_INT8)
     whole = integer.embedding(integer.pool(tokens, arrays))
     state = integer.Pooling(*(np.full(MICRO.pooled, start, np.int64) for start in (-(2**15), 0, 0)))
     for token in tokens:
         state = integer.pool_token(state, token, arrays)
     np.testing.assert_array_equal(integer.embedding(state), whole)
-    frames = integer.tokens(integer.to_log_mel(answers(net, noise(8000))[0]), arrays, MICRO)
+    frames = integer.tokens(integer.to_log_mel(answers(net, noise(8000))[0]), arrays, MICRO_INT8)
     np.testing.assert_array_equal(frames, tokens[: len(frames)])
 
 
@@ -104,8 +107,8 @@ def test_rounding_passes_the_gradient_where_it_fits():
 
 def test_it_begins_with_micro_and_nothing_else(net):
     with pytest.raises(WeightsError, match=r"x\.safetensors: not the weights of this network"):
-        MicroInt8().start_from(dict(random_arrays()), "x.safetensors")
-    again = MicroInt8()
+        IntegerStudent(MICRO_INT8).start_from(dict(random_arrays()), "x.safetensors")
+    again = IntegerStudent(MICRO_INT8)
     load_arrays(again, to_arrays(net), "again")
-    for name, array in to_integers(to_arrays(again), MICRO).items():
-        np.testing.assert_array_equal(array, to_integers(to_arrays(net), MICRO)[name])
+    for name, array in to_integers(to_arrays(again), MICRO_INT8).items():
+        np.testing.assert_array_equal(array, to_integers(to_arrays(net), MICRO_INT8)[name])

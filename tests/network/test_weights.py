@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from random_student import METADATA, random_arrays
+from random_student import METADATA, metadata_of, random_arrays
 from wav2small.errors import Wav2SmallError, WeightsError
 from wav2small.network import reference, weights
+from wav2small.network.wav2small import RUNNING, SMALL, WAV2SMALL
 from wav2small.network.weights import read_safetensors, write_safetensors
 
 DTYPES = st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.int32, np.int16, np.int8, np.uint8])
@@ -175,10 +176,10 @@ def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
 
 
 def test_load_student_takes_exactly_a_students_arrays(tmp_path):
-    write_safetensors(tmp_path / "a", random_arrays(), METADATA)
-    arrays, metadata, _ = reference.load_student(tmp_path / "a")
+    write_safetensors(tmp_path / "a", random_arrays(), metadata_of(WAV2SMALL))
+    arrays, metadata, network = reference.load_student(tmp_path / "a")
     assert_same(arrays, dict(random_arrays()))
-    assert metadata == METADATA
+    assert metadata == metadata_of(WAV2SMALL) and network == WAV2SMALL
 
 
 @pytest.mark.parametrize(
@@ -195,27 +196,35 @@ def test_load_student_takes_exactly_a_students_arrays(tmp_path):
 def test_other_arrays_are_refused_by_name(tmp_path, change, said):
     arrays = dict(random_arrays())
     change(arrays)
-    write_safetensors(tmp_path / "a", arrays, METADATA)
+    write_safetensors(tmp_path / "a", arrays, metadata_of(WAV2SMALL))
     with pytest.raises(WeightsError, match=said):
         reference.load_student(tmp_path / "a")
 
 
-def test_the_weights_of_an_unknown_student_are_refused(tmp_path):
-    write_safetensors(tmp_path / "a", random_arrays(), METADATA | {"student": "wav2smal"})
-    with pytest.raises(WeightsError, match=r"student 'wav2smal', which has no reference\. Did you mean 'wav2small'\?"):
+def test_weights_that_describe_no_network_are_refused(tmp_path):
+    write_safetensors(tmp_path / "a", random_arrays(), METADATA | {"student": "wav2small"})
+    with pytest.raises(WeightsError, match="a: its metadata describe no network, so it was not written by this"):
         reference.load_student(tmp_path / "a")
 
 
-def test_the_weights_of_another_student_are_refused(tmp_path):
-    write_safetensors(tmp_path / "a", random_arrays(), METADATA | {"student": "wav2small-17k"})
+def test_the_weights_of_another_network_are_refused(tmp_path):
+    write_safetensors(tmp_path / "a", random_arrays(), metadata_of(SMALL) | {"student": "wav2small"})
     with pytest.raises(WeightsError, match=r"lin.weight is float32 \(169, 169\), this network has float32 \(13, 13\)"):
         reference.load_student(tmp_path / "a")
 
 
-def test_another_normalisation_is_refused(tmp_path):
-    write_safetensors(tmp_path / "a", random_arrays(), METADATA | {"normalisation": "running"})
-    with pytest.raises(WeightsError, match="'running', this network has 'utterance'"):
-        reference.load_student(tmp_path / "a")
+def test_the_description_decides_and_not_the_name(tmp_path):
+    write_safetensors(tmp_path / "a", random_arrays(), metadata_of(RUNNING) | {"student": "wav2small", "name": "micro"})
+    assert reference.load_student(tmp_path / "a")[2] == RUNNING
+
+
+def test_the_identity_is_of_the_numbers_and_not_of_how_the_network_is_described(tmp_path):
+    for name, metadata in {"bare": METADATA, "a": metadata_of(WAV2SMALL) | {"student": "none"}}.items():
+        metadata = {key: value for key, value in metadata.items() if key != "student"}
+        write_safetensors(tmp_path / name, random_arrays(), metadata)
+    assert weights.identity(tmp_path / "a") == weights.identity(tmp_path / "bare") == weights.sha256(tmp_path / "bare")
+    write_safetensors(tmp_path / "b", random_arrays(1), METADATA)
+    assert weights.identity(tmp_path / "b") != weights.identity(tmp_path / "a")
 
 
 @pytest.fixture

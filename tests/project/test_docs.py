@@ -143,7 +143,7 @@ def test_every_link_to_a_file_leads_to_one(document):
 def called() -> set[str]:
     """Names that the tests call."""
     found = set()
-    for path in (ROOT / "tests").glob("test_*.py"):
+    for path in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 found.add(node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", ""))

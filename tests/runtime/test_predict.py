@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import wav2small
+from lengths import any_duration
 from wav2small.audio import read as audio
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import Emotion
@@ -77,7 +77,7 @@ def test_the_channel_asked_for_is_the_one_heard(tmp_path):
             assert row.arousal == pytest.approx(level * np.sqrt(2 / np.pi), rel=0.05)
 
 
-@given(st.floats(0.2, 20), st.floats(0.1, 5), st.floats(0.05, 5))
+@given(any_duration(3200, 320_000), any_duration(1600, 80_000), any_duration(800, 80_000))
 @settings(max_examples=30, deadline=None)
 def test_with_every_each_row_is_what_the_model_says_of_that_window(seconds, window, every):
     signal, ear, window = noise(seconds), Ear(), max(window, every)
@@ -137,6 +137,43 @@ def test_a_file_that_does_not_state_its_length_is_answered_from_parts(tmp_path):
     assert row.end == 40
 
 
+def test_unequal_parts_weigh_as_much_as_they_are_long(tmp_path):
+    """The last of a file that does not state its length is shorter; each has its own share of speech."""
+    signal = noise(40)
+    signal[31 * 16000 : 35 * 16000] = 0
+    signal[:16000] = 0
+    content = bytearray(write(tmp_path / "a.flac", signal).read_bytes())
+    content[8 + 13] &= 0xF0
+    content[8 + 14 : 8 + 18] = bytes(4)
+    (row,) = predict(io.BytesIO(content), model=lambda part: Emotion(len(part) / 16000 / 100, 0.5, 0.5), vad="energy")
+    assert row.arousal == pytest.approx((15 * 0.15 + 15 * 0.15 + 10 * 0.10) / 40)
+    assert row.speech_ratio == pytest.approx(35 / 40, abs=2e-3)
+
+
+def test_a_long_array_is_answered_from_the_parts_of_a_file(tmp_path):
+    signal, ears = noise(40), (Ear(), Ear())
+    (one,) = predict(write(tmp_path / "a.wav", signal, subtype="FLOAT"), model=ears[0])
+    (other,) = predict(signal, 16000, model=ears[1])
+    assert [len(heard) for heard in ears[0].heard] == [len(heard) for heard in ears[1].heard]
+    assert emotion(one) == pytest.approx(emotion(other))
+
+
+def test_a_short_file_needs_a_tenth_of_speech():
+    for samples, is_enough in ((15 * 512, False), (16 * 512, True)):
+        signal = np.zeros(5 * 16000, "f4")
+        signal[1024:][:samples] = noise(1)[:samples]
+        (row,) = predict(signal, 16000, model=Ear(), vad="energy")
+        assert row.speech is is_enough
+
+
+def test_with_every_rows_and_errors_name_the_file(tmp_path):
+    path = write(tmp_path / "a.wav", noise(1)[:64])
+    (row,) = predict(path, model=Ear(), every=1)
+    assert (row.file, row.end) == (str(path), 64 / 16000)
+    with pytest.raises(AudioError, match=f"^{path}: too short for an answer: 63 of at least 64"):
+        predict(write(path, noise(1)[:63]), model=Ear(), every=1)
+
+
 def test_answers_are_clipped_to_0_and_1():
     (row,) = predict(noise(1), 16000, model=lambda signal: Emotion(-0.2, 0.5, 1.3))
     assert emotion(row) == (0, 0.5, 1)
@@ -161,13 +198,15 @@ def test_impossible_wishes_are_refused_with_what_was_seen(options, words):
 
 
 def test_an_array_without_its_sampling_rate_is_refused():
-    with pytest.raises(AudioError, match=r"sampling_rate in Hz: predict\(signal, 16000\)"):
+    with pytest.raises(AudioError, match=r"^an array needs its sampling_rate in Hz: predict\(signal, 16000\)$"):
         predict(noise(1), model=Ear())
 
 
 def test_too_short_for_one_frame_is_refused_and_one_frame_is_answered(tmp_path):
     for samples in (1, 63):
-        with pytest.raises(AudioError, match=f"too short for an answer: {samples} of at least 64"):
+        with pytest.raises(
+            AudioError, match=f"^too short for an answer: {samples} of at least 64 samples at 16000 Hz$"
+        ):
             predict(noise(1)[:samples], 16000, model=Ear())
     assert predict(noise(1)[:64], 16000, model=Ear())[0].speech is True
     with pytest.raises(AudioError, match=f"^{tmp_path}/a.wav: too short"):
@@ -247,6 +286,41 @@ def test_progress_rises_to_the_number_of_files(tmp_path):
     assert done == sorted(done) and (done[0], done[-1]) == (0, 11)
     assert {total for _, total in seen} == {11}
     assert any(0 < part % 1 < 1 for part in done)
+
+
+def test_progress_is_the_part_of_a_file_that_was_read(tmp_path):
+    """As many parts as there are blocks; a file that does not state its length counts when it is done."""
+    path, seen = write(tmp_path / "a.flac", noise(20)), []
+    again = write(tmp_path / "c.flac", noise(20))
+    list(predict_files([path, again], model=Ear(), progress=lambda *told: seen.append(told)))
+    ends = np.cumsum([len(block) for block in audio.blocks(path)]) / 320_000
+    expected = [0, *ends, 1, *(1 + ends), 2]
+    assert len(ends) > 3 and [done for done, _ in seen] == pytest.approx(expected)
+    content = bytearray(path.read_bytes())
+    content[8 + 13] &= 0xF0
+    content[8 + 14 : 8 + 18] = bytes(4)
+    (tmp_path / "b.flac").write_bytes(content)
+    seen.clear()
+    list(predict_files([tmp_path / "b.flac"], model=Ear(), progress=lambda *told: seen.append(told)))
+    assert {done for done, _ in seen[:-1]} == {0} and seen[-1] == (1, 1)
+
+
+def test_many_files_are_answered_with_the_options_of_one(tmp_path):
+    signal = np.stack([noise(4, level=0.3), noise(4, seed=1, level=0.01)], axis=1)
+    signal[:40_000, 1] = 0
+    path = write(tmp_path / "a.wav", signal, subtype="FLOAT")
+    for options in (
+        {"every": 0.5, "window": 1.5},
+        {"channel": 1, "min_speech": 0.0},
+        {"channel": 1, "min_speech": 6.0, "vad": "energy"},
+        {"every": 3.5},
+    ):
+        rows = list(predict_files([path], model=Ear(), **options))
+        assert rows == predict(path, model=Ear(), **options)
+        assert [row.speech for row in rows] == [options.get("min_speech") != 6.0] * len(rows)
+    assert [(row.start, row.end) for row in rows] == [(0, 3.5), (3.5, 4)]
+    with pytest.raises(WeightsError, match="has no calibration"):
+        list(predict_files([path], model=Ear(), min_confidence=0.5))
 
 
 def test_standard_input_is_a_file_named_minus(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lengths import any_duration
 from wav2small.cli import main
 from wav2small.errors import ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.evaluation import plots as timeline
@@ -107,7 +108,10 @@ def test_of_a_table_of_many_recordings_each_gets_its_own():
         spans_of(spans, "c.wav")
 
 
-@given(st.lists(st.tuples(st.floats(0, 19), st.floats(0.05, 12)), min_size=1, max_size=8), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(any_duration(0, 19 * 16000), any_duration(800, 12 * 16000)), min_size=1, max_size=8),
+    st.integers(0, 3),
+)
 @settings(max_examples=25, deadline=None)
 def test_a_segment_is_answered_as_a_file_of_its_own(times, seed):
     signal = voice(20, seed)
@@ -130,6 +134,28 @@ def test_a_segment_beyond_the_end_is_a_row_with_its_error_and_the_rest_are_done(
     assert rows[1].error == "from 1 to 9 s the file has 4.00 s only; are the segments of another file?"
     assert "too short for an answer: 16 of at least 64" in rows[3].error
     assert rows[4].error.startswith("from 7 to 8 s the file has 0.00 s only")
+
+
+def test_a_segment_may_end_half_a_second_after_its_file(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, voice(5), 16000)
+    spans = [Span(1, 5.5), Span(2, 5.5 + 1 / 16000), Span(5 - 64 / 16000, 5), Span(5 - 63 / 16000, 5)]
+    seen, rows = [], []
+    for span, row in predict_segments(path, spans, model=ear, progress=lambda *told: seen.append(told)):
+        rows.append(row)
+        assert (row.file, row.start, row.end) == (str(path), span.start, span.end)
+    assert [row.error is None for row in rows] == [True, False, True, False]
+    assert rows[3].error.startswith("too short for an answer: 63 of at least 64")
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_segments_are_of_the_channel_and_the_model_asked_for(tmp_path):
+    signal = np.stack([voice(40), np.zeros(len(voice(40)))], axis=1)
+    soundfile.write(tmp_path / "a.wav", signal, 16000)
+    for channel in (0, 1):
+        ((_, row),) = predict_segments(tmp_path / "a.wav", [Span(1, 38)], channel=channel)
+        (alone,) = predict(np.float32(signal[16000 : 38 * 16000]), 16000, channel=channel)
+        assert row.speech is (channel == 0) and row.arousal == pytest.approx(alone.arousal, abs=1e-4)
 
 
 def test_memory_grows_with_the_longest_segment_not_with_the_file(tmp_path):

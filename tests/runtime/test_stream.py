@@ -14,6 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lengths import any_duration, any_length
 from random_student import random_arrays
 from wav2small import Event, Stream, load, predict
 from wav2small.audio import read as audio
@@ -21,8 +22,9 @@ from wav2small.audio import vad as speech
 from wav2small.errors import AudioError, MissingExtraError, Wav2SmallError
 from wav2small.network import fixed_point as integer
 from wav2small.network import reference
-from wav2small.network.config import MICRO, STUDENTS, Emotion
+from wav2small.network.config import Emotion
 from wav2small.network.fixed_frontend import log_mel, to_samples
+from wav2small.network.micro import MICRO
 from wav2small.network.weights import DATA
 from wav2small.runtime.causal import Causal, weights_from_arrays
 from wav2small.runtime.model import Model
@@ -31,10 +33,10 @@ from wav2small.runtime.native import COMPILERS
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.flac"))
 TOLERANCE = 1e-4
 
-sizes = st.lists(st.just(0) | st.integers(100, 30_000), min_size=1, max_size=12)
-lengths = st.integers(1, 5 * 16000)
-hops = st.floats(0.02, 2)
-windows = st.floats(0.1, 3)
+sizes = st.lists(st.just(0) | any_length(100, 30_000), min_size=1, max_size=12)
+lengths = any_length(1, 5 * 16000)
+hops = any_duration(320, 2 * 16000)
+windows = any_duration(1600, 3 * 16000)
 
 
 BACKENDS = [
@@ -81,11 +83,11 @@ def batch(signal: np.ndarray, spans: list[tuple[int, int]]) -> list[np.ndarray]:
     A token is inside if all samples of its newest frame are; a last window that has none is padded with zeros.
     """
     arrays, _, config = reference.load_student(DATA / "micro.safetensors")
-    tokens = reference.micro.tokens(reference.features(np.pad(signal, (0, 800)), config), arrays, config)
+    tokens = reference.tokens(reference.features(np.pad(signal, (0, 800)), config), arrays, config)
     found = []
     for start, end in spans:
         first = -(-start // 320)
-        embedding = reference.micro.pool(tokens[first : max(first, (end - 400) // 320) + 1], arrays)
+        embedding = reference.pool(tokens[first : max(first, (end - 400) // 320) + 1], arrays, config)
         found.append(np.clip(arrays["out.weight"] @ embedding + arrays["out.bias"], 0, 1))
     return found
 
@@ -179,7 +181,7 @@ def test_the_first_window_is_what_predict_says_of_it(precision, backend):
 def test_the_tokens_are_those_of_the_reference_for_any_cutting():
     arrays = random_arrays(3, MICRO)
     network, signal = Causal(weights_from_arrays(arrays, MICRO), MICRO), signal_of(90_000, 4)
-    expected = reference.micro.tokens(reference.features(signal, MICRO), arrays, MICRO)
+    expected = reference.tokens(reference.features(signal, MICRO), arrays, MICRO)
     for size in (1, 160, 161, 399, 5000):
         pieces = [network.push(chunk) for chunk in cut(signal[: size * 3000], [size])]
         found = np.concatenate(pieces)
@@ -293,6 +295,17 @@ def test_an_empty_stream_and_one_too_short_have_no_events():
     assert stream.push(voices()[20_000:20_064]) == []
     (event,) = stream.finish()
     assert event.end == 64 / 16000 and event.speech
+
+
+@given(any_length(1600, 50_000), st.sampled_from([-1, 0, 1]), st.integers(0, 2), sizes)
+@settings(max_examples=40, deadline=None)
+def test_a_last_window_needs_a_tenth_of_a_window(win_length, off, whole, sizes):
+    """The tenth of whole samples: a shorter one is left out, unless it is the only one."""
+    shortest = -(-win_length // 10)
+    signal, dur = np.zeros(whole * win_length + shortest + off, "f4"), win_length / 16000
+    expected = whole + (off >= 0 or whole == 0)
+    assert len(answers(Stream(model(), dur, dur), cut(signal, sizes))) == expected
+    assert len(predict(signal, 16000, model=model(), every=dur, window=dur)) == expected
 
 
 def push_after_finish(stream: Stream) -> None:
@@ -412,4 +425,3 @@ def test_the_state_of_micro_has_the_bytes_that_the_document_says():
     for column in (1, 2):
         parts = [int(table[name][column].replace(",", "")) for name in values]
         assert int(table["all"][column].replace(",", "")) == sum(parts)
-    assert STUDENTS["micro"] == MICRO

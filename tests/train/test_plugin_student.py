@@ -33,7 +33,7 @@ pytest.importorskip("onnxscript", reason="needs the extra train")
 
 from wav2small.export import from_torch as export_torch  # noqa: E402
 from wav2small.export.from_torch import ALLOWED  # noqa: E402
-from wav2small.train.students import build, to_arrays  # noqa: E402
+from wav2small.train.students import build, from_arrays, to_arrays  # noqa: E402
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "students.md"
 OWN = DOCUMENT.read_text(encoding="utf-8").partition("\n## Your own\n")[2]
@@ -116,7 +116,7 @@ def exported(trained, tmp_path_factory) -> Path:
 
 def net(trained: Path) -> torch.nn.Module:
     arrays, _ = read_safetensors(trained / "best.safetensors")
-    return export_torch.from_arrays(arrays, "mine", "best.safetensors")
+    return from_arrays(arrays, "mine", "best.safetensors")
 
 
 def test_the_example_is_under_30_lines_and_listed():

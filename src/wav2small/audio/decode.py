@@ -20,7 +20,22 @@ from wav2small.files import is_remote, locate
 Source = str | Path | BinaryIO
 """A path or URL, or a binary file object that can seek; an object is read from its start and left open."""
 
-READABLE = "wav, flac, ogg, opus, mp3, aiff, au, caf, w64"
+FORMATS = {
+    "wav": (".wav", ".wave", ".rf64"),
+    "flac": (".flac",),
+    "ogg": (".ogg", ".oga"),
+    "opus": (".opus",),
+    "mp3": (".mp3",),
+    "aiff": (".aiff", ".aif", ".aifc"),
+    "au": (".au", ".snd"),
+    "caf": (".caf",),
+    "w64": (".w64",),
+    "sph": (".sph",),
+    "voc": (".voc",),
+}
+"""Formats that can be decoded, and the suffixes of their files."""
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+"""Files with these are audio inside a folder; a file named by the user is read whatever its name."""
 BLOCK_VALUES = 2**16
 """Samples times channels decoded at once."""
 TOLERATED_LOSS_DUR = 0.05
@@ -99,7 +114,7 @@ def _decoder(file: BinaryIO, prefix: str, name: str) -> _Sequential:
         return _Sequential(file)
     except (soundfile.LibsndfileError, TypeError):
         raise AudioError(
-            f"{prefix}cannot be decoded. Readable here: {READABLE}. Convert it: ffmpeg -i {name} new.wav"
+            f"{prefix}cannot be decoded. Readable here: {', '.join(FORMATS)}. Convert it: ffmpeg -i {name} new.wav"
         ) from None
 
 

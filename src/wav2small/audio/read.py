@@ -10,15 +10,9 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from wav2small.audio.decode import Source, opened
+from wav2small.audio.decode import SUFFIXES, Source, opened
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE
-
-SUFFIXES = frozenset(
-    (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus")
-    + (".rf64", ".snd", ".sph", ".voc", ".w64", ".wav", ".wave")
-)
-"""What is taken for audio inside a folder; a file named by the user is read whatever its name."""
 
 MIN_SAMPLING_RATE = 1000
 """Hz; a header below it is a mistake, and would be blown up to any size."""
@@ -26,6 +20,8 @@ MAX_CHANNELS = 256
 """An array with more is one whose axes are exchanged."""
 MAX_VALUE = 2.0**32
 """Largest float sample read; above it the power of a frame leaves float32."""
+MIN_LENGTH = 64
+"""Samples at 16 kHz, 4 ms, below which a signal gets no answer: the window of the paper's front end."""
 FRAME_LENGTH = SAMPLING_RATE * 32 // 1000
 SPEECH_LEVEL = -60.0
 """dB re full scale; real speech recorded far too quietly (RMS .002, -54 dB) is above it, an idle microphone below."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from wav2small.audio.read import SUFFIXES
+from wav2small.audio.decode import SUFFIXES
 from wav2small.errors import ManifestError
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.tables.manifest import KNOWN, Segment

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from wav2small.audio.read import SUFFIXES
+from wav2small.audio.decode import SUFFIXES
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import write_audio
 from wav2small.corpora.folder import none_found

@@ -25,9 +25,9 @@ from wav2small.errors import MissingExtraError, Wav2SmallError, WeightsError
 from wav2small.evaluation.macs import COUNTED_DUR, count_macs, measured, tokens_per_second
 from wav2small.evaluation.score import Answer, Signal, answer_segments, evaluate, tidy
 from wav2small.files import whole_file
-from wav2small.network.config import OUTPUTS, SAMPLING_RATE, STUDENT, Emotion
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.network.probes import voice
-from wav2small.network.weights import read_index, read_safetensors, resolve, sha256, shipped_names
+from wav2small.network.weights import read_index, resolve, sha256, shipped_names
 from wav2small.runtime.model import PRECISIONS, load, locate
 from wav2small.tables.manifest import Segment, load_norms
 
@@ -177,37 +177,22 @@ def beside(other: str, ours: Sequence[Candidate]) -> list[Candidate]:
     return [Candidate(name, precision, None, other)]
 
 
-def load_onnxruntime(path: Path) -> Loaded:
-    return Loaded(load(path), {})
+def load_by(backend: str) -> Callable[[Path], Loaded]:
+    """What loads a file for a backend."""
 
+    def load_file(path: Path) -> Loaded:
+        model = load(path, backend=backend)
+        return Loaded(model, model.metadata)
 
-def load_openvino(path: Path) -> Loaded:
-    """In float32, as asked: by itself it takes bfloat16 where the processor has it."""
-    openvino: Any = import_module("openvino")
-    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-
-    def run(signal: Signal) -> Emotion:
-        return Emotion(*compiled({"signal": signal[None]})["emotion"][0].tolist())
-
-    return Loaded(run, {})
+    return load_file
 
 
 def load_torch(path: Path) -> Loaded:
+    """On one thread, and this process then stays on it."""
     import torch
 
-    from wav2small.train.students import build, load_arrays
-
     torch.set_num_threads(1)
-    arrays, metadata = read_safetensors(path)
-    net = build(metadata.get("student", STUDENT.name)).eval()
-    load_arrays(net, arrays, str(path))
-
-    def run(signal: Signal) -> Emotion:
-        with torch.inference_mode():
-            return Emotion(*net(torch.from_numpy(signal[None]))[0][0].tolist())
-
-    return Loaded(run, metadata)
+    return load_by("torch")(path)
 
 
 def load_teacher(_: Path) -> Loaded:
@@ -245,11 +230,11 @@ class Runtime(NamedTuple):
 
 
 RUNTIMES = {
-    "onnxruntime": Runtime(("onnxruntime",), "onnxruntime", load_onnxruntime, reads_onnx=True, is_scored=True),
+    "onnxruntime": Runtime(("onnxruntime",), "onnxruntime", load_by("onnx"), reads_onnx=True, is_scored=True),
     "teacher": Runtime(("torch", "transformers"), "'wav2small[train]'", load_teacher, is_scored=True),
     "opensmile": Runtime(("opensmile",), "opensmile", load_opensmile),
     "torch": Runtime(("torch",), "'wav2small[train]'", load_torch),
-    "openvino": Runtime(("openvino",), "openvino", load_openvino, reads_onnx=True),
+    "openvino": Runtime(("openvino",), "openvino", load_by("openvino"), reads_onnx=True),
 }
 OTHERS = tuple(RUNTIMES)[1:]
 """What can be measured beside our ONNX files."""

@@ -1,4 +1,4 @@
-"""Multiply-accumulates and tokens of an ONNX graph, counted node by node. See docs/bench.md."""
+"""Multiply-accumulates of an ONNX graph, node by node, and of a network, layer by layer. See docs/bench.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wav2small.network.config import SAMPLING_RATE
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Network
 
 COUNTED_DUR = 5
 """Seconds of audio that a count is about."""
@@ -17,6 +17,24 @@ RECURRENT = {"GRU", "If", "LSTM", "Loop", "RNN", "Scan"}
 QUANTISED = {"QLinearConv", "QLinearMatMul"}
 UNCOUNTED = RECURRENT | QUANTISED | {"Attention", "ConvTranspose", "DFT", "DeformConv", "Einsum", "STFT"}
 """Operators that multiply, or hide graphs that may: a network with one has no count rather than a wrong one."""
+
+
+def layer_macs(network: Network, samples: int = COUNTED_DUR * SAMPLING_RATE) -> int:
+    """Multiply-accumulates of a network that is data, from its layers on, without the front end.
+
+    Args:
+        network: which layers there are
+        samples: of the signal that is answered
+    """
+    total, columns = 0, network.frontend.num_frames(samples)
+    for place in network.places():
+        layer = place.layer
+        columns = -(-columns // layer.stride)
+        if not layer.pool:
+            total += columns * place.mels * math.prod(network.weight_shape(place))
+    rows = columns if network.pooling == "tokens" else columns * (network.token_size // network.pooled)
+    gram = 0 if network.pooling == "tokens" else network.token_size * network.pooled
+    return total + 2 * rows * math.prod(network.pooling_shape) + gram + len(OUTPUTS) * network.embedding_size
 
 
 class Measured(NamedTuple):

@@ -13,27 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wav2small.errors import ManifestError, MissingExtraError, WeightsError
 from wav2small.evaluation.score import answer_segments
 from wav2small.export.parity import Depths, apart, compare
 from wav2small.export.rounding import rounded
 from wav2small.files import whole_file
 from wav2small.metrics import concordance_cc
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
-from wav2small.network.config import OUTPUTS, ROUNDED, SAMPLING_RATE, STUDENT, STUDENTS, Emotion, Micro, Student
+from wav2small.network import fixed_point, reference
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion, Network
 from wav2small.network.licences import joined
-from wav2small.network.weights import DATA, INDEX, Arrays, read_safetensors, sha256, write_safetensors
-from wav2small.runtime.model import running
+from wav2small.network.weights import DATA, INDEX, NETWORK, Arrays, read_safetensors, sha256, write_safetensors
+from wav2small.runtime.backends import open_onnx_bytes
+from wav2small.runtime.model import Model
 from wav2small.session import session
 from wav2small.tables.manifest import Segment
 
-MAX_INT8_BYTES = 120_000
-"""The paper's figure for the quantised network."""
 MAX_SHIPPED_BYTES = 5_000_000
 """Of a file in the package."""
 MAX_LOSS = 0.02
 """Of CCC, what an artefact may lose in a dimension."""
+MAX_APART = 0.01
+"""Of an answer, between a static int8 file computed in integers and in float32; rounding alone gives up to 0.002."""
 SUFFIXES = {"fp32": ".onnx", "int8": "-int8.onnx"}
 SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
 """What the metadata of weights that ship must say."""
@@ -56,7 +58,7 @@ class Artefact:
 
 
 @dataclass(frozen=True)
-class Network:
+class Student:
     """A student to export: its arrays and metadata, what the artefacts say about it, and what makes them.
 
     ``forms`` answers the ONNX model of each precision, and its largest differences from the reference.
@@ -68,7 +70,7 @@ class Network:
     forms: Callable[[], dict[str, tuple[Any, Depths]]]
 
 
-def network(weights: str | Path) -> Network:
+def student(weights: str | Path) -> Student:
     """The student of a safetensors file, which its metadata name: one with a reference here, or any that is installed.
 
     Raises:
@@ -77,21 +79,24 @@ def network(weights: str | Path) -> Network:
         MissingExtraError: if it is made by torch, which is not installed
     """
     arrays, stored = read_safetensors(weights)
-    student = stored.get("student", STUDENT.name)
-    if student in ROUNDED:
-        raise WeightsError(f"{weights}: {student} has no ONNX form; export the weights that it was rounded from")
-    if student in STUDENTS:
-        arrays, stored, config = reference.load_student(weights)
-        return Network(arrays, stored, facts(config), lambda: compared(arrays, config))
+    if NETWORK in stored:
+        arrays, stored, network = reference.load_student(weights)
+        if network.integers and not network.trained_int8:
+            raise WeightsError(
+                f"{weights}: {network.name} has no ONNX form; export the weights that it was rounded from"
+            )
+        return Student(arrays, stored, facts(network), lambda: compared(arrays, network))
     from wav2small.train import check_extra
 
     check_extra()
     try:
-        from wav2small.export import from_torch as export_torch
+        from wav2small.export import from_torch
+        from wav2small.train.students import described, from_arrays
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
-    net = export_torch.from_arrays(arrays, student, str(weights))
-    return Network(arrays, stored, export_torch.facts(net, student), lambda: export_torch.forms(net, student))
+    name = str(described(stored, str(weights)))
+    net = from_arrays(arrays, name, f"{weights}, student {name}")
+    return Student(arrays, stored, from_torch.facts(net, name), lambda: from_torch.forms(net, name))
 
 
 def export(
@@ -119,13 +124,13 @@ def export(
 
     Raises:
         WeightsError: if the weights are not a student's, an artefact differs from the reference by more than
-            ``parity.TOLERANCES`` or loses too much CCC, or the int8 file of a student of ours is larger than
-            ``MAX_INT8_BYTES``
+            ``parity.TOLERANCES`` or loses too much CCC, or a static int8 form depends on the CPU or on ONNX Runtime's
+            optimisations
         ManifestError: if a segment of ``dev`` has no label, or there is no speech in ``calibration``
         PluginError: if the student of the metadata is not installed
         MissingExtraError: if a package that it needs is not installed
     """
-    source = network(weights)
+    source = student(weights)
     given = source.stored | dict(extra or {})
     metadata = completed(given, name or given.get("name") or Path(weights).stem, version, source.facts)
     contents, errors = {}, {}
@@ -138,9 +143,10 @@ def export(
         describe(model, metadata | {"precision": precision})
         errors[precision] = differences
         contents[precision] = model.SerializeToString()
-    if metadata["student"] in STUDENTS and len(contents.get("int8", b"")) > MAX_INT8_BYTES:
-        raise WeightsError(f"{weights}: int8 ONNX has {len(contents['int8'])} bytes, allowed {MAX_INT8_BYTES}")
-    ccc = {p: kept(content, f"{weights}, {p}", source.stored, dev) for p, content in contents.items()} if dev else {}
+    ccc: dict[str, Emotion] = {}
+    for precision, content in contents.items() if dev else ():
+        is_static = precision == "int8" and bool(calibration)
+        ccc[precision] = kept(content, f"{weights}, {precision}", source.stored, dev, is_static)
     make_folder(Path(folder))
     licence = joined([metadata["licence"], metadata.get("teacher_licence", "")])
     paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
@@ -166,26 +172,59 @@ def static_form(
     if "fp32" not in forms:
         raise WeightsError(f"{source}: are integers by training and need no calibration; leave it out")
     model = forms["fp32"][0]
-    small = static_int8(model, segments, min_length)
+    small = static_int8(model, segments, min_length, source)
     return small, apart(small, model, min_length)
 
 
-def kept(content: bytes, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
+def kept(
+    content: bytes, source: str, stored: Mapping[str, str], dev: Sequence[Segment], is_static: bool = False
+) -> Emotion:
     """CCC of an ONNX file on labelled segments, if it is not less than its training had there.
 
+    A static int8 file keeps it with ONNX Runtime's optimisations, which make its kernels integer, and without, and its
+    answers agree.
+
     Raises:
-        WeightsError: if it is less by more than ``MAX_LOSS``, or the weights do not say what it was
+        WeightsError: if it is less by more than ``MAX_LOSS``, the weights do not say what it was, or a static file's
+            answers differ by more than ``MAX_APART``
         ManifestError: if a segment has no label or cannot be read
     """
     if not stored.get("dev_ccc"):
         raise WeightsError(f"{source}: the weights have no dev_ccc, so there is none to keep; train writes it")
-    truth, found = [], []
-    for segment, answer in zip(dev, answer_segments(dev, running(content, source).batch), strict=True):
+    found = answers(Model(*open_onnx_bytes(content, source)), dev)
+    if not is_static:
+        return check_ccc(found, source, stored, dev)
+    plain = answers(Model(*open_onnx_bytes(content, source, optimised=False)), dev)
+    check_agreement(found, plain, source)
+    ccc = check_ccc(found, source, stored, dev)
+    check_ccc(plain, f"{source} without optimisations", stored, dev)
+    return ccc
+
+
+def answers(model: Model, dev: Sequence[Segment]) -> np.ndarray:
+    """Emotions of labelled segments, shape=(segments, 3)."""
+    rows = []
+    for segment, answer in zip(dev, answer_segments(dev, model.batch), strict=True):
         if segment.emotion is None or answer.emotion is None:
             raise ManifestError(answer.detail or f"{segment.file}: has no label. Label it first: wav2small label.")
-        truth.append(segment.emotion)
-        found.append(answer.emotion)
-    ccc = Emotion(*map(concordance_cc, zip(*truth, strict=True), zip(*found, strict=True)))
+        rows.append(answer.emotion)
+    return np.array(rows)
+
+
+def check_agreement(found: np.ndarray, plain: np.ndarray, source: str) -> None:
+    """Refuse answers that depend on ONNX Runtime's optimisations by more than ``MAX_APART``."""
+    largest = float(np.abs(found - plain).max(initial=0))
+    if not largest <= MAX_APART:
+        raise WeightsError(
+            f"{source}: answers differ by {largest:.3f} with ONNX Runtime's optimisations and without, allowed "
+            f"{MAX_APART}; nothing was written; leave out --calibrate for an int8 file that computes in float32"
+        )
+
+
+def check_ccc(found: np.ndarray, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
+    """CCC of answers (segments, 3), if it is at most ``MAX_LOSS`` less than training had."""
+    truth = np.array([segment.emotion for segment in dev])
+    ccc = Emotion(*map(concordance_cc, truth.T, found.T))
     for name, before in json.loads(stored["dev_ccc"]).items():
         if not getattr(ccc, name) >= before - MAX_LOSS:
             raise WeightsError(
@@ -209,7 +248,7 @@ def ship(
     Raises:
         WeightsError: as :func:`export`, if the metadata does not say whose weights they are, or nothing is small enough
     """
-    source = network(weights)
+    source = student(weights)
     metadata = source.stored | dict(extra or {})
     metadata |= {key: value for key, value in (("name", name), ("version", version)) if value}
     missing = [key for key in SHIPPED if not metadata.get(key)]
@@ -250,10 +289,9 @@ def export_integers(
         WeightsError: if there is no such form of the student
         ManifestError: if there is no speech
     """
-    arrays, stored = rounded(weights, speech)
+    arrays, stored, network = rounded(weights, speech)
     given = stored | dict(extra or {})
-    config = ROUNDED[stored["student"]]
-    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, facts(config))
+    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, facts(network))
     path = Path(DATA if folder is None else folder) / f"{metadata['name']}-int8.safetensors"
     make_folder(path.parent)
     write_safetensors(path, arrays, metadata)
@@ -276,14 +314,15 @@ def make_folder(folder: Path) -> None:
         raise WeightsError(f"{folder}: cannot be made ({error.strerror}); give another folder") from None
 
 
-def facts(config: Student | Micro) -> dict[str, str]:
-    """What the metadata say about a student of ours."""
+def facts(network: Network) -> dict[str, str]:
+    """What the metadata say about a network that is data."""
     return {
-        "student": config.name,
-        "normalisation": config.normalisation,
-        "min_length": str(config.frontend.win_length),
-        "parameters": str(reference.num_parameters(config)),
-        "trained_parameters": str(reference.num_trained(config)),
+        NETWORK: network.to_json(),
+        "student": network.name,
+        "normalisation": network.normalisation,
+        "min_length": str(network.frontend.win_length),
+        "parameters": str(network.num_parameters()),
+        "trained_parameters": str(network.num_trained()),
     }
 
 
@@ -301,25 +340,23 @@ def completed(metadata: Mapping[str, str], name: str, version: str | None, facts
     return given | {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)} | dict(facts)
 
 
-def compared(arrays: Arrays, config: Student | Micro) -> dict[str, tuple[Any, Depths]]:
-    """The ONNX model of each precision of a student of ours, and its largest differences from reference.py."""
-    models = graphs(arrays, config)
-    return {precision: (model, compare(model, arrays, precision, config)) for precision, model in models.items()}
+def compared(arrays: Arrays, network: Network) -> dict[str, tuple[Any, Depths]]:
+    """The ONNX model of each precision, and its largest differences from the reference."""
+    models = graphs(arrays, network)
+    return {precision: (model, compare(model, arrays, precision, network)) for precision, model in models.items()}
 
 
-def graphs(arrays: Arrays, config: Student | Micro = STUDENT) -> dict[str, Any]:
+def graphs(arrays: Arrays, network: Network) -> dict[str, Any]:
     """The ONNX model of each precision, without metadata."""
     try:
-        from wav2small.export import onnx_graph as graph
+        from wav2small.export import onnx_graph
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
-    if isinstance(config, Micro) and config.integers:
-        floats, factors = integer.to_floats(arrays, config)
-        return {"int8": graph.quantise(graph.build(floats, config), factors)}
-    model = graph.build(arrays, config)
-    if isinstance(config, Micro):
-        return {"fp32": model}
-    return {"fp32": model, "int8": graph.quantise(model)}
+    if network.integers:
+        floats, factors = fixed_point.to_floats(arrays, network)
+        return {"int8": onnx_graph.quantise(onnx_graph.build(floats, network), factors)}
+    model = onnx_graph.build(arrays, network)
+    return {"fp32": model} if network.trained_int8 else {"fp32": model, "int8": onnx_graph.quantise(model)}
 
 
 def describe(model: Any, metadata: Mapping[str, str]) -> None:
@@ -357,6 +394,7 @@ def index_row(path: Path) -> dict[str, Any]:
         "teacher": metadata["teacher"],
         "training_data": metadata["training_data"],
         "ccc": json.loads(metadata["ccc"]),
+        "network": json.loads(metadata[NETWORK]) if NETWORK in metadata else None,
         "file": path.name,
         "sha256": sha256(path),
     }

@@ -16,9 +16,9 @@ import numpy as np
 
 from wav2small.errors import NativeError, WeightsError
 from wav2small.network import reference
-from wav2small.network.config import STUDENT, Micro, Student
+from wav2small.network.config import Network
 from wav2small.network.probes import probes
-from wav2small.network.weights import DATA, Arrays, read_safetensors, sha256
+from wav2small.network.weights import DATA, Arrays, identity, read_safetensors
 from wav2small.runtime import native
 from wav2small.runtime.c_header import HEADER, header
 
@@ -49,13 +49,13 @@ def export_c(weights: str | Path, folder: str | Path) -> CFolder:
     path = DATA / f"{weights}.safetensors"
     path = path if path.is_file() else Path(weights)
     text = header(path)
-    arrays, _, config = reference.load_student(path)
-    error = largest_error(path, arrays, config)
-    write_folder(Path(folder), path, text, config.integers)
-    return CFolder(Path(folder), "int8" if config.integers else "fp32", len(text), error)
+    arrays, _, network = reference.load_student(path)
+    error = largest_error(path, arrays, network)
+    write_folder(Path(folder), path, text, network.integers)
+    return CFolder(Path(folder), "int8" if network.integers else "fp32", len(text), error)
 
 
-def largest_error(path: Path, arrays: Arrays, config: Student | Micro) -> float | None:
+def largest_error(path: Path, arrays: Arrays, network: Network) -> float | None:
     """Over :func:`network.probes`, or None if there is no compiler to try it with.
 
     Raises:
@@ -66,10 +66,10 @@ def largest_error(path: Path, arrays: Arrays, config: Student | Micro) -> float 
     except NativeError:
         return None
     largest = 0.0
-    for label, signal in probes(config.frontend.win_length):
-        found, expected = library.answer(signal)[1], reference.forward(signal, arrays, config)[1]
+    for label, signal in probes(network.frontend.win_length):
+        found, expected = library.answer(signal)[1], reference.forward(signal, arrays, network)[1]
         error = float(np.max(np.abs(found - expected)))
-        if not error <= (0 if config.integers else TOLERANCE):
+        if not error <= (0 if network.integers else TOLERANCE):
             raise WeightsError(f"{path}: C differs by {error:.2g} from the reference on {label}; nothing was written")
         largest = max(largest, error)
     return largest
@@ -110,6 +110,6 @@ def facts(weights: Path) -> dict[str, str]:
         "precision": metadata.get("precision", "fp32"),
         "licence": metadata.get("licence", ""),
         "teacher": metadata.get("teacher", ""),
-        "student": metadata.get("student", STUDENT.name),
-        "sha256": sha256(weights),
+        "student": metadata["student"],
+        "sha256": identity(weights),
     }

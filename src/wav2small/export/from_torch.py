@@ -15,15 +15,13 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from wav2small.errors import MissingExtraError, PluginError, WeightsError
+from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.export.onnx_graph import IR_VERSION, cast, rounded
 from wav2small.export.parity import DEPTHS, TOLERANCES, Depths, depth_errors, with_log_mel
 from wav2small.export.static_int8 import made_from, quietly
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.probes import probes
-from wav2small.network.weights import Arrays
 from wav2small.session import session
-from wav2small.train.students import build, load_arrays
 
 OPSET = 18
 """The oldest that torch.export writes; onnxruntime 1.17, the oldest we allow, reads up to 20."""
@@ -46,21 +44,6 @@ class ThreeDepths(nn.Module):
         log_mel = self.net.log_mel(signal)
         emotion, embedding = self.net.features_to_emotion(log_mel)
         return emotion, embedding, log_mel
-
-
-def from_arrays(arrays: Arrays, student: str, source: str) -> nn.Module:
-    """The student of that name with these arrays as its weights, ready to answer.
-
-    Raises:
-        PluginError: if there is no student of that name, saying which is closest
-        WeightsError: if an array is missing, left over or misshapen
-    """
-    try:
-        net = build(student).eval()
-    except PluginError as error:
-        raise PluginError(f"{source}: {error}") from None
-    load_arrays(net, arrays, f"{source}, student {student}")
-    return net
 
 
 def facts(net: nn.Module, student: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from wav2small.network.config import OUTPUTS, STUDENT, Frontend, Micro, Student
+from wav2small.network.config import OUTPUTS, Frontend, Network, Place
 from wav2small.network.frontend import dft_kernel, hann, mel_edges, mel_filterbank
 from wav2small.network.layers import folded, scale_and_shift
 
@@ -49,65 +49,62 @@ class Graph:
         return output
 
 
-def build(arrays: Mapping[str, np.ndarray], config: Student | Micro = STUDENT) -> onnx.ModelProto:
+def build(arrays: Mapping[str, np.ndarray], network: Network) -> onnx.ModelProto:
     """The float32 graph.
 
     Args:
-        arrays: as reference.py names them
-        config: sizes and front end
+        arrays: of the float network
+        network: what they are the weights of
 
     Returns:
         input ``signal`` (batch, samples), outputs ``emotion`` (batch, 3), not clipped, and ``embedding``
         (batch, embedding_size); the value ``log_mel`` (batch, n_mels, frames) is inside
     """
     graph = Graph()
-    if config.normalisation == "utterance":
-        normalise(graph, config)
-    log_mel(graph, config)
-    if isinstance(config, Micro):
-        pool_tokens(graph, micro_convolutions(graph, arrays, config), arrays)
-    elif config.pooling == "gram":
-        pool_gram(graph, convolutions(graph, arrays, config), arrays)
+    if network.normalisation == "utterance":
+        normalise(graph, network)
+    log_mel(graph, network)
+    hidden = layers(graph, arrays, network)
+    if network.pooling == "gram":
+        pool_gram(graph, hidden, arrays)
     else:
-        shape = graph.constant("token_shape", np.array([0, config.token_size, -1]))
-        graph.node("Reshape", [convolutions(graph, arrays, config), shape], "tokens")
-        pool_tokens(graph, "tokens", arrays)
+        pool_tokens(graph, as_tokens(graph, hidden, network), arrays)
     out = [graph.constant(f"out.{part}", arrays[f"out.{part}"]) for part in ("weight", "bias")]
     graph.node("Gemm", ["embedding", *out], "emotion", transB=1)
     shapes: dict[str, list[str | int | None]] = {
         "signal": ["batch", "samples"],
         "emotion": ["batch", len(OUTPUTS)],
-        "embedding": ["batch", config.embedding_size],
+        "embedding": ["batch", network.embedding_size],
     }
     infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-    body = helper.make_graph(graph.nodes, config.name, infos[:1], infos[1:], graph.constants)
+    body = helper.make_graph(graph.nodes, network.name, infos[:1], infos[1:], graph.constants)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(body, opset_imports=opset, ir_version=IR_VERSION, producer_name="wav2small")
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def normalise(graph: Graph, config: Student | Micro) -> None:
+def normalise(graph: Graph, network: Network) -> None:
     """Layer 0: zero mean, unit variance over the utterance."""
     graph.node("ReduceMean", ["signal"], "mean", axes=[1], keepdims=1)
     graph.node("Sub", ["signal", "mean"], "centred")
     graph.node("Mul", ["centred", "centred"], "centred_squared")
     graph.node("ReduceMean", ["centred_squared"], "variance", axes=[1], keepdims=1)
-    floor = graph.number("variance_floor", config.frontend.variance_floor)
+    floor = graph.number("variance_floor", network.frontend.variance_floor)
     graph.node("Add", ["variance", floor], "variance_floored")
     graph.node("Sqrt", ["variance_floored"], "deviation")
     graph.node("Div", ["centred", "deviation"], "normalised")
 
 
-def log_mel(graph: Graph, config: Student | Micro) -> None:
+def log_mel(graph: Graph, network: Network) -> None:
     """Layers 1 and 2: power of the mel bands, of each frame over the level where that is running, in dB."""
-    frontend = config.frontend
-    running = config.normalisation == "running"
+    frontend = network.frontend
+    running = network.normalisation == "running"
     source = "signal" if running else "normalised"
     graph.constant("axis_1", np.array([1]))
     power = (small_mel_power if frontend.n_fft <= LARGEST_STORED else large_mel_power)(graph, source, frontend)
     if running:
-        power = over_running_level(graph, power, config)
+        power = over_running_level(graph, power, network)
     graph.node("Max", [power, graph.number("amin", frontend.amin)], "mel_floored")
     graph.node("Log", ["mel_floored"], "mel_log")
     graph.node("Mul", ["mel_log", graph.number("decibel", 10 / np.log(10))], "log_mel")
@@ -214,50 +211,76 @@ def mel_formula(graph: Graph, bins: np.ndarray, frontend: Frontend) -> str:
     return graph.node("Relu", ["mel_triangle"], "mel")
 
 
-def over_running_level(graph: Graph, power: str, config: Student | Micro) -> str:
+def over_running_level(graph: Graph, power: str, network: Network) -> str:
     """Each frame over the mean power of the last frames: an average pool that looks back, and does not count zeros."""
     graph.node("ReduceSum", [power, "axis_1"], "frame_power", keepdims=1)
-    window: dict[str, Any] = {"kernel_shape": [config.level_frames], "pads": [config.level_frames - 1, 0]}
+    window: dict[str, Any] = {"kernel_shape": [network.level_frames], "pads": [network.level_frames - 1, 0]}
     graph.node("AveragePool", ["frame_power"], "level", **window)
-    floor = graph.number("variance_floor", config.frontend.variance_floor)
+    floor = graph.number("variance_floor", network.frontend.variance_floor)
     graph.node("Add", ["level", floor], "level_floored")
     return graph.node("Div", [power, "level_floored"], "mel_normalised")
 
 
-def convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: Student) -> str:
-    """Layers 3 to 10; kernels are transposed, as time is the last axis."""
-    hidden = graph.node("Unsqueeze", ["log_mel", "axis_1"], "image")
-    for index in range(1, config.early + config.late + 1):
-        kernel, bias = folded(arrays, f"conv{index}", f"norm{index}", config.batch_norm_eps)
+def layers(graph: Graph, arrays: Mapping[str, np.ndarray], network: Network) -> str:
+    """The layers from log-mel on, (batch, channels, mels, time) or, where the mels are channels, without mels."""
+    if network.mels_are_channels:
+        scale, shift = scale_and_shift(arrays, "norm0", network.batch_norm_eps)
+        graph.node("Mul", ["log_mel", graph.constant("norm0.scale", scale[:, None])], "mel_scaled")
+        hidden = graph.node("Add", ["mel_scaled", graph.constant("norm0.shift", shift[:, None])], "mel_shifted")
+    else:
+        hidden = graph.node("Unsqueeze", ["log_mel", "axis_1"], "image")
+    before = hidden
+    for place in network.places():
+        layer = place.layer
+        output = max_pool(graph, hidden, place) if layer.pool else convolution(graph, hidden, place, arrays, network)
+        if layer.adds:
+            output = graph.node("Add", [before, output], f"{layer.name}.sum")
+        before, hidden = hidden, output
+    return hidden
+
+
+def convolution(graph: Graph, source: str, place: Place, arrays: Mapping[str, np.ndarray], network: Network) -> str:
+    """A convolution with its norm and ReLU; kernels of two dimensions are transposed, as time is the last axis."""
+    layer = place.layer
+    kernel, bias = folded(arrays, layer, network.batch_norm_eps)
+    if kernel.ndim == 4:
         kernel = kernel.swapaxes(2, 3)
-        inputs = [hidden, graph.constant(f"conv{index}.weight", kernel), graph.constant(f"conv{index}.bias", bias)]
-        convolved = graph.node("Conv", inputs, f"conv{index}", pads=[1, 1, 1, 1], kernel_shape=[3, 3])
-        hidden = graph.node("Relu", [convolved], f"relu{index}")
-        if index == config.early:
-            window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
-            hidden = graph.node("MaxPool", [hidden], "halved", **window)
-    return hidden
+    inputs = [source, graph.constant(f"{layer.name}.weight", kernel), graph.constant(f"{layer.name}.bias", bias)]
+    attributes = over_mels_and_time(place, network)
+    if layer.depthwise:
+        attributes["group"] = layer.outputs
+    graph.node("Conv", inputs, layer.name, **attributes)
+    return graph.node("Relu", [layer.name], f"{layer.name}.relu")
 
 
-def micro_convolutions(graph: Graph, arrays: Mapping[str, np.ndarray], config: Micro) -> str:
-    """The convolutions of ``micro``: each looks back only, and zeros are before the start."""
-    scale, shift = scale_and_shift(arrays, "norm0", config.batch_norm_eps)
-    graph.node("Mul", ["log_mel", graph.constant("norm0.scale", scale[:, None])], "mel_scaled")
-    hidden = graph.node("Add", ["mel_scaled", graph.constant("norm0.shift", shift[:, None])], "mel_shifted")
+def max_pool(graph: Graph, source: str, place: Place) -> str:
+    """The largest under the kernel, with the same stride in mels and time."""
+    layer, side = place.layer, place.layer.kernel[1] // 2
+    pads = [side, layer.padding[0], side, layer.padding[1]]
+    window: dict[str, Any] = {"kernel_shape": list(layer.kernel[::-1]), "strides": [layer.stride] * 2, "pads": pads}
+    return graph.node("MaxPool", [source], layer.name, **window)
 
-    def convolution(source: str, name: str, norm: str, **attributes: Any) -> str:
-        kernel, bias = folded(arrays, name, norm, config.batch_norm_eps)
-        inputs = [source, graph.constant(f"{name}.weight", kernel), graph.constant(f"{name}.bias", bias)]
-        graph.node("Conv", inputs, name, kernel_shape=[kernel.shape[2]], **attributes)
-        return graph.node("Relu", [name], f"{name}.relu")
 
-    hidden = convolution(hidden, "conv", "norm", pads=[config.kernel - 1, 0], strides=[config.stride])
-    for index, dilation in enumerate(config.dilations, 1):
-        window: dict[str, Any] = {"pads": [(config.kernel - 1) * dilation, 0], "dilations": [dilation]}
-        inner = convolution(hidden, f"depth{index}", f"depthnorm{index}", group=config.channels, **window)
-        inner = convolution(inner, f"point{index}", f"pointnorm{index}")
-        hidden = graph.node("Add", [hidden, inner], f"block{index}")
-    return hidden
+def over_mels_and_time(place: Place, network: Network) -> dict[str, Any]:
+    """Kernel, padding, stride and dilation of a convolution; what is not needed is left out."""
+    layer, (before, after), side = place.layer, place.layer.padding, place.layer.kernel[1] // 2
+    flat = network.mels_are_channels
+    found: dict[str, Any] = {"kernel_shape": [layer.kernel[0]] if flat else list(layer.kernel[::-1])}
+    if before or after or side:
+        found["pads"] = [before, after] if flat else [side, before, side, after]
+    if layer.stride > 1:
+        found["strides"] = [layer.stride] if flat else [1, layer.stride]
+    if layer.dilation > 1:
+        found["dilations"] = [layer.dilation] if flat else [1, layer.dilation]
+    return found
+
+
+def as_tokens(graph: Graph, hidden: str, network: Network) -> str:
+    """One token a column: (batch, channels x mels, time)."""
+    if network.mels_are_channels:
+        return hidden
+    shape = graph.constant("token_shape", np.array([0, network.token_size, -1]))
+    return graph.node("Reshape", [hidden, shape], "tokens")
 
 
 def pool_tokens(graph: Graph, tokens: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from wav2small.errors import WeightsError
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
-from wav2small.network.config import STUDENT, Micro, Student
+from wav2small.network import fixed_point, reference
+from wav2small.network.config import Network
 from wav2small.network.probes import probes
 from wav2small.session import session
 
@@ -30,7 +29,7 @@ TOLERANCES = {"fp32": Depths(0.02, 1e-3, 1e-3), "int8": Depths(0.02, 0.03, 0.04)
 """How far an artefact may be from the reference: by float32 rounding, and by weights of eight and sixteen bits."""
 
 
-def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config: Student | Micro = STUDENT) -> Depths:
+def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, network: Network) -> Depths:
     """The largest difference of an ONNX model from the reference at each depth, over :func:`probes`.
 
     An artefact of the integer student has its weights, and no rounding between the layers: so has what it is held to.
@@ -42,12 +41,12 @@ def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, config
     runner = session(with_log_mel(model).SerializeToString(), f"{precision} ONNX")
     limits = asdict(TOLERANCES[precision])
     largest = dict.fromkeys(limits, 0.0)
-    if isinstance(config, Micro) and config.integers:
-        arrays = integer.to_floats(arrays, config)[0]
-        config = replace(config, integers=False)
-    for label, signal in probes(config.frontend.win_length):
-        expected_log_mel = reference.features(signal, config)
-        embedding, emotion = reference.features_to_emotion(expected_log_mel, arrays, config)
+    if network.integers:
+        arrays = fixed_point.to_floats(arrays, network)[0]
+        network = replace(network, integers=False)
+    for label, signal in probes(network.frontend.win_length):
+        expected_log_mel = reference.features(signal, network)
+        embedding, emotion = reference.features_to_emotion(expected_log_mel, arrays, network)
         errors = depth_errors(run_depths(runner, signal), (expected_log_mel, embedding, emotion))
         for depth, allowed in limits.items():
             if not errors[depth] <= allowed:

@@ -1,7 +1,15 @@
-"""Static int8: what flows between the layers in eight bits too, at scales that real speech sets.
+"""Static int8: activations are quantised too, at scales that real speech sets.
 
-ONNX Runtime's quantiser does it. Twice as fast for large networks, and further off than weights alone: so what comes
-out is held to its CCC (export.py). The front end and what follows the softmax, which is cheap, stay float.
+ONNX Runtime's quantiser writes the file. It is faster for large networks, and less accurate than quantised weights
+alone: so export holds it to its CCC (artefacts.py). The front end, and what follows the softmax, stay float.
+
+No product saturates, whatever the CPU, so CPUs differ by rounding alone. Without VNNI, an x86 CPU multiplies uint8 by
+int8 with ``vpmaddubsw``, which saturates the sum of each two products at 16 bits. So weights have seven bits, and two
+products always fit: 255 * 64 * 2 = 32,640 <= 32,767. Activations are unsigned, because a product of two activations
+then is one of uint8 by uint8, which ONNX Runtime computes in 32 bits.
+
+Source: the kernels Qgemm, Qgemv and ConvSym for AVX2 in onnxruntime/core/mlas/lib/x86_64, where each
+``vpmaddubsw`` is followed by a sum in 32 bits.
 """
 
 from __future__ import annotations
@@ -17,23 +25,27 @@ from typing import Any
 import numpy as np
 
 from wav2small.audio import read as audio
-from wav2small.errors import ManifestError
+from wav2small.errors import ManifestError, WeightsError
 from wav2small.tables.manifest import Segment
 
 CLIPS = 64
 """Of those given, evenly spread; scales are the largest values seen."""
+MAX_WEIGHT = 64
+"""Magnitude of a quantised weight: the largest integer w with 255 * w * 2 within int16."""
 QUANTISED = ("Add", "Clip", "Conv", "Gemm", "MatMul", "MaxPool", "Relu")
 
 
-def static_int8(model: Any, segments: Sequence[Segment], min_length: int) -> Any:
-    """A copy of an ONNX model with weights and activations in eight bits, one scale for each row of a weight.
+def static_int8(model: Any, segments: Sequence[Segment], min_length: int, source: str = "static int8") -> Any:
+    """A copy of an ONNX model with weights of seven bits and activations of eight, one scale for each row of a weight.
 
     Args:
         model: float32, with a value ``log_mel`` inside
         segments: of speech
         min_length: samples below which the network has no answer; shorter clips are padded with zeros
+        source: name of the weights in errors
 
     Raises:
+        WeightsError: if a product could saturate
         ManifestError: if there is no speech in the segments
         AudioError: if one cannot be read
     """
@@ -53,11 +65,38 @@ def static_int8(model: Any, segments: Sequence[Segment], min_length: int) -> Any
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             per_channel=True,
-            activation_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=True,
             nodes_to_exclude=kept,
         )
-        return onnx.load(small)
+        quantised = onnx.load(small)
+    check_no_saturation(quantised, source)
+    return quantised
+
+
+def check_no_saturation(model: Any, source: str) -> None:
+    """Refuse a model whose int8 products could saturate at 16 bits.
+
+    Raises:
+        WeightsError: if an int8 constant is above ``MAX_WEIGHT``, or an activation is signed
+    """
+    from onnx import numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    signed = {name: array.astype(int) for name, array in constants.items() if array.dtype == np.int8}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and not signed.keys().isdisjoint(node.input):
+            raise WeightsError(
+                f"{source}: activation {node.input[0]} is int8, allowed is uint8: products of two signed activations "
+                "saturate on CPUs without VNNI; nothing was written; export float32 weights, which are quantised here"
+            )
+    for name, array in signed.items():
+        if (largest := np.abs(array).max(initial=0)) > MAX_WEIGHT:
+            raise WeightsError(
+                f"{source}: {name} has a value of magnitude {largest}, allowed {MAX_WEIGHT}: products of more saturate "
+                "on CPUs without VNNI; nothing was written; export float32 weights, which are quantised here"
+            )
 
 
 class Reader:

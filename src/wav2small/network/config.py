@@ -1,12 +1,25 @@
-"""Every number that two programs share: sampling rate, output order, front end, student."""
+"""A network is data: front end, layers and pooling, written as JSON into every file of weights and read from there.
+
+Everything that computes a network walks ``Network.places()``: the NumPy reference, the integers, the ONNX graph, the C
+header, the stream, the MACs and torch.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import prod
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from wav2small.errors import NetworkError, closest
 
 SAMPLING_RATE = 16000
 """Hz; the rate of every signal inside the package."""
+
+FORMAT = 1
+"""Of the JSON; any other is refused."""
 
 
 class Emotion(NamedTuple):
@@ -19,6 +32,15 @@ class Emotion(NamedTuple):
 
 OUTPUTS = Emotion._fields
 """Order of the outputs, everywhere."""
+NORM = ("weight", "bias", "running_mean", "running_var")
+"""The arrays of a batch norm; the last two are not parameters."""
+FROZEN = ("dft_real", "dft_imag", "mel")
+"""Arrays of the front end, where they are stored: counted as parameters and never trained."""
+NORMALISATIONS = ("utterance", "running")
+POOLINGS = ("tokens", "gram")
+RESERVED = ("input", "lin", "sof", "out", "norm0", "value", *FROZEN)
+"""Names that no layer may have, because other arrays have them."""
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -26,7 +48,12 @@ class Frontend:
     """The paper's log-mel front end: 33 DFT bins every 32 samples, 26 Slaney mel bands in dB.
 
     A window of ``win_length`` samples is padded with zeros to ``n_fft``. ``fmin`` and ``fmax`` are in Hz, ``amin`` and
-    ``variance_floor`` in power. Source: arXiv:2408.13920.
+    ``variance_floor`` in power.
+
+    Source: arXiv:2408.13920.
+
+    Raises:
+        NetworkError: if a number is out of its range
     """
 
     sampling_rate: int = SAMPLING_RATE
@@ -38,6 +65,18 @@ class Frontend:
     fmax: float = 8000.0
     amin: float = 1e-10
     variance_floor: float = 1e-7
+
+    def __post_init__(self) -> None:
+        nyquist = self.sampling_rate / 2
+        for is_valid, rule in (
+            (2 <= self.win_length <= self.n_fft, "win_length must be from 2 to n_fft"),
+            (self.hop_length >= 1, "hop_length must be 1 or more"),
+            (self.n_mels >= 2, "n_mels must be 2 or more"),
+            (0 <= self.fmin < self.fmax <= nyquist, f"fmin and fmax must rise within 0 to {nyquist:g} Hz"),
+            (self.amin > 0 and self.variance_floor > 0, "amin and variance_floor must be above 0"),
+        ):
+            if not is_valid:
+                raise NetworkError(f"frontend: {rule}; got {self}")
 
     @property
     def n_bins(self) -> int:
@@ -54,93 +93,326 @@ class Frontend:
 
 
 @dataclass(frozen=True)
-class Student:
-    """Wav2Small: seven 3x3 convolutions with ``channels`` channels, one max-pool after ``early`` of them.
+class Layer:
+    """One row of a network: (time, mels, channels) to (time, mels, outputs).
 
-    ``normalisation`` names what is done about the level: ``utterance``, the paper's, needs the whole signal;
-    ``running`` divides by the mean power of the last ``level_dur`` seconds. ``pooling`` over time is of whole
-    ``tokens``, or of channels alone, with a ``gram`` matrix of the channels beside the pooled map. With ``integers``
-    everything from the samples on is whole numbers (docs/integers.md).
+    A convolution with its batch norm and a ReLU or, with ``pool``, the largest value under the kernel.
+
+    Args:
+        name: of its arrays, ``NAME.weight``
+        outputs: channels
+        kernel: frames and mels that one output is computed from
+        stride: frames from one output to the next; a pool takes as many mels
+        dilation: frames from one tap of the kernel to the next
+        causal: the kernel ends at the output's own frame; else it is centred there
+        depthwise: each channel has its own kernel
+        pool: the largest value, without arrays
+        norm: name of the batch norm after a convolution
+        adds: the input of the layer before is added to the output
+
+    Raises:
+        NetworkError: if a number is out of its range
     """
 
-    name: str = "wav2small"
-    frontend: Frontend = Frontend()
-    normalisation: str = "utterance"
-    level_dur: float = 3.0
-    pooling: str = "tokens"
-    channels: int = 13
-    early: int = 3
-    late: int = 4
-    batch_norm_eps: float = 1e-5
-    integers: bool = False
+    name: str
+    outputs: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: int = 1
+    dilation: int = 1
+    causal: bool = False
+    depthwise: bool = False
+    pool: bool = False
+    norm: str = ""
+    adds: bool = False
+
+    def __post_init__(self) -> None:
+        numbers = (self.outputs, *self.kernel, self.stride, self.dilation)
+        for is_valid, rule in (
+            (bool(NAME.fullmatch(self.name)), "a name is of a-z, 0-9 and _, and begins with a letter"),
+            (min(numbers) >= 1, "outputs, kernel, stride and dilation must be 1 or more"),
+            (self.causal or self.reach % 2 == 0, "a centred kernel needs an even (frames - 1) x dilation"),
+            (self.kernel[1] % 2 == 1, "a kernel needs an odd number of mels"),
+            (self.pool or bool(NAME.fullmatch(self.norm)), "a convolution must name its norm, as a layer is named"),
+        ):
+            if not is_valid:
+                raise NetworkError(f"layer {self.name!r}: {rule}; got {self}")
 
     @property
-    def token_size(self) -> int:
-        """Length of a token: channels x mels after the max-pool."""
-        return self.channels * ((self.frontend.n_mels + 1) // 2)
+    def reach(self) -> int:
+        """Frames from the first tap of the kernel to the last."""
+        return (self.kernel[0] - 1) * self.dilation
 
     @property
-    def embedding_size(self) -> int:
-        """Length of what the outputs are read from: the pooled token, and the Gram matrix if there is one."""
-        return self.token_size + (self.channels**2 if self.pooling == "gram" else 0)
+    def padding(self) -> tuple[int, int]:
+        """Frames of padding before the first frame, and after the last."""
+        return (self.reach, 0) if self.causal else (self.reach // 2, self.reach // 2)
+
+
+class Place(NamedTuple):
+    """A layer and what reaches it.
+
+    ``inputs`` and ``mels`` are channels and bands of its input, ``frames`` the front end's frames from one column of
+    that to the next. ``stream`` names the values that it gives: layers that are added up share a name.
+    """
+
+    layer: Layer
+    inputs: int
+    mels: int
+    frames: int
+    stream: str
 
     @property
-    def level_frames(self) -> int:
-        """Frames whose mean power is the running level."""
-        return self.frontend.frames_in(self.level_dur)
+    def mels_out(self) -> int:
+        """Bands of the output."""
+        return -(-self.mels // self.layer.stride) if self.layer.pool else self.mels
 
 
 @dataclass(frozen=True)
-class Micro:
-    """The student for the smallest devices: causal, frame by frame, depthwise-separable convolutions over 10 ms.
+class Network:
+    """A student: what is computed from the samples to arousal, dominance and valence.
 
-    ``stride`` is that of the first convolution; then there is a residual block for each of ``dilations``. With
-    ``integers`` the weights and everything after the log-mel are whole numbers (docs/integers.md).
+    Args:
+        name: of the student
+        frontend: window, hop and mel bands
+        normalisation: of the level. ``utterance``, the paper's, needs the whole signal: zero mean, unit variance.
+            ``running`` divides each frame by the mean power of the last ``level_dur`` seconds
+        level_dur: seconds of the running level
+        layers: from the first to the last
+        pooling: over time with a softmax: of whole ``tokens``, or of channels alone, whose ``gram`` matrix then stands
+            beside the pooled map
+        pooled: values that are pooled
+        mels_are_channels: the bands are the first layer's input channels, each with a batch norm ``norm0`` before it;
+            else they are the height of an image with one channel
+        stores_frontend: the arrays of the DFT and the mel bands are in the file, and counted as parameters
+        score_bias: the score of the softmax has a bias, which changes nothing and is counted
+        batch_norm_eps: of every batch norm
+        trained_int8: its eight-bit form is made by training, and keeps the scale of every stream
+        integers: everything from the samples on is whole numbers (docs/integers.md)
+
+    Raises:
+        NetworkError: if a value is out of its range, or layers do not fit together
     """
 
-    name: str = "micro"
-    frontend: Frontend = Frontend(
-        n_fft=512, win_length=400, hop_length=160, n_mels=40, fmin=60.0, fmax=7800.0, variance_floor=2e-5
-    )
-    normalisation: str = "running"
-    level_dur: float = 3.0
-    channels: int = 64
-    kernel: int = 5
-    stride: int = 2
-    dilations: tuple[int, ...] = (1, 1, 2, 2, 4)
-    pooled: int = 128
+    name: str
+    frontend: Frontend
+    normalisation: str
+    level_dur: float
+    layers: tuple[Layer, ...]
+    pooling: str
+    pooled: int
+    mels_are_channels: bool = False
+    stores_frontend: bool = False
+    score_bias: bool = False
     batch_norm_eps: float = 1e-5
+    trained_int8: bool = False
     integers: bool = False
+
+    def __post_init__(self) -> None:
+        for is_valid, rule in (
+            (bool(self.name) and not set(self.name) & set("/\\ "), "name must be text without spaces and slashes"),
+            (
+                self.frontend.sampling_rate == SAMPLING_RATE,
+                f"the sampling_rate of its frontend must be {SAMPLING_RATE}",
+            ),
+            (self.normalisation in NORMALISATIONS, f"normalisation must be one of {', '.join(NORMALISATIONS)}"),
+            (self.level_frames >= 1, "level_dur must be at least a hop"),
+            (self.pooling in POOLINGS, f"pooling must be one of {', '.join(POOLINGS)}"),
+            (bool(self.layers), "layers must hold at least one layer"),
+            (self.pooled >= 1 and self.batch_norm_eps > 0, "pooled and batch_norm_eps must be above 0"),
+            (self.mels_are_channels or not self.trained_int8, "trained_int8 needs mels_are_channels"),
+            (self.pooling == "tokens" or not self.integers, "integers need the pooling of tokens"),
+        ):
+            if not is_valid:
+                raise NetworkError(f"network {self.name!r}: {rule}")
+        names = [name for layer in self.layers for name in (layer.name, layer.norm) if name]
+        twice = next((name for name in names if names.count(name) > 1 or name in RESERVED), None)
+        if twice:
+            raise NetworkError(f"network {self.name!r}: the name {twice!r} is taken; give every layer and norm its own")
+        for index, place in enumerate(self.places()):
+            if problem := _problem(self, index, place):
+                raise NetworkError(f"network {self.name!r}: layer {place.layer.name!r} {problem}")
+        if self.pooling == "gram" and self.pooled != self.layers[-1].outputs:
+            raise NetworkError(f"network {self.name!r}: with the pooling gram, pooled must be the channels of a token")
+
+    def places(self) -> list[Place]:
+        """Every layer with what reaches it, from the first to the last."""
+        found: list[Place] = []
+        inputs, mels = (self.frontend.n_mels, 1) if self.mels_are_channels else (1, self.frontend.n_mels)
+        frames, streams = 1, _streams(self.layers)
+        for layer, stream in zip(self.layers, streams, strict=True):
+            found.append(Place(layer, inputs, mels, frames, stream))
+            inputs, mels, frames = layer.outputs, found[-1].mels_out, frames * layer.stride
+        return found
+
+    def convolutions(self) -> list[Place]:
+        """The places of the layers that have arrays."""
+        return [place for place in self.places() if not place.layer.pool]
+
+    def streams(self) -> list[str]:
+        """Names of the values between the layers, each once."""
+        return list(dict.fromkeys(place.stream for place in self.places()))
+
+    @property
+    def token_size(self) -> int:
+        """Values of a token: channels x mels after the last layer."""
+        last = self.places()[-1]
+        return last.layer.outputs * last.mels_out
+
+    @property
+    def frames_a_token(self) -> int:
+        """Frames of the front end from one token to the next."""
+        return prod(layer.stride for layer in self.layers)
 
     @property
     def embedding_size(self) -> int:
         """Length of what the outputs are read from."""
-        return self.pooled
+        return self.pooled if self.pooling == "tokens" else self.token_size + self.pooled**2
 
     @property
     def level_frames(self) -> int:
         """Frames whose mean power is the running level."""
         return self.frontend.frames_in(self.level_dur)
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether it runs frame by frame: no frame needs a later one."""
+        no_later = all(layer.causal and not layer.pool for layer in self.layers)
+        return no_later and self.normalisation == "running" and self.pooling == "tokens" and self.mels_are_channels
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every array in a file of float weights."""
+        frontend, found = self.frontend, dict[str, tuple[int, ...]]()
+        if self.stores_frontend:
+            found |= dict.fromkeys(FROZEN[:2], (frontend.n_bins, 1, frontend.win_length))
+            found["mel"] = (frontend.n_mels, frontend.n_bins)
+        if self.mels_are_channels:
+            found |= {f"norm0.{part}": (frontend.n_mels,) for part in NORM}
+        for place in self.convolutions():
+            layer = place.layer
+            found[f"{layer.name}.weight"] = self.weight_shape(place)
+            found |= {f"{layer.norm}.{part}": (layer.outputs,) for part in NORM}
+        found |= {"lin.weight": self.pooling_shape, "lin.bias": (self.pooled,), "sof.weight": self.pooling_shape}
+        found |= {"sof.bias": (self.pooled,)} if self.score_bias else {}
+        return found | {"out.weight": (len(OUTPUTS), self.embedding_size), "out.bias": (len(OUTPUTS),)}
+
+    def weight_shape(self, place: Place) -> tuple[int, ...]:
+        """Outputs, inputs, taps, and mels where these are not channels."""
+        layer = place.layer
+        kernel = layer.kernel[: 1 if self.mels_are_channels else 2]
+        return (layer.outputs, 1 if layer.depthwise else place.inputs, *kernel)
+
+    @property
+    def pooling_shape(self) -> tuple[int, int]:
+        """Of ``lin.weight`` and ``sof.weight``."""
+        return self.pooled, self.token_size if self.pooling == "tokens" else self.pooled
+
+    def num_parameters(self) -> int:
+        """Parameters, stored front end included, as the paper counts them."""
+        return sum(prod(shape) for name, shape in self.shapes().items() if ".running_" not in name)
+
+    def num_trained(self) -> int:
+        """Parameters that training changes: all but the front end's."""
+        return self.num_parameters() - sum(prod(self.shapes().get(name, (0,))) for name in FROZEN)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """All fields, so that no default is needed to read it back."""
+        separators = (",", ":") if indent is None else None
+        return json.dumps({"format": FORMAT} | asdict(self), indent=indent, separators=separators)
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "network") -> Network:
+        """The network that :meth:`to_json` wrote.
+
+        Args:
+            text: JSON with every field; a missing one is an error, and so is one too many
+            source: what it was read from, for errors
+
+        Raises:
+            NetworkError: naming the field that is wrong
+        """
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise NetworkError(f"{source}: the description of the network is not JSON ({error})") from None
+        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+            raise NetworkError(
+                f"{source}: not a description of a network of format {FORMAT}; was it written by another version?"
+            )
+        try:
+            return _from_fields(cls, found, source)
+        except NetworkError as error:
+            raise NetworkError(f"{source}: {str(error).removeprefix(f'{source}: ')}") from None
+
+
+def _problem(network: Network, index: int, place: Place) -> str:
+    """What is wrong with a layer at its place; "" if nothing is."""
+    layer = place.layer
+    if place.mels == 1 and layer.kernel[1] > 1:
+        return "must have one mel in its kernel, because its input has one"
+    if layer.depthwise and layer.outputs != place.inputs:
+        return f"is depthwise: outputs must be {place.inputs}"
+    if layer.pool:
+        is_known = (layer.kernel, layer.stride, layer.dilation, layer.outputs) == ((3, 3), 2, 1, place.inputs)
+        if not is_known or layer.causal or layer.depthwise or layer.norm or layer.adds:
+            return f"is a pool: kernel [3, 3], stride 2 and {place.inputs} outputs are all that it can have"
+    if layer.adds:
+        before = network.places()[index - 1]
+        is_like = before.inputs == layer.outputs and not before.layer.pool
+        if index < 2 or not is_like or before.layer.stride > 1 or layer.stride > 1:
+            return "adds the input of the layer before, which must be a layer's output with as many channels, no stride"
+    return ""
+
+
+def _streams(layers: tuple[Layer, ...]) -> list[str]:
+    """The stream of each layer's output: ``hidden``, ``hidden2`` ... where layers are added up, ``inner1`` ... else."""
+    groups: list[int] = []
+    for index, layer in enumerate(layers):
+        before = groups[index - 1] if index else -1
+        groups.append(groups[index - 2] if layer.adds and index >= 2 else before if layer.pool and index else index)
+    residual = {group for group, layer in zip(groups, layers, strict=True) if layer.adds}
+    names: dict[int, str] = {}
+    for group in dict.fromkeys(groups):
+        others = sum((other in residual) == (group in residual) for other in names)
+        number = others + 1
+        names[group] = ("hidden" if number == 1 else f"hidden{number}") if group in residual else f"inner{number}"
+    return [names[group] for group in groups]
+
+
+Built = TypeVar("Built", Network, Frontend, Layer)
+
+
+def _from_fields(cls: type[Built], values: Mapping[str, Any], where: str) -> Built:
+    """A dataclass from all of its fields, each of its type.
+
+    Raises:
+        NetworkError: naming the first field that is missing, unknown, or of another type
+    """
+    known = [field.name for field in fields(cls)]
+    if not isinstance(values, Mapping):
+        raise NetworkError(f"{where}: expected an object with {', '.join(known)}; got {values!r}")
+    for name in values:
+        if name not in known:
+            raise NetworkError(f"{where}: unknown field {name!r}.{closest(name, known)}")
+    missing = [name for name in known if name not in values]
+    if missing:
+        raise NetworkError(f"{where}: missing {', '.join(missing)}")
+    types = get_type_hints(cls)
+    return cls(**{name: _value(types[name], values[name], f"{where}, {name}") for name in known})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    """A value of JSON as the type that a field has."""
+    if kind is Frontend:
+        return _from_fields(Frontend, value, where)
+    if kind == tuple[Layer, ...] and isinstance(value, list):
+        return tuple(_from_fields(Layer, row, f"{where}[{number}]") for number, row in enumerate(value))
+    if kind == tuple[int, int] and isinstance(value, list) and [type(part) for part in value] == [int, int]:
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise NetworkError(f"{where}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
+
 
 FRONTEND = Frontend()
-STUDENT = Student()
-MICRO = Micro()
-STUDENTS: dict[str, Student | Micro] = {
-    student.name: student
-    for student in (
-        STUDENT,
-        Student("wav2small-running", normalisation="running"),
-        Student("wav2small-17k", pooling="gram"),
-        MICRO,
-        Micro("micro-int8", integers=True),
-    )
-}
-"""The students that have a reference in NumPy, by name."""
-
-ROUNDED: dict[str, Student] = {
-    f"{student.name}-int8": replace(student, name=f"{student.name}-int8", integers=True)
-    for student in STUDENTS.values()
-    if isinstance(student, Student) and student.pooling == "tokens"
-}
-"""Integer forms that are rounded from a student, and not trained; they have a reference too."""

@@ -1,4 +1,4 @@
-"""The front end in integers only: samples of 16 bits to the log-mel that reference/integer.py begins with.
+"""The front end in integers only: samples of 16 bits to the log-mel that fixed_point.py begins with.
 
 As frontend.py, and as a C runtime without floats repeats it bit by bit: a window, an FFT of the real signal, powers of
 the mel bands in 64 bits, each over the level by a difference of logarithms: the running one, or that of the utterance,
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wav2small.errors import AudioError
-from wav2small.network import fixed_point as integer
-from wav2small.network.config import Micro, Student
+from wav2small.network import fixed_point
+from wav2small.network.config import Network
 from wav2small.network.fixed_point import LOG_MEL_BITS, Integers
 from wav2small.network.frontend import hann, mel_filterbank
 
@@ -69,9 +69,9 @@ class Level(NamedTuple):
     variance: np.ndarray
 
 
-def tables(config: Student | Micro) -> Tables:
+def tables(network: Network) -> Tables:
     """The tables of a front end. Samples over their mean have a bit more than samples."""
-    frontend, is_running = config.frontend, config.normalisation == "running"
+    frontend, is_running = network.frontend, network.normalisation == "running"
     window_bits = 30 - math.ceil(math.log2(frontend.win_length / 2)) - (not is_running)
     power_shift = math.ceil(math.log2(frontend.n_fft)) + 5
     unit = 2 * (window_bits + 1) + MEL_BITS - power_shift  # bits of a band's power; + 1 because the FFT doubles
@@ -108,18 +108,18 @@ def to_samples(signal: np.ndarray) -> np.ndarray:
 
 
 def forward(
-    samples: np.ndarray, arrays: Integers, config: Student | Micro, level: Level | None = None
+    samples: np.ndarray, arrays: Integers, network: Network, level: Level | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embedding and emotion of samples of 16 bits, as :func:`integer.forward` gives them."""
-    return integer.forward(log_mel(samples, config, level), arrays, config)
+    """Embedding and emotion of samples of 16 bits, as :func:`fixed_point.forward` gives them."""
+    return fixed_point.forward(log_mel(samples, network, level), arrays, network)
 
 
-def log_mel(samples: np.ndarray, config: Student | Micro, utterance: Level | None = None) -> np.ndarray:
+def log_mel(samples: np.ndarray, network: Network, utterance: Level | None = None) -> np.ndarray:
     """Log-mel over the level, with ``LOG_MEL_BITS``.
 
     Args:
         samples: mono audio, int16, shape=(samples,)
-        config: front end, and how long a running level remembers
+        network: front end, and how long a running level remembers
         utterance: the level of a student that is normalised over the utterance, else :func:`whole_level`
 
     Returns:
@@ -128,18 +128,18 @@ def log_mel(samples: np.ndarray, config: Student | Micro, utterance: Level | Non
     Raises:
         AudioError: if there is not one whole window of samples
     """
-    table = tables(config)
-    if config.normalisation == "running":
-        power = mel_power(samples, table, config)
-        sums, counts = level(power, table, config)
+    table = tables(network)
+    if network.normalisation == "running":
+        power = mel_power(samples, table, network)
+        sums, counts = level(power, table, network)
         log2_level = log2_of(sums, table) - log2_of(counts, table)
     else:
         mean, variance = whole_level(samples) if utterance is None else utterance
-        power = mel_power(samples, table, config, mean)
+        power = mel_power(samples, table, network, mean)
         log2_level = log2_of(np.atleast_1d(variance) + table.level_floor, table)
     log2 = log2_of(np.maximum(power, 1), table) - log2_level[:, None]
     decibel = shifted((log2 - (table.log2_unit << LOG2_BITS)) * table.decibel, DECIBEL_BITS)
-    return np.where(power > 0, np.maximum(decibel, lowest(config)), lowest(config))
+    return np.where(power > 0, np.maximum(decibel, lowest(network)), lowest(network))
 
 
 def whole_level(samples: np.ndarray) -> Level:
@@ -160,9 +160,9 @@ def to_level(mean: np.float32, variance: np.float32) -> Level:
     return Level(*(np.array(int(part * unit), np.int64) for part, unit in zip((mean, variance), units, strict=True)))
 
 
-def heard_level(samples: np.ndarray, config: Student) -> Level:
+def heard_level(samples: np.ndarray, network: Network) -> Level:
     """Of what was heard until the end of each frame, exactly but for the last bit."""
-    frontend = config.frontend
+    frontend = network.frontend
     ends = frontend.win_length + frontend.hop_length * np.arange(frontend.num_frames(len(samples)))
     numbers = samples.astype(np.int64)
     sums, squares = np.cumsum(numbers)[ends - 1], np.cumsum(numbers * numbers)[ends - 1]
@@ -171,14 +171,14 @@ def heard_level(samples: np.ndarray, config: Student) -> Level:
     return Level(mean, np.maximum(square - (mean * mean >> 2 * MEAN_BITS - VARIANCE_BITS), 0))
 
 
-def lowest(config: Student | Micro) -> int:
+def lowest(network: Network) -> int:
     """``amin`` in dB, with ``LOG_MEL_BITS``."""
-    return int(nearest(10 * math.log10(config.frontend.amin), LOG_MEL_BITS))
+    return int(nearest(10 * math.log10(network.frontend.amin), LOG_MEL_BITS))
 
 
-def mel_power(samples: np.ndarray, table: Tables, config: Student | Micro, mean: np.ndarray | int = 0) -> np.ndarray:
+def mel_power(samples: np.ndarray, table: Tables, network: Network, mean: np.ndarray | int = 0) -> np.ndarray:
     """Power in each band, shape=(frames, n_mels), of samples over a mean, one number or one a frame."""
-    frontend = config.frontend
+    frontend = network.frontend
     if len(samples) < frontend.win_length:
         raise AudioError(f"need at least {frontend.win_length} samples, got {len(samples)}: give a longer signal.")
     assert samples.dtype == np.int16
@@ -190,11 +190,11 @@ def mel_power(samples: np.ndarray, table: Tables, config: Student | Micro, mean:
     return np.asarray(((real * real + imag * imag) >> table.power_shift) @ table.mel)
 
 
-def level(power: np.ndarray, table: Tables, config: Student | Micro) -> tuple[np.ndarray, np.ndarray]:
+def level(power: np.ndarray, table: Tables, network: Network) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the power of the last frames, each with the floor, and how many they are, shape=(frames,)."""
     frames = shifted(power.sum(1), LEVEL_SHIFT)
     ends = np.arange(1, len(frames) + 1)
-    counts = np.minimum(ends, config.level_frames)
+    counts = np.minimum(ends, network.level_frames)
     sums = np.cumsum(np.concatenate([[0], frames]))
     return ((sums[ends] - sums[ends - counts]) << FLOOR_BITS) + counts * table.level_floor, counts
 

@@ -1,22 +1,21 @@
-"""Students in integers only, as a C runtime computes them bit by bit: the arbiter for that. docs/integers.md says it.
+"""Networks in integers only, as a C runtime computes them bit by bit: the arbiter for that. See docs/integers.md.
 
-A value v with b bits behind the point is the integer v x 2^b. A layer is products and a sum in 32 bits and a shift
-to the right that rounds halves up; results that do not fit are cut to the largest that does.
+A value v with b fractional bits is the integer v x 2^b. A layer is products and a sum in 32 bits and a shift to the
+right that rounds halves up; results that do not fit are cut to the largest that does. The values of a stream, which a
+residual connection adds up, share their fractional bits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from wav2small.errors import WeightsError
-from wav2small.network.config import OUTPUTS, Micro, Student
-from wav2small.network.layers import conv3x3, max_pool3x3, scale_and_shift
-from wav2small.network.micro import shapes
+from wav2small.network.config import OUTPUTS, Network
+from wav2small.network.layers import as_columns, as_tokens, convolve, folded, max_pool, scale_and_shift
 from wav2small.network.weights import check_arrays
 
 LOG_MEL_BITS = 6
@@ -25,6 +24,8 @@ INPUT_BITS = 4
 """Of the first convolution's input."""
 INPUT_SHIFT = 15
 """Of the scale that brings log-mel there."""
+DECIBEL_STEP = 2.0**-3
+"""What a dB of log-mel becomes where the mels are an image."""
 SCORE_BITS = 8
 """Of the logarithm to the base 2 of a token's weight in the pooling."""
 EMBEDDING_BITS = 8
@@ -34,7 +35,7 @@ EMOTION_BITS = 15
 LARGEST_BIAS = 2**30
 """So that a sum with it fits into 32 bits: the products of a layer are below 2^29."""
 POWERS = np.floor(2 ** (np.arange(2**SCORE_BITS) / 2**SCORE_BITS + 15) + 0.5).astype(np.int64)
-"""2^(i / 256), 15 bits behind the point: a table of 256 numbers of 16 bits."""
+"""2^(i / 256), 15 fractional bits: a table of 256 numbers of 16 bits."""
 
 Integers = Mapping[str, np.ndarray]
 """As :func:`to_integers` makes them: ``weight`` and ``shift`` int8, ``bias`` int32."""
@@ -53,37 +54,32 @@ def to_log_mel(decibel: np.ndarray) -> np.ndarray:
     return np.asarray(np.floor(np.asarray(decibel, np.float64) * 2**LOG_MEL_BITS + 0.5), np.int64)
 
 
-def watched(config: Micro) -> tuple[str, ...]:
-    """Values whose power of two follows what training sees; that of ``hidden`` is the whole residual stream's."""
-    return ("hidden", "value", *(f"inner{index}" for index in range(1, len(config.dilations) + 1)))
+def watched(network: Network) -> tuple[str, ...]:
+    """Streams whose fractional bits follow what training sees, and ``value``, what the pooling averages."""
+    return (*network.streams(), "value")
 
 
-def weight_shapes(config: Student | Micro) -> dict[str, tuple[int, ...]]:
+def weight_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Layers and the shapes of their weights."""
-    if isinstance(config, Micro):
-        found = {name.removesuffix(".weight"): shape for name, shape in shapes(config).items() if "weight" in name}
-        return {name: shape for name, shape in found.items() if "norm" not in name}
-    token, channels = config.token_size, config.channels
-    convolutions = range(1, config.early + config.late + 1)
-    square = {f"conv{index}": (channels, 1 if index == 1 else channels, 3, 3) for index in convolutions}
-    return {**square, "lin": (token, token), "sof": (token, token), "out": (len(OUTPUTS), token)}
+    found = {place.layer.name: network.weight_shape(place) for place in network.convolutions()}
+    found |= {"lin": network.pooling_shape, "sof": network.pooling_shape}
+    return found | {"out": (len(OUTPUTS), network.pooled)}
 
 
-def check_integers(arrays: Integers, config: Student | Micro, source: str) -> None:
+def check_integers(arrays: Integers, network: Network, source: str) -> None:
     """Refuse arrays that are not those of this network: a name, a shape or a dtype.
 
     Raises:
         WeightsError: naming the array
     """
     expected: dict[str, tuple[tuple[int, ...], type]] = {}
-    for layer, shape in weight_shapes(config).items():
+    for layer, shape in weight_shapes(network).items():
         expected[f"{layer}.weight"] = (shape, np.int8)
         expected |= {f"{layer}.shift": (shape[:1], np.int8), f"{layer}.bias": (shape[:1], np.int32)}
     del expected["sof.bias"]
-    expected |= {f"input.{part}": ((config.frontend.n_mels,), np.int32) for part in ("scale", "shift")}
-    bits = watched(config) if isinstance(config, Micro) else ("value",)
-    expected |= {f"{name}.bits": ((), np.int8) for name in bits}
-    if isinstance(config, Student):
+    expected |= {f"input.{part}": ((network.frontend.n_mels,), np.int32) for part in ("scale", "shift")}
+    expected |= {f"{name}.bits": ((), np.int8) for name in (watched(network) if network.trained_int8 else ("value",))}
+    if not network.mels_are_channels:
         expected["input.around"] = ((), np.int8)
     for name in sorted(expected.keys() | arrays.keys()):
         wanted = expected.get(name)
@@ -93,70 +89,101 @@ def check_integers(arrays: Integers, config: Student | Micro, source: str) -> No
             raise WeightsError(f"{source}: not the weights of this network; {name} is {say[0]}, needed: {say[1]}.")
 
 
-def folded(arrays: Mapping[str, np.ndarray], config: Micro, source: str) -> dict[str, np.ndarray]:
-    """Trained weights of ``micro`` as those that ``micro-int8`` begins with: each batch norm in the layer before it.
+def trainable(arrays: Mapping[str, np.ndarray], network: Network, source: str) -> dict[str, np.ndarray]:
+    """Trained float weights as those that training in integers begins with: each batch norm in the layer before it.
+
+    Args:
+        arrays: of the float network
+        network: whose mels are channels
+        source: for errors
 
     Raises:
-        WeightsError: if they are not those of ``micro``
+        WeightsError: if they are not those of the network
     """
-    check_arrays(arrays, shapes(config), source)
-    pairs = {"conv": "norm"}
-    for index in range(1, len(config.dilations) + 1):
-        pairs |= {f"depth{index}": f"depthnorm{index}", f"point{index}": f"pointnorm{index}"}
-    scale, shift = scale_and_shift(arrays, "norm0", config.batch_norm_eps)
+    check_arrays(arrays, network.shapes(), source)
+    scale, shift = scale_and_shift(arrays, "norm0", network.batch_norm_eps)
     found = {"input_scale": scale, "input_shift": shift}
-    for name, norm in pairs.items():
-        scale, found[f"{name}.bias"] = scale_and_shift(arrays, norm, config.batch_norm_eps)
-        found[f"{name}.weight"] = arrays[f"{name}.weight"] * scale[:, None, None]
-    found |= {name: arrays[name] for name in ("lin.weight", "lin.bias", "out.weight", "out.bias")}
-    return found | {"sof.weight": arrays["sof.weight"] * np.float32(1 / math.log(2))}  # the softmax is to the base 2
+    for place in network.convolutions():
+        kernel, found[f"{place.layer.name}.bias"] = folded(arrays, place.layer, network.batch_norm_eps)
+        found[f"{place.layer.name}.weight"] = kernel
+    return found | pooling_arrays(arrays)
 
 
-def to_integers(trained: Mapping[str, np.ndarray], config: Micro) -> dict[str, np.ndarray]:
-    """The integers that run, from the arrays that the student ``micro-int8`` has after training."""
+def pooling_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The matrices around the pooling, whose softmax is to the base 2."""
+    found = {name: arrays[name] for name in ("lin.weight", "lin.bias", "out.weight", "out.bias")}
+    return found | {"sof.weight": arrays["sof.weight"] * np.float32(1 / math.log(2))}
+
+
+def to_integers(trained: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
+    """The integers that run, from the arrays that a student in integers has after training."""
     bits = {name.removeprefix("top_"): int(power_for(top)) for name, top in trained.items() if name.startswith("top_")}
     scale, shift = input_integers(trained["input_scale"], trained["input_shift"])
     found = {"input.scale": scale.astype(np.int32), "input.shift": shift.astype(np.int32)}
-    found |= {f"{name}.bits": np.array(places, np.int8) for name, places in bits.items()}
-    layers = [("conv", INPUT_BITS, bits["hidden"])]
-    for index in range(1, len(config.dilations) + 1):
-        layers.append((f"depth{index}", bits["hidden"], bits[f"inner{index}"]))
-        layers.append((f"point{index}", bits[f"inner{index}"], bits["hidden"]))
-    for name, before, after in layers:
-        found |= layer_integers(name, trained[f"{name}.weight"], trained[f"{name}.bias"], before, after)
-    return found | head_integers(trained, bits["hidden"], bits["value"])
+    layers = {
+        place.layer.name: (trained[f"{place.layer.name}.weight"], trained[f"{place.layer.name}.bias"])
+        for place in network.convolutions()
+    }
+    return found | network_integers(layers, trained, bits, network)
 
 
-def square_integers(
-    arrays: Mapping[str, np.ndarray], tops: Sequence[float], top_value: float, config: Student
+def network_integers(
+    layers: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    pooling: Mapping[str, np.ndarray],
+    bits: Mapping[str, int],
+    network: Network,
 ) -> dict[str, np.ndarray]:
-    """The integers of ``wav2small`` from its trained weights, by rounding them.
-
-    A step of the input is half a dB, from ``amin`` on; what is around the log-mel, 0 dB, is ``input.around``.
+    """The integers of all layers.
 
     Args:
-        arrays: of the float student
-        tops: the largest value that each convolution gives
-        top_value: the largest value that the pooling averages
-        config: of the integer student
+        layers: weight and bias of each, batch norms folded in
+        pooling: as :func:`pooling_arrays` gives them
+        bits: fractional bits of each stream, and of ``value``
+        network: which layers there are
     """
-    decibel, mels = 2.0**-3, config.frontend.n_mels
-    start = -(2 ** (7 - INPUT_BITS)) - 10 * math.log10(config.frontend.amin) * decibel
-    scale, shift = (np.full(mels, value, np.int32) for value in input_integers(np.array(decibel), np.array(start)))
+    found = {f"{name}.bits": np.array(bits[name], np.int8) for name in watched(network) if network.trained_int8}
+    found["value.bits"] = np.array(bits["value"], np.int8)
+    before = INPUT_BITS
+    for place in network.places():
+        after = bits[place.stream]
+        if not place.layer.pool:
+            found |= layer_integers(place.layer.name, *layers[place.layer.name], before, after)
+        before = after
+    return found | head_integers(pooling, before, bits["value"])
+
+
+def rounded(arrays: Mapping[str, np.ndarray], tops: Mapping[str, float], network: Network) -> dict[str, np.ndarray]:
+    """The integers of a network from its trained float weights, by rounding them.
+
+    Where the mels are an image, a step of the input is half a dB, from ``amin`` on, and what is around the log-mel,
+    0 dB, is ``input.around``.
+
+    Args:
+        arrays: of the float network
+        tops: the largest value of each stream, and of ``value``
+        network: the integer network
+    """
+    eps = network.batch_norm_eps
+    layers = {place.layer.name: folded(arrays, place.layer, eps) for place in network.convolutions()}
+    bits = {name: int(power_for(top)) for name, top in tops.items()}
+    if network.mels_are_channels:
+        scale, shift = input_integers(*scale_and_shift(arrays, "norm0", eps))
+        found = {"input.scale": scale.astype(np.int32), "input.shift": shift.astype(np.int32)}
+    else:
+        found, start = image_input(network)
+        first = network.layers[0].name
+        weight, bias = layers[first][0] / DECIBEL_STEP, layers[first][1]
+        layers[first] = (weight, bias - layers[first][0].sum((1, 2, 3)) * start / DECIBEL_STEP)
+    return found | network_integers(layers, pooling_arrays(arrays), bits, network)
+
+
+def image_input(network: Network) -> tuple[dict[str, np.ndarray], float]:
+    """The arrays that bring dB to the first layer of an image, and the value that 0 dB gets."""
+    start = -(2 ** (7 - INPUT_BITS)) - 10 * math.log10(network.frontend.amin) * DECIBEL_STEP
+    pair = input_integers(np.array(DECIBEL_STEP), np.array(start))
+    scale, shift = (np.full(network.frontend.n_mels, value, np.int32) for value in pair)
     around = narrow(shift[:1].astype(np.int64), INPUT_SHIFT)[0]
-    found: dict[str, np.ndarray] = {"input.scale": scale, "input.shift": shift}
-    found |= {"input.around": np.array(around, np.int8)}
-    bits = [INPUT_BITS, *map(int, power_for(np.array(tops)))]
-    for index, (before, after) in enumerate(pairwise(bits), 1):
-        factor, bias = scale_and_shift(arrays, f"norm{index}", config.batch_norm_eps)
-        weight = arrays[f"conv{index}.weight"] * factor[:, None, None, None]
-        if index == 1:
-            weight, bias = weight / decibel, bias - weight.sum((1, 2, 3)) * start / decibel
-        found |= layer_integers(f"conv{index}", weight, bias, before, after)
-    value = int(power_for(top_value))
-    heads = {**arrays, "sof.weight": arrays["sof.weight"] * np.float32(1 / math.log(2))}  # the softmax is to the base 2
-    found |= {"value.bits": np.array(value, np.int8)}
-    return found | head_integers(heads, bits[-1], value)
+    return {"input.scale": scale, "input.shift": shift, "input.around": np.array(around, np.int8)}, start
 
 
 def head_integers(trained: Mapping[str, np.ndarray], hidden: int, value: int) -> dict[str, np.ndarray]:
@@ -171,7 +198,7 @@ def head_integers(trained: Mapping[str, np.ndarray], hidden: int, value: int) ->
 def layer_integers(
     name: str, weight: np.ndarray, bias: np.ndarray | None, before: int, after: int
 ) -> dict[str, np.ndarray]:
-    """Weight, bias if there is one, and shift of a layer, from the bits behind the point before it to those after."""
+    """Weight, bias if there is one, and shift of a layer, from the fractional bits before it to those after."""
     rows = row_powers(weight.astype(np.float64))
     steps = np.floor(weight.astype(np.float64) * 2.0 ** rows.reshape(-1, *[1] * (weight.ndim - 1)) + 0.5)
     found = {f"{name}.weight": np.clip(steps, -127, 127).astype(np.int8)}
@@ -182,17 +209,21 @@ def layer_integers(
     return found
 
 
-def to_floats(integers: Integers, config: Micro) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The same weights as arrays of ``micro``, and the factor of each row of a weight: what an eight-bit ONNX file has.
+def to_floats(integers: Integers, network: Network) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The same weights as arrays of the float network, and the factor of each row of a weight, as 8-bit ONNX has them.
 
     Values between the layers are not rounded there; batch norms do nothing but add the biases.
+
+    Args:
+        integers: of a network with ``trained_int8``, which keeps the bits of its streams
+        network: in integers
     """
     found: dict[str, np.ndarray] = {}
     factors: dict[str, np.ndarray] = {}
 
     def norm(name: str, weight: np.ndarray, bias: np.ndarray) -> None:
         found.update({f"{name}.weight": weight, f"{name}.bias": bias, f"{name}.running_mean": np.zeros(len(bias))})
-        found[f"{name}.running_var"] = np.full(len(bias), 1 - config.batch_norm_eps)
+        found[f"{name}.running_var"] = np.full(len(bias), 1 - network.batch_norm_eps)
 
     def add(name: str, source: int, target: int, factor: float = 1.0) -> np.ndarray:
         rows = wide(integers[f"{name}.shift"]) - source + target
@@ -201,24 +232,23 @@ def to_floats(integers: Integers, config: Micro) -> tuple[dict[str, np.ndarray],
         found[f"{name}.weight"] = weight * factors[f"{name}.weight"]
         return np.asarray(integers.get(f"{name}.bias", 0) * 2.0 ** -(rows + source))
 
-    bits = {name.removesuffix(".bits"): int(places) for name, places in integers.items() if name.endswith(".bits")}
+    bits = {name: int(integers[f"{name}.bits"]) for name in watched(network)}
     unit = 2.0 ** -(INPUT_SHIFT + INPUT_BITS)
     norm("norm0", integers["input.scale"] * unit * 2**LOG_MEL_BITS, integers["input.shift"] * unit)
-    bias = add("conv", INPUT_BITS, bits["hidden"])
-    norm("norm", np.ones(len(bias)), bias)
-    for index in range(1, len(config.dilations) + 1):
-        layers = {"depth": (bits["hidden"], bits[f"inner{index}"]), "point": (bits[f"inner{index}"], bits["hidden"])}
-        for layer, (source, target) in layers.items():
-            bias = add(f"{layer}{index}", source, target)
-            norm(f"{layer}norm{index}", np.ones(len(bias)), bias)
-    found["lin.bias"] = add("lin", bits["hidden"], bits["value"])
-    add("sof", bits["hidden"], SCORE_BITS, math.log(2))
+    before = INPUT_BITS
+    for place in network.places():
+        after = bits[place.stream]
+        bias = add(place.layer.name, before, after)
+        norm(place.layer.norm, np.ones(len(bias)), bias)
+        before = after
+    found["lin.bias"] = add("lin", before, bits["value"])
+    add("sof", before, SCORE_BITS, math.log(2))
     found["out.bias"] = add("out", bits["value"] + EMBEDDING_BITS, EMOTION_BITS)
     return {n: a.astype(np.float32) for n, a in found.items()}, {n: a.astype(np.float32) for n, a in factors.items()}
 
 
 def power_for(top: np.ndarray | float) -> np.ndarray:
-    """The most bits behind the point with which ``top`` still fits into eight with a sign; 4 for nothing but zero."""
+    """The most fractional bits with which ``top`` still fits into eight with a sign; 4 for nothing but zero."""
     values = np.asarray(top, np.float64)
     return np.clip(np.floor(np.log2(127 / np.where(values > 0, values, 127 / 16))), -16, 24).astype(np.int64)
 
@@ -234,25 +264,23 @@ def input_integers(scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np
     return np.floor(scale * (factor / 2**LOG_MEL_BITS) + 0.5), np.floor(shift * factor + 0.5)
 
 
-def forward(log_mel: np.ndarray, arrays: Integers, config: Student | Micro) -> tuple[np.ndarray, np.ndarray]:
+def forward(log_mel: np.ndarray, arrays: Integers, network: Network) -> tuple[np.ndarray, np.ndarray]:
     """Embedding and emotion.
 
     Args:
         log_mel: integers with ``LOG_MEL_BITS``, shape=(frames, n_mels)
         arrays: as :func:`to_integers` makes them
-        config: of the student that they are
+        network: whose weights they are
 
     Returns:
         embedding, integers with ``EMBEDDING_BITS`` more than the values, and emotion with ``EMOTION_BITS``
     """
-    return answer(pool(tokens(log_mel, arrays, config), arrays), arrays)
+    return answer(pool(tokens(log_mel, arrays, network), arrays), arrays)
 
 
-def features_to_emotion(
-    decibel: np.ndarray, arrays: Integers, config: Student | Micro
-) -> tuple[np.ndarray, np.ndarray]:
+def features_to_emotion(decibel: np.ndarray, arrays: Integers, network: Network) -> tuple[np.ndarray, np.ndarray]:
     """The same from log-mel in dB, as numbers: embedding and emotion in float32."""
-    return to_numbers(forward(to_log_mel(decibel), arrays, config), arrays)
+    return to_numbers(forward(to_log_mel(decibel), arrays, network), arrays)
 
 
 def to_numbers(answer: tuple[np.ndarray, np.ndarray], arrays: Integers) -> tuple[np.ndarray, np.ndarray]:
@@ -262,45 +290,24 @@ def to_numbers(answer: tuple[np.ndarray, np.ndarray], arrays: Integers) -> tuple
     return (embedding * scale).astype(np.float32), (emotion * 2.0**-EMOTION_BITS).astype(np.float32)
 
 
-def tokens(log_mel: np.ndarray, arrays: Integers, config: Student | Micro) -> np.ndarray:
-    """The convolutions, eight bits each: (frames, n_mels) to (tokens, size)."""
-    hidden = narrow(log_mel * wide(arrays["input.scale"]) + wide(arrays["input.shift"]), INPUT_SHIFT)
-    return micro_tokens(hidden, arrays, config) if isinstance(config, Micro) else square_tokens(hidden, arrays, config)
-
-
-def square_tokens(hidden: np.ndarray, arrays: Integers, config: Student) -> np.ndarray:
-    """Those of ``wav2small``: (frames, n_mels) to (ceil(frames / 2), channels x mels).
+def tokens(log_mel: np.ndarray, arrays: Integers, network: Network) -> np.ndarray:
+    """The layers, eight bits each: (frames, n_mels) to (tokens, token_size).
 
     Products are summed as float64, which has them exactly, since NumPy multiplies integers slowly.
     """
-    around = int(arrays["input.around"])
-    hidden = hidden[:, :, None]
-    for index in range(1, config.early + config.late + 1):
-        weight = arrays[f"conv{index}.weight"].astype(np.float64)
-        sums = conv3x3(hidden.astype(np.float64), weight, around if index == 1 else 0).astype(np.int64)
-        hidden = narrow(np.maximum(sums + wide(arrays[f"conv{index}.bias"]), 0), arrays[f"conv{index}.shift"])
-        if index == config.early:
-            hidden = max_pool3x3(hidden.astype(np.float64)).astype(np.int64)
-    return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)
-
-
-def micro_tokens(hidden: np.ndarray, arrays: Integers, config: Micro) -> np.ndarray:
-    """Those of ``micro``: (frames, n_mels) to (ceil(frames / stride), channels)."""
-    kernel, last = config.kernel, config.kernel - 1
-    padded = np.pad(hidden, ((last, 0), (0, 0)))
-    patches = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=0)[:: config.stride]
-    sums = np.tensordot(patches, wide(arrays["conv.weight"]), axes=((1, 2), (1, 2))) + wide(arrays["conv.bias"])
-    hidden = narrow(np.maximum(sums, 0), arrays["conv.shift"])
-    for index, dilation in enumerate(config.dilations, 1):
-        padded = np.pad(hidden, ((last * dilation, 0), (0, 0)))
-        weight = wide(arrays[f"depth{index}.weight"])[:, 0]
-        sums = wide(arrays[f"depth{index}.bias"]) + np.sum(
-            [padded[tap * dilation :][: len(hidden)] * weight[:, tap] for tap in range(kernel)], axis=0
-        )
-        inner = narrow(np.maximum(sums, 0), arrays[f"depth{index}.shift"])
-        sums = inner @ wide(arrays[f"point{index}.weight"])[:, :, 0].T + wide(arrays[f"point{index}.bias"])
-        hidden = np.minimum(hidden + narrow(np.maximum(sums, 0), arrays[f"point{index}.shift"]), 127)
-    return hidden
+    hidden = narrow(log_mel * wide(arrays["input.scale"]) + wide(arrays["input.shift"]), INPUT_SHIFT)
+    hidden = before = as_columns(hidden, network)
+    around = int(arrays.get("input.around", 0))
+    for layer in network.layers:
+        if layer.pool:
+            output = max_pool(hidden.astype(np.float64), layer).astype(np.int64)
+        else:
+            weight = arrays[f"{layer.name}.weight"].astype(np.float64)
+            sums = convolve(hidden.astype(np.float64), weight, layer, around).astype(np.int64)
+            output = narrow(np.maximum(sums + wide(arrays[f"{layer.name}.bias"]), 0), arrays[f"{layer.name}.shift"])
+        before, hidden = hidden, np.minimum(before + output, 127) if layer.adds else output
+        around = 0
+    return as_tokens(hidden)
 
 
 def pool(tokens: np.ndarray, arrays: Integers) -> Pooling:

@@ -1,13 +1,12 @@
-"""What the references share."""
+"""What layers are made of, in readable NumPy; time is the first axis, channels the last."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-NORM = ("weight", "bias", "running_mean", "running_var")
-"""The arrays of a batch norm; the last two are not parameters."""
+from wav2small.network.config import NORM, Layer, Network
 
 
 def batch_norm(hidden: np.ndarray, name: str, arrays: Mapping[str, np.ndarray], eps: float) -> np.ndarray:
@@ -23,11 +22,50 @@ def scale_and_shift(arrays: Mapping[str, np.ndarray], norm: str, eps: float) -> 
     return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
 
 
-def folded(arrays: Mapping[str, np.ndarray], name: str, norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
+def folded(arrays: Mapping[str, np.ndarray], layer: Layer, eps: float) -> tuple[np.ndarray, np.ndarray]:
     """A convolution and the batch norm after it as one: kernel and bias."""
-    scale, shift = scale_and_shift(arrays, norm, eps)
-    kernel = arrays[f"{name}.weight"]
+    scale, shift = scale_and_shift(arrays, layer.norm, eps)
+    kernel = arrays[f"{layer.name}.weight"]
     return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), shift
+
+
+def convolve(hidden: np.ndarray, weight: np.ndarray, layer: Layer, around: float = 0) -> np.ndarray:
+    """A convolution without its norm: (time, mels, inputs) to (time / stride, mels, outputs).
+
+    Args:
+        hidden: the input of the layer
+        weight: shape=(outputs, inputs, taps), or (outputs, inputs, taps, mels)
+        layer: kernel, stride, dilation and padding
+        around: what the input is padded with
+    """
+    weight = weight.reshape(*weight.shape[:2], *layer.kernel)
+    side = layer.kernel[1] // 2
+    padded = np.pad(hidden, (layer.padding, (side, side), (0, 0)), constant_values=around)
+    if layer.kernel == (1, 1) and not layer.depthwise:
+        flat = padded.reshape(-1, padded.shape[2]) @ weight[:, :, 0, 0].T
+        return np.asarray(flat.reshape(*padded.shape[:2], -1)[:: layer.stride])
+    if layer.depthwise:
+        taps = [part * weight[:, 0, tap, mel] for tap, mel, part in _under(padded, layer)]
+        return np.asarray(np.sum(taps, axis=0)[:: layer.stride])
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (layer.reach + 1, layer.kernel[1]), axis=(0, 1))
+    patches = patches[..., :: layer.dilation, :]
+    return np.asarray(np.tensordot(patches, weight, axes=((2, 3, 4), (1, 2, 3)))[:: layer.stride])
+
+
+def _under(padded: np.ndarray, layer: Layer) -> Iterator[tuple[int, int, np.ndarray]]:
+    """What each place of a kernel, (tap, mel), sees of a padded input: (time, mels, channels)."""
+    frames, mels = padded.shape[0] - layer.reach, padded.shape[1] - layer.kernel[1] + 1
+    for tap in range(layer.kernel[0]):
+        for mel in range(layer.kernel[1]):
+            yield tap, mel, padded[tap * layer.dilation :][:frames, mel : mel + mels]
+
+
+def max_pool(hidden: np.ndarray, layer: Layer) -> np.ndarray:
+    """The largest under the kernel, every second row and column: (time, mels, channels) halved, rounded up."""
+    side = layer.kernel[1] // 2
+    padded = np.pad(hidden, (layer.padding, (side, side), (0, 0)), constant_values=-np.inf)
+    patches = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(0, 1))
+    return np.asarray(patches[:: layer.stride, :: layer.stride].max((-2, -1)))
 
 
 def softmax_mean(value: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -36,15 +74,11 @@ def softmax_mean(value: np.ndarray, score: np.ndarray) -> np.ndarray:
     return np.asarray((value * weight).sum(0) / weight.sum(0))
 
 
-def conv3x3(hidden: np.ndarray, weight: np.ndarray, around: float = 0) -> np.ndarray:
-    """(time, mels, inputs) with weight (outputs, inputs, 3, 3) to (time, mels, outputs); ``around`` is around it."""
-    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)), constant_values=around)
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
-    return np.asarray(np.tensordot(patches, weight, axes=((2, 3, 4), (1, 2, 3))))
+def as_columns(features: np.ndarray, network: Network) -> np.ndarray:
+    """Log-mel, (time, mels), as the first layer's input: an image of one channel, or one band of many channels."""
+    return features[:, None] if network.mels_are_channels else features[:, :, None]
 
 
-def max_pool3x3(hidden: np.ndarray) -> np.ndarray:
-    """The largest of 3 x 3, every second row and column: (time, mels, channels) halved, rounded up."""
-    padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))[::2, ::2]
-    return np.asarray(patches.max((-2, -1)))
+def as_tokens(hidden: np.ndarray) -> np.ndarray:
+    """The last layer's output, (time, mels, channels), as one token a row: channels x mels."""
+    return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)

@@ -17,10 +17,13 @@ import numpy as np
 
 from wav2small.errors import WeightsError, closest
 from wav2small.files import whole_file
+from wav2small.network.config import Network
 from wav2small.network.licences import joined
 
 DATA = Path(__file__).parents[1] / "data"
 INDEX = "index.json"
+NETWORK = "network"
+"""Key of the metadata that holds the JSON of the network."""
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
 MAX_HEADER_BYTES = 100_000_000
 
@@ -72,6 +75,12 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metada
     Raises:
         WeightsError: if a dtype has no name in safetensors
     """
+    with whole_file(path) as temporary:
+        Path(temporary).write_bytes(to_bytes(arrays, metadata))
+
+
+def to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """The content of a safetensors file."""
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     chunks, end = [], 0
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
@@ -82,8 +91,7 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metada
         end += len(chunk)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with whole_file(path) as temporary:
-        Path(temporary).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(chunks))
+    return struct.pack("<Q", len(text)) + text + b"".join(chunks)
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
@@ -110,6 +118,30 @@ def check_arrays(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[in
 def sha256(path: str | Path) -> str:
     """Hexadecimal sha256 of a file."""
     return hashlib.sha256(read_bytes(Path(path))).hexdigest()
+
+
+def identity(path: str | Path) -> str:
+    """Hexadecimal sha256 of weights without the description of their network, which C knows them by.
+
+    It is that of the numbers and what is said about them: describing the network in another way does not change it.
+    """
+    arrays, metadata = read_safetensors(path)
+    metadata.pop(NETWORK, None)
+    return hashlib.sha256(to_bytes(arrays, metadata)).hexdigest()
+
+
+def stored_network(metadata: Mapping[str, str], source: str) -> Network:
+    """The network that a file of weights describes in its metadata.
+
+    Raises:
+        WeightsError: if it describes none
+        NetworkError: if the description does not hold together
+    """
+    if NETWORK not in metadata:
+        raise WeightsError(
+            f"{source}: its metadata describe no network, so it was not written by this version; train or export again"
+        )
+    return Network.from_json(metadata[NETWORK], source)
 
 
 def licence_of(path: str | Path) -> str:

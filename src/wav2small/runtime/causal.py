@@ -1,6 +1,6 @@
-"""``micro`` as a stream, in NumPy: each sample is computed once, and what the next block needs of the last is kept.
+"""A causal network as a stream, in NumPy: each sample is computed once, and each layer keeps what it still needs.
 
-The tokens are those of ``reference.micro`` over everything that was heard so far, whatever the blocks are.
+The tokens are those of ``network.reference`` over the whole signal until then, whatever the blocks are.
 """
 
 from __future__ import annotations
@@ -9,96 +9,120 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wav2small.network import fixed_point as integer
-from wav2small.network.config import Micro
+from wav2small.network import fixed_point
+from wav2small.network.config import Network, Place
 from wav2small.network.frontend import hann, mel_filterbank, running_mean
 from wav2small.network.layers import folded, scale_and_shift
-
-DEPTH_POINT = ("depth", "point")
-"""Layers of a block."""
 
 Weights = Mapping[str, np.ndarray]
 """Float32 arrays by the names of the ONNX graph: each batch norm is in the convolution before it."""
 
 
-def names(config: Micro) -> list[str]:
+def names(network: Network) -> list[str]:
     """The names of the weights."""
-    layers = ["conv", *(f"{layer}{index}" for index in range(1, len(config.dilations) + 1) for layer in DEPTH_POINT)]
-    found = [f"{layer}.{part}" for layer in (*layers, "lin", "out") for part in ("weight", "bias")]
-    return ["norm0.scale", "norm0.shift", "sof.weight", *found]
+    layers = [*(layer.name for layer in network.layers), "lin", "out"]
+    return ["norm0.scale", "norm0.shift", "sof.weight", *(f"{name}.{p}" for name in layers for p in ("weight", "bias"))]
 
 
-def weights_from_arrays(arrays: Mapping[str, np.ndarray], config: Micro) -> Weights:
+def weights_from_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> Weights:
     """The weights of a safetensors file; integers become the numbers they stand for, and nothing between is rounded."""
-    if config.integers:
-        arrays = integer.to_floats(arrays, config)[0]
-    scale, shift = scale_and_shift(arrays, "norm0", config.batch_norm_eps)
+    if network.integers:
+        arrays = fixed_point.to_floats(arrays, network)[0]
+    scale, shift = scale_and_shift(arrays, "norm0", network.batch_norm_eps)
     found = {"norm0.scale": scale, "norm0.shift": shift}
-    pairs = {"conv": "norm"}
-    for index in range(1, len(config.dilations) + 1):
-        pairs |= {f"depth{index}": f"depthnorm{index}", f"point{index}": f"pointnorm{index}"}
-    for name, norm in pairs.items():
-        found[f"{name}.weight"], found[f"{name}.bias"] = folded(arrays, name, norm, config.batch_norm_eps)
+    for layer in network.layers:
+        found[f"{layer.name}.weight"], found[f"{layer.name}.bias"] = folded(arrays, layer, network.batch_norm_eps)
     return found | {name: arrays[name] for name in ("lin.weight", "lin.bias", "sof.weight", "out.weight", "out.bias")}
 
 
+class CausalLayer:
+    """A convolution that is given its input in blocks.
+
+    ``past`` holds the end of its input, shape=(reach, inputs), zeros before the first block.
+
+    Args:
+        weights: of the network
+        place: of the layer
+    """
+
+    def __init__(self, weights: Weights, place: Place) -> None:
+        self._layer, self._inputs = place.layer, place.inputs
+        kernel = weights[f"{place.layer.name}.weight"]
+        self._bias = weights[f"{place.layer.name}.bias"]
+        by_tap = kernel[:, 0].T if place.layer.depthwise else kernel.transpose(2, 1, 0).reshape(-1, place.layer.outputs)
+        self._kernel = np.ascontiguousarray(by_tap)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, after silence."""
+        self.past = np.zeros((self._layer.reach, self._inputs), np.float32)
+        self._seen = 0
+
+    def push(self, columns: np.ndarray) -> np.ndarray:
+        """The outputs that end with these columns, shape=(columns, inputs) to (outputs, channels)."""
+        layer = self._layer
+        padded = np.concatenate([self.past, columns]) if layer.reach else columns
+        first, self._seen = -self._seen % layer.stride, self._seen + len(columns)
+        self.past = padded[len(padded) - layer.reach :]
+        padded = padded[first:]
+        if layer.depthwise:
+            sums = np.einsum("tck,kc->tc", taps(padded, layer.kernel[0], layer.dilation, layer.stride), self._kernel)
+        elif layer.dilation == 1:
+            sums = rows(padded, layer.kernel[0], layer.stride) @ self._kernel
+        else:
+            under = taps(padded, layer.kernel[0], layer.dilation, layer.stride)
+            sums = under.transpose(0, 2, 1).reshape(len(under), -1) @ self._kernel
+        sums += self._bias
+        return np.asarray(np.maximum(sums, 0, out=sums))
+
+
 class Causal:
-    """The network and what it remembers. ``state`` lists that; it does not grow with what is heard.
+    """The network and its state, which does not grow with the signal.
 
     Args:
         weights: by the names of the ONNX graph, not changed
-        config: sizes and front end
+        network: one that ``is_causal``
     """
 
-    def __init__(self, weights: Weights, config: Micro) -> None:
-        self.config = config
-        frontend = config.frontend
+    def __init__(self, weights: Weights, network: Network) -> None:
+        self.network = network
+        frontend = network.frontend
         mel = mel_filterbank(frontend)
-        heard = np.flatnonzero(mel.any(1))
-        self._bins = slice(int(heard[0]), int(heard[-1]) + 1)
+        used = np.flatnonzero(mel.any(1))
+        self._bins = slice(int(used[0]), int(used[-1]) + 1)
         self._mel = np.repeat(mel[self._bins], 2, axis=0)  # a row for each part of a complex number
         self._hann = hann(frontend)
         self._scale = weights["norm0.scale"].ravel() * np.float32(10 / np.log(10))
         self._shift = weights["norm0.shift"].ravel()
-        self._conv = np.ascontiguousarray(weights["conv.weight"].transpose(2, 1, 0).reshape(-1, config.channels))
-        self._blocks = [
-            (
-                np.ascontiguousarray(weights[f"depth{index}.weight"][:, 0].T),
-                weights[f"depth{index}.bias"],
-                np.ascontiguousarray(weights[f"point{index}.weight"][:, :, 0].T),
-                weights[f"point{index}.bias"],
-            )
-            for index in range(1, len(config.dilations) + 1)
-        ]
-        self._conv_bias = weights["conv.bias"]
+        self._layers = [CausalLayer(weights, place) for place in network.places()]
         self._pool = np.ascontiguousarray(np.concatenate([weights["lin.weight"], weights["sof.weight"]]).T)
         self._pool_bias = weights["lin.bias"]
         self._out, self._out_bias = weights["out.weight"], weights["out.bias"]
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything that was heard."""
-        config, last = self.config, self.config.kernel - 1
+        """Begin anew, as after loading."""
         self._signal = np.zeros(0, np.float32)
         self._powers = np.zeros(0)
-        self._frames = 0
-        self._mels = np.zeros((last, config.frontend.n_mels), np.float32)
-        self._pasts = [np.zeros((last * dilation, config.channels), np.float32) for dilation in config.dilations]
+        for layer in self._layers:
+            layer.reset()
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """What is remembered: the end of the signal, the level's frames, and what each convolution looks back to."""
-        pasts = {f"depth{index}": past for index, past in enumerate(self._pasts, 1)}
-        return {"signal": self._signal, "level": self._powers, "conv": self._mels, **pasts}
+        """The end of the signal, the level's frames, and the columns that layers look back to."""
+        found: dict[str, np.ndarray] = {"signal": self._signal, "level": self._powers}
+        for layer, kept in zip(self.network.layers, self._layers, strict=True):
+            found |= {layer.name: kept.past} if layer.reach else {}
+        return found
 
     @property
     def token_length(self) -> int:
         """Samples from a token to the next."""
-        return self.config.frontend.hop_length * self.config.stride
+        return self.network.frontend.hop_length * self.network.frames_a_token
 
     def token_end(self, index: int) -> int:
-        """Samples that must have been heard for a token, counted from 0."""
-        return index * self.token_length + self.config.frontend.win_length
+        """Samples that a token needs, counted from 0."""
+        return index * self.token_length + self.network.frontend.win_length
 
     def push(self, signal: np.ndarray) -> np.ndarray:
         """The tokens whose frames end with these samples.
@@ -107,20 +131,14 @@ class Causal:
             signal: what follows on what was pushed before, at 16 kHz, float32, shape=(samples,)
 
         Returns:
-            shape=(tokens, channels), one token for every second frame; none if no frame is complete
+            shape=(tokens, token_size); none if no token is complete
         """
-        log_mel = self._log_mel(signal)
-        if not len(log_mel):
-            return np.zeros((0, self.config.channels), np.float32)
-        hidden = np.concatenate([self._mels, log_mel * self._scale + self._shift])
-        kernel, stride = self.config.kernel, self.config.stride
-        first = -self._frames % stride
-        self._frames += len(log_mel)
-        self._mels = hidden[len(log_mel) :]
-        hidden = rows(hidden[first:], kernel, stride) @ self._conv
-        hidden = np.maximum(hidden + self._conv_bias, 0)
-        for index in range(len(self._blocks)):
-            hidden = self._block(hidden, index)
+        hidden = before = self._log_mel(signal) * self._scale + self._shift
+        for layer, convolution in zip(self.network.layers, self._layers, strict=True):
+            if not len(hidden):
+                return np.zeros((0, self.network.token_size), np.float32)
+            output = convolution.push(hidden)
+            before, hidden = hidden, before + output if layer.adds else output
         return hidden
 
     def partial(self, tokens: np.ndarray) -> np.ndarray:
@@ -131,7 +149,7 @@ class Causal:
             exp(score - largest)
         """
         both = tokens @ self._pool
-        value, score = both[:, : self.config.pooled], both[:, self.config.pooled :]
+        value, score = both[:, : self.network.pooled], both[:, self.network.pooled :]
         largest = score.max(0)
         weight = np.exp(score - largest)
         return np.array([largest, weight.sum(0), (weight * value).sum(0)])
@@ -146,7 +164,7 @@ class Causal:
 
     def _log_mel(self, signal: np.ndarray) -> np.ndarray:
         """Natural logarithm of the mel power over the level, of each frame that is complete now."""
-        frontend = self.config.frontend
+        frontend = self.network.frontend
         signal = np.concatenate([self._signal, signal])
         count = frontend.num_frames(len(signal))
         self._signal = signal[count * frontend.hop_length :].copy()
@@ -156,23 +174,10 @@ class Causal:
         spectrum = np.ascontiguousarray(np.fft.rfft(frames * self._hann, frontend.n_fft)[:, self._bins])
         power = np.square(spectrum.view(np.float64)) @ self._mel
         powers = np.concatenate([self._powers, power.sum(1)])
-        level = running_mean(powers, self.config.level_frames)[-count:]
-        self._powers = powers[max(0, len(powers) - self.config.level_frames + 1) :].copy()
+        level = running_mean(powers, self.network.level_frames)[-count:]
+        self._powers = powers[max(0, len(powers) - self.network.level_frames + 1) :].copy()
         normalised = power / (level + frontend.variance_floor)[:, None]
         return np.asarray(np.log(np.maximum(normalised, frontend.amin)), np.float32)
-
-    def _block(self, hidden: np.ndarray, index: int) -> np.ndarray:
-        """A depthwise and a pointwise convolution beside the tokens."""
-        depth, depth_bias, point, point_bias = self._blocks[index]
-        dilation, past = self.config.dilations[index], self._pasts[index]
-        padded = np.concatenate([past, hidden])
-        self._pasts[index] = padded[len(hidden) :]
-        step, size = padded.strides
-        taps = np.ndarray((*hidden.shape, len(depth)), padded.dtype, padded, 0, (step, size, dilation * step))
-        inner = np.einsum("tck,kc->tc", taps, depth) + depth_bias
-        inner = np.maximum(inner, 0, out=inner) @ point
-        inner += point_bias
-        return np.asarray(np.maximum(inner, 0, out=inner) + hidden)
 
 
 def rows(values: np.ndarray, length: int, step: int) -> np.ndarray:
@@ -181,3 +186,12 @@ def rows(values: np.ndarray, length: int, step: int) -> np.ndarray:
     count = max(0, (len(values) - length) // step + 1)
     size = values.strides[0]
     return np.ndarray((count, length * values.shape[1]), values.dtype, values, 0, (step * size, values.itemsize))
+
+
+def taps(values: np.ndarray, kernel: int, dilation: int, stride: int) -> np.ndarray:
+    """What the taps of a kernel see of (time, size): a view, shape=(outputs, size, kernel)."""
+    values = np.ascontiguousarray(values)
+    count = max(0, (len(values) - (kernel - 1) * dilation - 1) // stride + 1)
+    step, size = values.strides
+    shape = (count, values.shape[1], kernel)
+    return np.ndarray(shape, values.dtype, values, 0, (stride * step, size, dilation * step))

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav2small.audio.read import prepare
+from wav2small.audio.read import MIN_LENGTH, prepare
 from wav2small.errors import AudioError, WeightsError
-from wav2small.network import reference
-from wav2small.network.config import FRONTEND, OUTPUTS, SAMPLING_RATE, STUDENTS, Emotion, Micro
-from wav2small.network.weights import read_index, resolve, sha256, shipped_names
+from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
+from wav2small.network.weights import NETWORK, read_index, resolve, shipped_names, stored_network
+from wav2small.runtime import backends
+from wav2small.runtime.backends import Run
 from wav2small.runtime.calibration import Calibration, calibration_path, load_calibration
-from wav2small.runtime.causal import Causal, Weights, names, weights_from_arrays
+from wav2small.runtime.causal import Causal, Weights, names
 from wav2small.runtime.head import Head, load_head
-from wav2small.runtime.onnx_weights import read_weights
-from wav2small.session import session
 
 if TYPE_CHECKING:
     from wav2small.runtime.native import Library
 
-Backend = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Signals (batch, samples), float32 at 16 kHz, to emotion (batch, 3), not clipped, and embedding (batch, size)."""
-
 PRECISIONS = ("fp32", "int8")
-SUFFIXES = {"onnx": ".onnx", "numpy": ".safetensors", "c": ".safetensors"}
-"""Each backend, and which shipped file it reads."""
 BATCH_LENGTH = 5 * SAMPLING_RATE
 """Samples computed at once; more is no faster on one thread, and costs memory. One signal is never cut."""
 
@@ -38,30 +30,33 @@ class Model:
     """A loaded network. Calls may come from many threads at once; nothing in it changes.
 
     Args:
-        backend: what computes
+        run: what computes
         metadata: name, version, licence, teacher and more, as stored with the weights, and their file's sha256
-        causal: gives the weights of ``micro``, which a stream runs frame by frame
+        causal: gives the weights of a causal network, which a stream runs frame by frame
         native: gives the same network in C, whose streams have windows of at most so many parts
-        calibration: what rows and events are told by, if there is one; a call answers what the network does
-        head: what rows and events have a category by, if there is one
+        calibration: rows and events are on its scale, if there is one; a call answers what the network does
+        head: gives rows and events a category, if there is one
+
+    ``network`` is its description, None for an ONNX file of a network that is not described.
     """
 
     def __init__(
         self,
-        backend: Backend,
+        run: Run,
         metadata: Mapping[str, str],
         causal: Callable[[], Weights] | None = None,
         native: Callable[[int], Library] | None = None,
         calibration: Calibration | None = None,
         head: Head | None = None,
     ) -> None:
-        self._backend = backend
+        self._run = run
         self.metadata = dict(metadata)
         self.calibration = calibration
         self.head = head
         self._causal = causal
         self.native = native
-        self._min_length = int(metadata.get("min_length", FRONTEND.win_length))
+        self.network = stored_network(metadata, "model") if NETWORK in metadata else None
+        self._min_length = int(metadata.get("min_length", MIN_LENGTH))
 
     def __call__(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> Emotion:
         """Arousal, dominance and valence of one signal, each clipped to 0..1.
@@ -90,12 +85,11 @@ class Model:
         return clipped(emotion[0]), embedding[0]
 
     def causal(self) -> Causal | None:
-        """The network to be run frame by frame, with a state of its own; None if it hears whole windows only."""
-        config = STUDENTS.get(self.metadata.get("student", ""))
-        if self._causal is None or not isinstance(config, Micro):
+        """The network to run frame by frame, with a state of its own; None if it needs whole windows."""
+        if self._causal is None or self.network is None or not self.network.is_causal:
             return None
         weights = self._causal()
-        return Causal(weights, config) if weights.keys() >= set(names(config)) else None
+        return Causal(weights, self.network) if weights.keys() >= set(names(self.network)) else None
 
     def _answers(self, signals: Sequence[np.ndarray], sampling_rate: float) -> tuple[np.ndarray, list[np.ndarray]]:
         prepared = [checked(prepare(signal, sampling_rate)) for signal in signals]
@@ -104,7 +98,7 @@ class Model:
         for group in groups([len(signal) for signal in prepared]):
             stacked = np.stack([prepared[index] for index in group])
             short = max(0, self._min_length - stacked.shape[1])
-            emotion[group], answers = self._backend(np.pad(stacked, ((0, 0), (0, short))))
+            emotion[group], answers = self._run(np.pad(stacked, ((0, 0), (0, short))))
             for index, answer in zip(group, answers, strict=True):
                 embedding[index] = answer
         return emotion, embedding
@@ -116,11 +110,11 @@ def clipped(emotion: Iterable[float]) -> Emotion:
 
 
 def checked(signal: np.ndarray) -> np.ndarray:
-    """The signal, if there is enough of it for any answer; a network with longer windows gets it padded with zeros."""
-    if len(signal) < FRONTEND.win_length:
+    """The signal, if it is long enough; a network with longer windows gets it padded with zeros."""
+    if len(signal) < MIN_LENGTH:
         raise AudioError(
-            f"the signal has {len(signal)} samples at {SAMPLING_RATE} Hz, at least {FRONTEND.win_length} are needed "
-            f"({1000 * FRONTEND.win_length / SAMPLING_RATE:g} ms); give a longer one"
+            f"the signal has {len(signal)} samples at {SAMPLING_RATE} Hz, at least {MIN_LENGTH} are needed "
+            f"({1000 * MIN_LENGTH / SAMPLING_RATE:g} ms); give a longer one"
         )
     return signal
 
@@ -150,13 +144,15 @@ def load(
         name_or_path: what ``models()`` lists, or a file: ONNX, or safetensors for the backends ``numpy`` and ``c``
         precision: ``fp32`` or ``int8``; a file given by its path is taken as it is
         backend: ``onnx`` runs in ONNX Runtime on one thread, ``numpy`` is the slow and readable reference, ``c`` the C
-            runtime, which the machine's C compiler makes at the first load and the user's cache keeps
+            runtime, which the machine's C compiler makes at the first load and the user's cache keeps; ``torch`` and
+            ``openvino`` need these packages
         calibration: what ``predict`` and ``Stream`` tell its answers by: a file of ``wav2small calibrate``, or True for
             the one beside the weights, as all that ship have it. Without, they say the network's own numbers
         head: a file of ``wav2small head``, by which they tell a category
 
     Raises:
         WeightsError: if there is no such network, or a file is damaged or of another network
+        PluginError: if there is no such backend
         NativeError: if the backend is ``c``, and there is no C compiler or it fails
 
     Example:
@@ -164,12 +160,11 @@ def load(
         >>> model(np.zeros(16000, np.float32)).arousal <= 1.0
         True
     """
-    if backend not in SUFFIXES:
-        raise WeightsError(f"backend is {backend!r}, known: {', '.join(SUFFIXES)}")
     if precision not in PRECISIONS:
         raise WeightsError(f"precision is {precision!r}, known: {', '.join(PRECISIONS)}")
-    path = locate(name_or_path, precision, SUFFIXES[backend])
-    model = onnx_model(path) if backend == "onnx" else arrays_model(path, backend)
+    found = backends.find(backend)
+    path = locate(name_or_path, precision, found.suffix)
+    model = Model(*found.open(path))
     if calibration:
         model.calibration = load_calibration(beside(path) if calibration is True else calibration)
         model.calibration.check(model.metadata)
@@ -205,62 +200,6 @@ def locate(name_or_path: str | Path, precision: str, suffix: str) -> Path:
     if name not in shipped_names():
         if path.is_file():
             return path
-        if path.name != name or path.suffix in SUFFIXES.values():
+        if path.name != name or path.suffix in backends.suffixes():
             raise WeightsError(f"{path}: no such file; give the path of ONNX or safetensors, or a shipped name")
     return resolve(name, precision, suffix)
-
-
-def arrays_model(path: Path, backend: str) -> Model:
-    """A model that runs the reference or the C runtime, both made from arrays."""
-    if not is_safetensors(path):
-        raise WeightsError(f"{path}: holds no safetensors, which the backend {backend!r} reads; load it with 'onnx'")
-    arrays, metadata, config = reference.load_student(path)
-    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    answer = partial(reference.forward, arrays=arrays, config=config)
-    library: Callable[[int], Library] | None = None
-    if backend == "c":
-        from wav2small.runtime import native
-
-        answer = native.library(path).answer
-        if isinstance(config, Micro):
-            library = cache(partial(native.library, path))
-
-    def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answers = [answer(signal) for signal in signals]
-        return np.stack([emotion for _, emotion in answers]), np.stack([embedding for embedding, _ in answers])
-
-    weights = partial(weights_from_arrays, arrays, config) if isinstance(config, Micro) else None
-    return Model(run, metadata | {"sha256": sha256(path)}, weights, library)
-
-
-def onnx_model(path: Path) -> Model:
-    """A model that runs an ONNX file, whose metadata must say what the network is told and answers."""
-    if is_safetensors(path):
-        raise WeightsError(
-            f"{path}: holds safetensors; load it with the backend 'numpy' or 'c', or run: wav2small export {path}"
-        )
-    return running(path.read_bytes(), str(path))
-
-
-def running(content: bytes, source: str) -> Model:
-    """The same for the bytes of an ONNX file, called ``source`` in errors."""
-    runner = session(content, source)
-    metadata: dict[str, str] = runner.get_modelmeta().custom_metadata_map
-    expected = {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)}
-    for key, value in expected.items():
-        if metadata.get(key) != value:
-            raise WeightsError(f"{source}: its {key} is {metadata.get(key)!r}, needed here: {value!r}; export it again")
-
-    def run(signals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        emotion, embedding = runner.run(["emotion", "embedding"], {"signal": signals})
-        return emotion, embedding
-
-    is_micro = isinstance(STUDENTS.get(metadata.get("student", "")), Micro)
-    metadata["sha256"] = hashlib.sha256(content).hexdigest()
-    return Model(run, metadata, partial(read_weights, content) if is_micro else None)
-
-
-def is_safetensors(path: Path) -> bool:
-    """By content: a JSON header follows its eight bytes of size."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"

@@ -158,10 +158,10 @@ def library(weights: str | Path, parts: int = 0) -> Library:
         WeightsError: if they are not those of a student that C can run
         NativeError: if there is no C compiler, or it fails
     """
-    config = load_student(weights)[2]
+    network = load_student(weights)[2]
     size = f"-DW2S_PARTS={1 << (parts - 1).bit_length() if parts else 0}"  # of powers of two there are few
-    path = compiled(header(weights), (*FLAGS, *SIZES["int8" if config.integers else "fp32"], size))
-    return Library(path, config.normalisation == "utterance")
+    path = compiled(header(weights), (*FLAGS, *SIZES["int8" if network.integers else "fp32"], size))
+    return Library(path, network.normalisation == "utterance")
 
 
 def compiled(text: str, flags: tuple[str, ...]) -> Path:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wav2small.audio.read import SUFFIXES, find_files, read
+from wav2small.audio.decode import SUFFIXES
+from wav2small.audio.read import find_files, read
 from wav2small.errors import AudioError, ManifestError
 from wav2small.files import is_remote, join, locate, relative
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion

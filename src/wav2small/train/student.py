@@ -36,7 +36,7 @@ from wav2small.train import make_folder
 from wav2small.train.embedding import from_text
 from wav2small.train.heads import ccc_loss
 from wav2small.train.interrupt import uninterrupted
-from wav2small.train.students import build, start_from, to_arrays
+from wav2small.train.students import build, description, start_from, to_arrays
 
 Tell = Callable[[float, float], None]
 CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.safetensors", "log.jsonl"
@@ -272,7 +272,9 @@ class Run:
             self.best = mean
             extra = {"recipe": json.dumps(asdict(self.config)), "step": str(self.step), "dev_ccc": json.dumps(scores)}
             write_safetensors(
-                self.folder / BEST, to_arrays(self.averaged), {**metadata, **extra, "student": self.config.student}
+                self.folder / BEST,
+                to_arrays(self.averaged),
+                metadata | extra | description(self.averaged, self.config.student),
             )
         with (self.folder / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")

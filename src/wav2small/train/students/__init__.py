@@ -1,19 +1,26 @@
-"""Students by name: what a teacher's labels are learnt by. Each is one file, and an entry point.
+"""Students by name: what a teacher's labels are learnt by.
 
-An entry point of the group ``wav2small.students`` is a function ``(dropout) -> net``, and the net a ``torch.nn.Module``
-with what :class:`Student` lists; ``train``, ``export``, ``bench`` and ``models`` then know it by its name.
+An entry point of the group ``wav2small.students`` is a :class:`wav2small.network.config.Network`, or a function
+``(dropout) -> net`` whose net is a :class:`wav2small.train.students.base.StudentNet`, or any ``torch.nn.Module`` with
+what :class:`Student` lists; ``train``, ``export``, ``bench`` and ``models`` then know it by its name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from wav2small import plugins
-from wav2small.network.weights import Arrays, check_arrays, read_safetensors
+from wav2small.errors import PluginError
+from wav2small.network.config import Network
+from wav2small.network.reference import check_student
+from wav2small.network.weights import NETWORK, Arrays, check_arrays, read_safetensors, stored_network
+from wav2small.train.students.integer import IntegerStudent
+from wav2small.train.students.layered import LayeredStudent
 
 
 class Student(Protocol):
@@ -34,14 +41,44 @@ class Student(Protocol):
         ...
 
 
-def build(name: str, dropout: float = 0.0) -> nn.Module:
+def build(student: str | Network, dropout: float = 0.0) -> nn.Module:
     """An untrained student.
+
+    Args:
+        student: name of an entry point, or a network
+        dropout: share of the embedding that is zeroed before the last layer while training
 
     Raises:
         PluginError: if there is none of that name, saying which is closest
+        NetworkError: if it is a network in integers that are not trained
     """
-    net: nn.Module = plugins.load(plugins.STUDENTS, name)(dropout)
-    return net
+    found = plugins.load(plugins.STUDENTS, student) if isinstance(student, str) else student
+    if isinstance(found, Network):
+        return IntegerStudent(found, dropout) if found.integers else LayeredStudent(found, dropout)
+    return cast(nn.Module, found(dropout))
+
+
+def described(metadata: Mapping[str, str], source: str) -> str | Network:
+    """What metadata say about their student: its network, or its name where the network is code.
+
+    Raises:
+        WeightsError: if it is a network that is data, and is not described
+        PluginError: if there is no student of that name, saying which is closest
+    """
+    name = metadata.get("student", "")
+    if NETWORK in metadata or not name:
+        return stored_network(metadata, source)
+    try:
+        is_data = isinstance(plugins.load(plugins.STUDENTS, name), Network)
+    except PluginError as error:
+        raise PluginError(f"{source}: {error}") from None
+    return stored_network(metadata, source) if is_data else name
+
+
+def description(net: nn.Module, name: str) -> dict[str, str]:
+    """What metadata say about a student: its name and, where it is data, its network."""
+    network = getattr(net, "network", None)
+    return {"student": name} | ({NETWORK: network.to_json()} if isinstance(network, Network) else {})
 
 
 def to_arrays(net: nn.Module) -> Arrays:
@@ -72,3 +109,17 @@ def load_arrays(net: nn.Module, arrays: Arrays, source: str) -> None:
     """
     check_arrays(arrays, {name: array.shape for name, array in to_arrays(net).items()}, source)
     net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, strict=False)
+
+
+def from_arrays(arrays: Arrays, student: str | Network, source: str = "weights") -> nn.Module:
+    """A student with these arrays as its weights, ready to answer.
+
+    Raises:
+        PluginError: if there is no student of that name, saying which is closest
+        WeightsError: if an array is missing, left over, misshapen, or made for another front end
+    """
+    if isinstance(student, Network) and not student.integers:
+        check_student(arrays, student, source)
+    net = build(student).eval()
+    load_arrays(net, arrays, source)
+    return net

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wav2small.network.config import FRONTEND
 from wav2small.network.weights import check_arrays, read_safetensors
-from wav2small.train.students.wav2small import LogMelStudent
+from wav2small.train.students.base import StudentNet
 
 try:
     import timm
@@ -23,7 +24,7 @@ HEADS = ("classifier.", "conv_head.", "norm_head.")
 """Prefixes of what timm stores behind the trunk."""
 
 
-class MobileNet(LogMelStudent):
+class MobileNet(StudentNet):
     """Log-mel as a picture with one channel, a trunk with a stride of 32 (16 tokens a second), pooling, outputs.
 
     Args:
@@ -36,13 +37,13 @@ class MobileNet(LogMelStudent):
     """
 
     def __init__(self, trunk: str, dropout: float = 0.0, imagenet: str | Path | None = None) -> None:
-        super().__init__()
+        super().__init__(FRONTEND)
         self.trunk = timm.create_model(trunk, pretrained=False, in_chans=1, features_only=True, out_indices=(-1,))
         if imagenet is not None:
             self.trunk.load_state_dict(imagenet_trunk(imagenet, self.trunk.state_dict()), strict=False)
         self.trunk.to(memory_format=torch.channels_last)  # twice as fast to train on a CPU
         channels = self.trunk.feature_info.channels()[-1]
-        self.add_outputs(channels, channels, dropout)
+        self.add_outputs(channels, dropout, token=channels, embedding_size=channels)
 
     def tokens(self, log_mel: Tensor) -> Tensor:
         """The trunk, and the mean of the mels that are left, here one: (batch, frames, n_mels) -> (.., channels)."""

@@ -1,0 +1,140 @@
+"""A network in integers, trained to be: what a C runtime repeats bit by bit. docs/integers.md has the arithmetic.
+
+Every value between two layers is an eight-bit integer times a power of two, every weight likewise with one power a
+row, so that a layer is integer products, a sum in 32 bits, and a shift. In training, rounding is applied in the
+forward pass, the gradient passes through it, and the powers follow the largest values seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wav2small.errors import NetworkError
+from wav2small.network.config import Network
+from wav2small.network.fixed_point import (
+    INPUT_BITS,
+    INPUT_SHIFT,
+    LOG_MEL_BITS,
+    SCORE_BITS,
+    input_integers,
+    power_for,
+    row_powers,
+    trainable,
+    watched,
+)
+from wav2small.network.weights import Arrays
+from wav2small.train.distributed import largest
+from wav2small.train.students.layered import LayeredStudent, convolution, padded
+
+
+class IntegerStudent(LayeredStudent):
+    """The integer form of a network. Make it from trained weights of the float form: :meth:`start_from`.
+
+    Args:
+        network: in integers
+        dropout: as in the float form
+
+    Raises:
+        NetworkError: if the integers of this network are not made by training
+    """
+
+    def __init__(self, network: Network, dropout: float = 0.0) -> None:
+        if not network.trained_int8:
+            raise NetworkError(
+                f"{network.name}: its integers are rounded, not trained: wav2small export WEIGHTS --to integers"
+            )
+        super().__init__(network, dropout)
+
+    def add_layers(self, network: Network) -> None:
+        """A convolution with a bias for each layer, and the largest value of each stream."""
+        self.register_buffer("input_scale", torch.ones(network.frontend.n_mels))
+        self.register_buffer("input_shift", torch.zeros(network.frontend.n_mels))
+        for place in network.places():
+            self.add_module(place.layer.name, convolution(place, network, bias=True))
+        for name in watched(network):
+            self.register_buffer(f"top_{name}", torch.zeros(()))
+
+    def start_from(self, arrays: Arrays, source: str) -> None:
+        """Take over trained weights of the float form, batch norms folded into the convolutions before them.
+
+        Raises:
+            WeightsError: if they are not those of the float form
+        """
+        state = trainable(arrays, replace(self.network, integers=False), source)
+        state |= {f"top_{name}": np.zeros((), np.float32) for name in watched(self.network)}
+        self.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
+
+    def bits(self, name: str) -> int:
+        """Fractional bits of a stream."""
+        return int(power_for(float(getattr(self, f"top_{name}"))))
+
+    def grid(self, values: Tensor, name: str) -> Tensor:
+        """The values of a stream on its eight bits; while training, the largest is followed."""
+        if self.training:
+            with torch.no_grad():
+                top, seen = getattr(self, f"top_{name}"), largest(values.detach().abs().amax().float())
+                top.copy_(torch.where(top == 0, seen, top.lerp(seen, 0.02)))
+        return rounded(values, self.bits(name))
+
+    def tokens(self, log_mel: Tensor) -> Tensor:
+        """The layers: (batch, frames, n_mels) -> (batch, tokens, token_size)."""
+        hidden = before = self._input(log_mel).transpose(1, 2)
+        bits = INPUT_BITS
+        for place in self.network.places():
+            layer, module = place.layer, getattr(self, place.layer.name)
+            weight, bias = on_grid(module, bits)
+            options = (module.stride, module.padding, module.dilation, module.groups)
+            output = functional.relu(functional.conv1d(padded(hidden, layer), weight, bias, *options))
+            if layer.adds:
+                output = before + rounded(output, self.bits(place.stream))
+            before, hidden = hidden, self.grid(output, place.stream)
+            bits = self.bits(place.stream)
+        return hidden.transpose(1, 2)
+
+    def _input(self, log_mel: Tensor) -> Tensor:
+        """Log-mel in dB to the first layer's input on its eight bits."""
+        steps = torch.floor(log_mel.double() * 2**LOG_MEL_BITS + 0.5)
+        integers = input_integers(self.input_scale.cpu().numpy(), self.input_shift.cpu().numpy())
+        scale, shift = (torch.from_numpy(array).to(log_mel.device) for array in integers)
+        values = torch.floor((steps * scale + shift) / 2.0**INPUT_SHIFT + 0.5).clamp(-128, 127)
+        return (values / 2**INPUT_BITS).float()
+
+    def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel, shape=(batch, frames, n_mels), to emotion (batch, 3) and embedding (batch, embedding_size)."""
+        with torch.autocast(log_mel.device.type, enabled=False):
+            tokens = self.tokens(log_mel.float())
+            bits = self.bits(self.network.places()[-1].stream)
+            value = self.grid(functional.linear(tokens, *on_grid(self.lin, bits)), "value")
+            weight, _ = on_grid(self.sof, bits)
+            score = rounded(functional.linear(tokens, weight), SCORE_BITS, 16)
+            share = (score * math.log(2)).softmax(1)
+            embedding = (value * share).sum(1)
+            weight, _ = on_grid(self.out, 0)
+            return functional.linear(self.dropout(embedding), weight, self.out.bias), embedding
+
+
+def rounded(values: Tensor, bits: int, size: int = 8) -> Tensor:
+    """To the nearest of the integers of ``size`` bits over 2^bits, halves up; the gradient passes where it fits."""
+    low, high = -(2 ** (size - 1)) / 2.0**bits, (2 ** (size - 1) - 1) / 2.0**bits
+    fitting = values.clamp(low, high)
+    steps = torch.floor(fitting.detach() * 2.0**bits + 0.5) / 2.0**bits
+    return fitting + (steps.clamp(low, high) - fitting.detach())
+
+
+def on_grid(layer: nn.Conv1d | nn.Linear, bits: int) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a layer whose input has so many fractional bits, each row on its own power of two."""
+    weight = layer.weight
+    rows = torch.from_numpy(row_powers(weight.detach().cpu().numpy())).to(weight)
+    factor = (2.0**rows).reshape(-1, *[1] * (weight.ndim - 1))
+    scaled = weight * factor
+    steps = scaled + (torch.floor(scaled.detach() + 0.5).clamp(-127, 127) - scaled.detach())
+    if layer.bias is None:
+        return steps / factor, None
+    scaled = layer.bias * 2.0 ** (rows + bits)
+    return steps / factor, (scaled + (torch.floor(scaled.detach() + 0.5) - scaled.detach())) / 2.0 ** (rows + bits)

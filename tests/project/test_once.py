@@ -1,0 +1,134 @@
+"""A number lives once: what two languages must write down is compared here, with Python's value."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from wav2small.audio import read, vad
+from wav2small.audio.decode import FORMATS, SUFFIXES
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.runtime import native
+from wav2small.runtime.stream import HOP_DUR, WIN_DUR
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = None
+
+ROOT = Path(__file__).parents[2]
+SPEECH = {
+    "frameLength": read.FRAME_LENGTH,
+    "level": read.SPEECH_LEVEL,
+    "pauseLevel": vad.PAUSE_LEVEL,
+    "minDur": vad.MIN_SPEECH_DUR,
+    "fileDur": vad.FILE_DUR,
+}
+"""What the wasm says of speech, by its names in JavaScript."""
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def project() -> dict:
+    if tomllib is None:
+        pytest.skip("needs tomllib, which came with Python 3.11")
+    return tomllib.loads(text("pyproject.toml"))
+
+
+def codes() -> dict[str, int]:
+    """What the functions of w2s.h return."""
+    return {name: int(code) for name, code in re.findall(r"^    (W2S_\w+) = (-?\d+)", text("c/w2s.h"), re.MULTILINE)}
+
+
+def test_every_language_has_the_version_of_the_package():
+    (c,) = re.findall(r'^#define W2S_VERSION "(.*)"$', text("c/w2s.h"), re.MULTILINE)
+    assert (c, json.loads(text("web/package.json"))["version"]) == (project()["project"]["version"],) * 2
+
+
+def test_the_installed_package_is_this_one():
+    assert version("wav2small") == project()["project"]["version"]
+
+
+def test_templates_of_libraries_leave_the_version_to_the_export():
+    assert json.loads(text("c/export/library.json"))["version"] == "$version"
+    assert "\nversion=$version\n" in text("c/export/library.properties")
+
+
+def test_every_c_file_of_the_runtime_is_compiled_and_packed():
+    files = {path.name for path in (ROOT / "c").glob("w2s*.[ch]")}
+    packed = project()["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert len(native.SOURCES) == len(set(native.SOURCES))
+    assert set(native.SOURCES) == files
+    assert {f"c/{name}": f"wav2small/c/{name}" for name in files}.items() <= packed.items()
+    assert {source for source in packed if source.startswith("c/")} == {"c/export"} | {f"c/{name}" for name in files}
+
+
+def test_every_c_file_is_included_from_the_one_that_is_compiled():
+    reached, waiting = set(), ["w2s.c"]
+    while waiting:
+        reached.add(name := waiting.pop())
+        names = re.findall(r'^ *#include "(\w+\.h)"', text(f"c/{name}"), re.MULTILINE)
+        waiting += [found for found in names if found not in reached | {native.HEADER}]
+    assert reached == set(native.SOURCES)
+
+
+def test_every_file_of_the_web_is_packed():
+    packed = project()["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    package = json.loads(text("web/package.json"))
+    page = set(re.findall(r'(?:src|href)="([\w.]+)"', text("web/index.html")))
+    served = {"index.html", *page, *set(package["files"]) - {"node.js"}}
+    served |= set(re.findall(r'from "\./([\w.]+)"', text("web/demo.js")))
+    assert {source.removeprefix("web/") for source in packed if source.startswith("web/")} == served
+
+
+def test_the_browser_answers_as_often_as_a_stream_and_for_as_long():
+    numbers = dict(re.findall(r"^export const (PART_DUR|PARTS) = ([\d.]+);$", text("web/wav2small.js"), re.MULTILINE))
+    assert float(numbers["PART_DUR"]) == HOP_DUR
+    assert float(numbers["PART_DUR"]) * int(numbers["PARTS"]) == WIN_DUR
+
+
+def test_the_build_gives_wasm_each_number_that_it_asks_for():
+    (names,) = re.findall(r"for name in '([A-Z_ ]+)'\.split", text("web/Makefile"))
+    asked = set(re.findall(r"return ([A-Z_]+);", text("web/wasm.c"))) - {"BUFFER", "W2S_PARTS"}
+    assert set(names.split()) == asked
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_wasm_that_ships_has_the_numbers_of_python():
+    program = 'import { load } from "./web/node.js"; const { speech, parts } = await load();'
+    program += "console.log(JSON.stringify([speech, parts]));"
+    done = subprocess.run(["node", "--input-type=module", "-e", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    speech, parts = json.loads(done.stdout)
+    assert speech == SPEECH | {"samplingRate": SAMPLING_RATE}
+    assert parts * HOP_DUR >= WIN_DUR
+
+
+def test_an_error_has_one_code_in_c_in_python_and_in_javascript():
+    errors = {code for code in codes().values() if code < 0}
+    script = text("web/wav2small.js")
+    (listed,) = re.findall(r"const ERRORS = \{(.*?)\};", script, re.DOTALL)
+    (short,) = re.findall(r"const TOO_SHORT = (-\d+);", script)
+    assert int(short) == codes()["W2S_TOO_SHORT"]
+    assert {int(code) for code in re.findall(r'"(-\d+)":', listed)} <= errors - {int(short)}
+    for code in errors:
+        with pytest.raises(native.NativeError) as caught:
+            native.checked(code)
+        assert "answered" not in str(caught.value), f"{code} has no sentence"
+
+
+def test_a_suffix_is_of_one_format():
+    suffixes = [suffix for suffixes in FORMATS.values() for suffix in suffixes]
+    assert len(suffixes) == len(SUFFIXES)
+    for name, own in FORMATS.items():
+        assert f".{name}" == own[0]
+        assert all(suffix == suffix.lower() for suffix in own)
