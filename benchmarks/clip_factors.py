@@ -20,16 +20,19 @@ import torch
 
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.manifest import Segment, read_manifest
-from wav2small.train.compose import Compose, compose_all
+from wav2small.train.compose import compose_all
+from wav2small.train.config import ComposeConfig, LabelConfig, TrainConfig
 from wav2small.train.label.labelling import label
-from wav2small.train.student import LOG, TrainConfig, train
+from wav2small.train.label.threads import Threads
+from wav2small.train.loop import LOG
+from wav2small.train.student import train
 from wav2small.train.teachers import Teacher, load_teacher
 
 DRAWN = ["emodb"] * 3 + ["emogator"] + ["sdap"] * 2
 DRAWN += ["librispeech", "picovoice", "speechocean", "mycroft", "arabic_commands"]
 """As recipes/open.sh draws them."""
 DEV_FOLD = "0"
-BASE = Compose()
+BASE = ComposeConfig()
 HEARD = {
     "as it ships": {},
     "no distortion": {"plain": 1.0},
@@ -50,12 +53,13 @@ def without_dev(manifest: Path) -> list[Segment]:
     return [segment for segment in read_manifest(manifest) if segment.column("fold") != DEV_FOLD]
 
 
-def labels(folder: Path, corpora: list[list[Segment]], config: Compose, clips: int, teacher: Teacher) -> Path:
+def labels(folder: Path, corpora: list[list[Segment]], config: ComposeConfig, teacher: Teacher) -> Path:
     """The table of labels, with embeddings, of clips without distortion."""
     table = folder.with_suffix(".csv")
     if not table.is_file():
-        compose_all(corpora, folder, clips, 1, 1, lambda *_: None, replace(config, plain=1.0))
-        label(read_manifest(folder), teacher, table, lambda *_: None, embed=True)
+        compose_all(corpora, folder, replace(config, plain=1.0), 1, lambda *_: None)
+        options = LabelConfig(embed=True)
+        label(read_manifest(folder), Threads(teacher, options), table, options, lambda *_: None)
     return table
 
 
@@ -75,11 +79,11 @@ def main() -> None:
     steps = arguments.steps
     print("| clips | CCC A | CCC D | CCC V | mean |\n|---|---|---|---|---|", flush=True)
     for name, change in (HEARD | COMPOSED).items():
-        config = replace(BASE, **change)
+        config = replace(BASE, clips=arguments.clips, **change)
         own = name.replace(" ", "_").replace(",", "")
         plain = folder / ("as_it_ships-plain" if name in HEARD else f"{own}-plain")
-        table = labels(plain, corpora, config if name in COMPOSED else BASE, arguments.clips, teacher)
-        compose_all(corpora, folder / own, arguments.clips, 1, 1, lambda *_: None, config)
+        table = labels(plain, corpora, config if name in COMPOSED else replace(BASE, clips=arguments.clips), teacher)
+        compose_all(corpora, folder / own, config, 1, lambda *_: None)
         training = TrainConfig(student="micro", steps=steps, evaluate_every=steps)
         run = folder / f"{own}-run"
         train(read_manifest(table, folder / own), dev, run, training, {}, lambda *_: None, lambda _: None)

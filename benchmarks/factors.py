@@ -19,7 +19,9 @@ import torch
 from wav2small.metrics import concordance_cc
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.manifest import read_manifest
-from wav2small.train.student import Clips, Run, TrainConfig
+from wav2small.train.clips import Clips
+from wav2small.train.config import TrainConfig
+from wav2small.train.student import BEST, Distillation, make_loop
 
 FACTORS = {
     "as it ships": {},
@@ -52,10 +54,11 @@ def score(base: TrainConfig, change: dict[str, float], clips: Clips, dev: Clips)
 def trained(config: TrainConfig, clips: Clips, dev: Clips) -> list[float]:
     """The same of a config, for clips that are arranged for it."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(Path(folder), config, clips)
-        while run.step < config.steps:
-            run.advance(clips)
-        answers = run.predict(dev.signals)
+        student = Distillation(config, clips, dev, Path(folder) / BEST, {})
+        loop = make_loop(Path(folder), student)
+        for batch in student.batches(loop.step):
+            loop.advance(batch)
+        answers = student.predict(dev.signals)
     return [concordance_cc(dev.labels[:, d], answers[:, d]) for d in range(len(OUTPUTS))]
 
 

@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from wav2small.tables.manifest import Segment, read_manifest, segment_signal
-from wav2small.train.student import LOG, TrainConfig, train
+from wav2small.train.config import TrainConfig
+from wav2small.train.loop import LOG
+from wav2small.train.student import train
 from wav2small.train.teachers import load_teacher
 
 

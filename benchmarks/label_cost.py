@@ -27,9 +27,10 @@ import numpy as np
 
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.tables.manifest import Segment, read_manifest, segment_signal
+from wav2small.train.config import LabelConfig
 from wav2small.train.label.labelling import label
 from wav2small.train.label.ray import Workers
-from wav2small.train.label.threads import Clip, How, Threads, by_length
+from wav2small.train.label.threads import Clip, Threads, by_length
 from wav2small.train.teachers import load_teacher
 
 PART_ROWS = 16
@@ -60,7 +61,7 @@ def in_memory(engine: Threads, segments: list[Segment], signals: list[np.ndarray
     """The batches that `label` makes of these parts, from memory."""
     parts = [range(first, min(first + PART_ROWS, len(signals))) for first in range(0, len(signals), PART_ROWS)]
     clips = [[Clip(0, len(part), number, signals[number]) for number in part] for part in parts]
-    batches = [batch for part in clips for batch in by_length(part, engine.how.batch_dur)]
+    batches = [batch for part in clips for batch in by_length(part, engine.config.batch_dur)]
     with ThreadPoolExecutor(engine.workers) as threads:
         list(threads.map(engine._answer, batches))
 
@@ -76,8 +77,8 @@ def compare(segments: list[Segment], name: str, workers: int, rounds: int, with_
     import torch
 
     torch.set_num_threads(1)
-    how, folder = How(), Path(tempfile.mkdtemp())
-    engine = Threads(load_teacher(name), how, workers)
+    config, folder = LabelConfig(part_rows=PART_ROWS), Path(tempfile.mkdtemp())
+    engine = Threads(load_teacher(name), config, workers)
     signals = [segment_signal(segment) for segment in segments]
     hours = sum(map(len, signals)) / SAMPLING_RATE / 3600
     real = engine.teacher.body.features
@@ -93,7 +94,7 @@ def compare(segments: list[Segment], name: str, workers: int, rounds: int, with_
         """Label, and note the hours a second between the first and the last clips that were told of."""
         told: list[tuple[float, float]] = []
         tell = lambda done, total, dur: told.append((time.perf_counter(), dur))  # noqa: E731
-        label(segments, made, folder / f"{key}.csv", how, tell, PART_ROWS)
+        label(segments, made, folder / f"{key}.csv", config, tell)
         first = next(number for number, (_, dur) in enumerate(told) if dur)
         marks.setdefault(key, []).append((told[-1][1] - told[first][1]) / 3600 / (told[-1][0] - told[first][0]))
 
@@ -103,7 +104,7 @@ def compare(segments: list[Segment], name: str, workers: int, rounds: int, with_
         "label, files to table": partial(steady, "local", engine),
     }
     if with_ray:
-        cluster = Workers(partial(load_teacher, name, False), how, "cpu", workers, None)
+        cluster = Workers(partial(load_teacher, name, False), config, "cpu", workers, None)
         ways["label --engine ray"] = partial(steady, "ray", cluster)
     encoder()
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from wav2small.network.config import Network
 from wav2small.network.micro import MICRO, micro
 from wav2small.tables.manifest import read_manifest
-from wav2small.train.student import Clips, TrainConfig
+from wav2small.train.clips import Clips
+from wav2small.train.config import TrainConfig
 from wav2small.train.students.layered import LayeredStudent
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from wav2small.metrics import concordance_cc, pearson_cc
 from wav2small.network.config import OUTPUTS
-from wav2small.train.heads import Corpus, FitConfig, fit, load_corpus
+from wav2small.train.config import FitConfig
+from wav2small.train.heads import Corpus, fit_heads, load_corpus
 from wav2small.train.teachers.whisper import WhisperBody, find_encoder
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -82,8 +83,8 @@ def main() -> None:
     for name, changes in FORMS.items():
         form = replace(config, **changes)
         copies = [replace(c, statistics=c.statistics[: form.copies + 1]) for c in corpora]
-        _, scores = fit(copies, form, lambda *_: None)
-        alone, _ = fit(copies[1:], form, lambda *_: None)
+        _, scores = fit_heads(copies, form, lambda *_: None)
+        alone, _ = fit_heads(copies[1:], form, lambda *_: None)
         cells = [" / ".join(f"{score[d]:.3f}" for d in OUTPUTS) for score in scores.values()]
         row(name, *cells, figures(speech.truth, alone(speech.statistics[0]), pearson_cc))
 

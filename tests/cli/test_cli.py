@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -21,8 +23,9 @@ import wav2small
 from wav2small.cli import COMMANDS, main
 from wav2small.errors import WeightsError
 from wav2small.network.config import Emotion
-from wav2small.runtime.predict import FIELDS
-from wav2small.runtime.stream import INTERVALS, TOLD
+from wav2small.options import Options
+from wav2small.runtime.event import CALIBRATION_COLUMNS, INTERVAL_COLUMNS
+from wav2small.runtime.predict import COLUMNS
 from wav2small.tables.table import read_table
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -74,6 +77,26 @@ def test_every_command_has_help(name):
     assert result.output.startswith(f"Usage: main {name}")
 
 
+@pytest.mark.parametrize("name", ["predict", "stream"])
+def test_the_defaults_of_a_command_are_those_of_the_options(name):
+    """Every field of ``Options`` has an option; ``predict`` has a row a file, unless --every is given."""
+    command = main.get_command(click.Context(main), name)
+    found = {parameter.name: parameter.default for parameter in command.params if parameter.name in vars(Options())}
+    expected = vars(Options())
+    if name == "predict":
+        assert {parameter.name for parameter in command.params} >= {"every", "window"}
+        expected = {key: value for key, value in expected.items() if key not in ("hop_dur", "win_dur")}
+    assert found == expected
+
+
+def test_python_and_the_command_line_have_the_same_defaults():
+    for call in (wav2small.predict, wav2small.Stream):
+        parameters = inspect.signature(call).parameters
+        shared = {key: value for key, value in vars(Options()).items() if key in parameters}
+        assert shared.keys() >= {"channel", "min_speech", "vad", "min_confidence"}
+        assert {key: parameters[key].default for key in shared} == shared
+
+
 def test_the_version_is_the_installed_one():
     assert re.fullmatch(r"\w+, version \d+\.\d+\.\d+\n", run("--version").output)
 
@@ -95,7 +118,7 @@ def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tm
     shown = {name: run(*options, "--format", name).stdout for name in ("csv", "json", "jsonl")}
     assert json.loads(shown["json"]) == [json.loads(line) for line in shown["jsonl"].splitlines()]
     assert json.loads(shown["json"])[0] == expected | {"error": None}
-    assert next(csv.reader(io.StringIO(shown["csv"]))) == list(FIELDS)
+    assert next(csv.reader(io.StringIO(shown["csv"]))) == list(COLUMNS)
     for name in ("csv", "json", "jsonl", "parquet"):
         result = run(*options, "--format", name, "-o", tmp_path / "rows")
         assert (result.exit_code, result.output) == (0, "")
@@ -111,7 +134,10 @@ def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tm
 
 
 def test_a_file_for_other_programs_has_the_columns_that_were_asked_for():
-    header = {"": ["speech_ratio", "error"], "--intervals": ["speech_ratio", *TOLD, *INTERVALS, "error"]}
+    header = {
+        "": ["speech_ratio", "error"],
+        "--intervals": ["speech_ratio", *CALIBRATION_COLUMNS, *INTERVAL_COLUMNS, "error"],
+    }
     for option, expected in header.items():
         asked = ["predict", EXAMPLES / "08a05Fe.flac", "--format", "audformat", *([option] if option else [])]
         assert run(*asked).stdout.splitlines()[0].split(",")[7:] == expected
@@ -335,7 +361,7 @@ def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path)
     assert process.returncode == 130 and b"Traceback" not in error
     lines = b"".join(first).splitlines() + rest.splitlines()
     assert 5 <= len(lines) < 1800
-    assert all(len(line.split(b",")) == len(FIELDS) for line in lines)
+    assert all(len(line.split(b",")) == len(COLUMNS) for line in lines)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind here")

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from random_student import METADATA, random_arrays
 from wav2small.cli import main
 from wav2small.errors import AudioError, ManifestError, MissingExtraError, Wav2SmallError
+from wav2small.evaluation.predictors import model_predictor
 from wav2small.evaluation.score import (
     Answer,
     answer_segments,
@@ -32,9 +35,10 @@ from wav2small.evaluation.score import (
 from wav2small.metrics import auc, concordance_cc, pearson_cc
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.network.weights import sha256, write_safetensors
-from wav2small.runtime.model import load
-from wav2small.runtime.predict import predict
+from wav2small.runtime.model import Model, load
+from wav2small.runtime.predict import predict, predict_segments
 from wav2small.tables.manifest import Segment, load_norms, read_manifest
+from wav2small.tables.spans import Span
 from wav2small.tables.store import Store
 from wav2small.tables.table import read_table, write_table
 
@@ -167,6 +171,104 @@ def test_a_long_clip_is_the_mean_of_its_equal_parts_with_speech(tmp_path):
     soundfile.write(tmp_path / "long.wav", np.concatenate(parts), 16000)
     (answer,) = answer_segments([Segment("long.wav", tmp_path / "long.wav")], hear_level)
     assert answer.emotion.arousal == pytest.approx(0.4, abs=1e-3)
+
+
+SIGNAL_DUR = 100
+
+
+@pytest.fixture(scope="module")
+def voices():
+    """100 s of speech with pauses, 20 s of it silent."""
+    clips = [soundfile.read(file, dtype="float32")[0] for file in sorted(EXAMPLES.glob("*.flac"))]
+    clips = [np.concatenate([clip, np.zeros(4000, "f4")]) for clip in clips]
+    signal = np.resize(np.concatenate(clips), SIGNAL_DUR * 16000)
+    signal[40 * 16000 : 60 * 16000] = 0
+    return signal
+
+
+@pytest.fixture(scope="module")
+def micro():
+    return load("micro")
+
+
+LIMITS = (64, 15 * 16000, 30 * 16000, 45 * 16000, 60 * 16000)
+lengths = st.integers(64, 80 * 16000) | st.integers(64, 12 * 16000)
+lengths |= st.builds(int.__add__, st.sampled_from(LIMITS), st.integers(0, 3))
+lengths |= st.builds(int.__sub__, st.sampled_from(LIMITS[1:]), st.integers(0, 3))
+
+
+@given(lengths, st.integers(0, SIGNAL_DUR - 1), st.booleans(), st.just(1.0) | st.floats(0, 1))
+@example(6 * 16000, 1, False, 0.15)
+@settings(max_examples=30, deadline=None)
+def test_evaluate_answers_a_clip_as_predict_to_the_bit(
+    tmp_path_factory, voices, micro, length, first, is_segment, spoken
+):
+    """Clips of any length, files and segments; where ``predict`` withholds the answer, ``evaluate`` gives one."""
+    path = tmp_path_factory.mktemp("clip") / "clip.wav"
+    signal = np.roll(voices, -16000 * first)[:length]
+    signal[round(length * spoken) :] = 0
+    times = (1.0, 1.0 + length / 16000) if is_segment else (0.0, None)
+    before = np.ones(16000, "f4") if is_segment else np.zeros(0, "f4")
+    soundfile.write(path, np.concatenate([before, signal]), 16000, subtype="FLOAT")
+    segments = [Segment("clip.wav", path, *times)] * 3
+    if is_segment:
+        ((_, row),) = predict_segments(path, [Span(*times)], model=micro)
+    else:
+        (row,) = predict(path, model=micro)
+    for answer in answer_segments(segments, model_predictor(micro)):
+        assert row.arousal is None or answer.emotion == (row.arousal, row.dominance, row.valence)
+        assert answer.emotion is not None
+    for answer in answer_segments(segments, model_predictor(micro), speech_only=True):
+        assert (answer.reason == "no speech") == (row.speech is False)
+        assert row.arousal is None or answer.emotion == (row.arousal, row.dominance, row.valence)
+
+
+@pytest.mark.parametrize(("rate", "dur"), [(44100, 31.00001), (44100, 47.123), (8000, 75.7), (22050, 30.0001)])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_evaluate_answers_a_resampled_file_as_predict_to_the_bit(tmp_path, voices, micro, rate, dur, suffix):
+    path = tmp_path / f"clip.{suffix}"
+    soundfile.write(path, np.resize(voices, round(rate * dur)), rate)
+    (row,) = predict(path, model=micro)
+    (answer,) = answer_segments([Segment(path.name, path)], model_predictor(micro))
+    assert answer.emotion == (row.arousal, row.dominance, row.valence)
+
+
+def test_evaluate_answers_a_file_that_does_not_state_its_length_as_predict(tmp_path, voices, micro):
+    for dur, parts in ((20, 1), (37, 3)):
+        path, seen = tmp_path / f"{dur}.flac", []
+        soundfile.write(path, voices[: dur * 16000], 16000)
+        content = bytearray(path.read_bytes())
+        content[8 + 13] &= 0xF0
+        content[8 + 14 : 8 + 18] = bytes(4)
+        path.write_bytes(content)
+        (row,) = predict(path, model=lambda signal, seen=seen: seen.append(len(signal)) or micro(signal))
+        (answer,) = answer_segments([Segment(path.name, path)], model_predictor(micro))
+        assert answer.emotion == (row.arousal, row.dominance, row.valence)
+        assert len(seen) == parts
+
+
+def test_a_long_clip_without_speech_is_the_mean_of_all_its_parts(tmp_path):
+    path = tmp_path / "quiet.wav"
+    soundfile.write(path, np.concatenate([tone(1e-4, 20), tone(3e-4, 20)]), 16000, subtype="FLOAT")
+    segments = [Segment("quiet.wav", path)]
+    (answer,) = answer_segments(segments, hear_level)
+    assert answer.emotion.arousal == pytest.approx((1e-4 + 3e-4 + 3e-4) / 3, rel=1e-3)
+    assert list(answer_segments(segments, hear_level, speech_only=True)) == [Answer(None, "no speech")]
+
+
+def test_a_model_answers_clips_of_one_length_one_by_one(tmp_path):
+    """ONNX Runtime may round a batch otherwise than one signal."""
+    rng, sizes = np.random.default_rng(0), []
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * rng.standard_normal(8000), 16000)
+
+    def backend(signals):
+        sizes.append(len(signals))
+        return np.full((len(signals), 3), 0.5, np.float32), np.zeros((len(signals), 9), np.float32)
+
+    predictor = model_predictor(Model(backend, {}))
+    assert [answer.emotion for answer in answer_segments(read_manifest(tmp_path), predictor)] == [(0.5, 0.5, 0.5)] * 4
+    assert sizes == [1] * 4
 
 
 def table_of(*rows):
@@ -397,10 +499,11 @@ class Loudness:
     metadata = {"version": "9"}  # noqa: RUF012
     name, version = "loud", "9"
 
-    def batch(self, signals):
-        return hear_level(signals)
+    def __call__(self, signal):
+        return hear_level([signal])[0]
 
-    label = batch
+    def label(self, signals):
+        return hear_level(signals)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

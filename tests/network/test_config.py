@@ -132,7 +132,7 @@ def edited(change) -> str:
         (edited(lambda c: c["layers"][1].update(outputs=48)), "'depth1' is depthwise: outputs must be 64"),
         (edited(lambda c: c["layers"][0].update(stride=0)), "stride and dilation must be 1 or more"),
         (edited(lambda c: c["layers"][0].update(kernel=[5, 3])), "'conv' must have one mel in its kernel"),
-        (edited(lambda c: c["layers"][0].update(kernel=[5])), r"layers\[0\], kernel: expected"),
+        (edited(lambda c: c["layers"][0].update(kernel=[5])), r"layers\[0\].kernel: expected"),
         (edited(lambda c: c["layers"][0].update(norm="")), "a convolution must name its norm"),
         (edited(lambda c: c["layers"][0].update(adds=True)), "'conv' adds the input of the layer before"),
         (edited(lambda c: c["layers"][0].update(name="point1")), "the name 'point1' is taken"),

@@ -15,8 +15,8 @@ import pytest
 from wav2small.audio import read, vad
 from wav2small.audio.decode import FORMATS, SUFFIXES
 from wav2small.network.config import SAMPLING_RATE
+from wav2small.options import Options
 from wav2small.runtime import native
-from wav2small.runtime.stream import HOP_DUR, WIN_DUR
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +28,7 @@ SPEECH = {
     "frameLength": read.FRAME_LENGTH,
     "level": read.SPEECH_LEVEL,
     "pauseLevel": vad.PAUSE_LEVEL,
-    "minDur": vad.MIN_SPEECH_DUR,
+    "minDur": Options.min_speech,
     "fileDur": vad.FILE_DUR,
 }
 """What the wasm says of speech, by its names in JavaScript."""
@@ -50,8 +50,9 @@ def codes() -> dict[str, int]:
 
 
 def test_every_language_has_the_version_of_the_package():
-    (c,) = re.findall(r'^#define W2S_VERSION "(.*)"$', text("c/w2s.h"), re.MULTILINE)
-    assert (c, json.loads(text("web/package.json"))["version"]) == (project()["project"]["version"],) * 2
+    c = re.findall(r'"(\d+\.\d+\.\d+)"', text("c/w2s.h"))
+    assert re.search(r'^#define W2S_VERSION "', text("c/w2s.h"), re.MULTILINE)
+    assert {*c, json.loads(text("web/package.json"))["version"]} == {project()["project"]["version"]}
 
 
 def test_the_installed_package_is_this_one():
@@ -92,8 +93,8 @@ def test_every_file_of_the_web_is_packed():
 
 def test_the_browser_answers_as_often_as_a_stream_and_for_as_long():
     numbers = dict(re.findall(r"^export const (PART_DUR|PARTS) = ([\d.]+);$", text("web/wav2small.js"), re.MULTILINE))
-    assert float(numbers["PART_DUR"]) == HOP_DUR
-    assert float(numbers["PART_DUR"]) * int(numbers["PARTS"]) == WIN_DUR
+    assert float(numbers["PART_DUR"]) == Options.hop_dur
+    assert float(numbers["PART_DUR"]) * int(numbers["PARTS"]) == Options.win_dur
 
 
 def test_the_build_gives_wasm_each_number_that_it_asks_for():
@@ -110,7 +111,7 @@ def test_the_wasm_that_ships_has_the_numbers_of_python():
     assert done.returncode == 0, done.stderr
     speech, parts = json.loads(done.stdout)
     assert speech == SPEECH | {"samplingRate": SAMPLING_RATE}
-    assert parts * HOP_DUR >= WIN_DUR
+    assert parts * Options.hop_dur >= Options.win_dur
 
 
 def test_an_error_has_one_code_in_c_in_python_and_in_javascript():

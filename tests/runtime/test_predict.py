@@ -18,7 +18,8 @@ from lengths import any_duration
 from wav2small.audio import read as audio
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import Emotion
-from wav2small.runtime.predict import FIELDS, Prediction, predict, predict_files
+from wav2small.options import Options
+from wav2small.runtime.predict import COLUMNS, Prediction, predict, predict_files
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.flac"))
 
@@ -54,7 +55,7 @@ def test_a_file_is_one_row_and_what_the_model_says_of_the_whole_of_it(tmp_path):
     assert emotion(row) == pytest.approx(Ear()(audio.read(path)))
     assert (row.file, row.start, row.end, row.speech, row.error) == (str(path), 0, 4, True, None)
     heard = ("arousal", "dominance", "valence", "speech", "speech_ratio")
-    assert ("file", "start", "end", *heard, "error") == FIELDS
+    assert ("file", "start", "end", *heard, "error") == COLUMNS
 
 
 def test_an_array_a_file_and_a_file_object_get_the_same_answer_and_the_array_stays(tmp_path):
@@ -64,7 +65,7 @@ def test_an_array_a_file_and_a_file_object_get_the_same_answer_and_the_array_sta
     rows = [predict(source, 8000, model=Ear()) for source in (path, io.BytesIO(path.read_bytes()), signal)]
     assert [row.file for (row,) in rows] == [str(path), "-", ""]
     for (row,) in rows:
-        np.testing.assert_allclose(astuple(row)[1:6], astuple(rows[0][0])[1:6], atol=1e-6)
+        np.testing.assert_allclose(astuple(row)[:5], astuple(rows[0][0])[:5], atol=1e-6)
     np.testing.assert_array_equal(signal, before)
 
 
@@ -96,7 +97,7 @@ def test_silence_is_no_speech_without_an_emotion_and_no_failure(tmp_path):
     for signal in (np.zeros(32000, "f4"), noise(2, level=1e-4), np.full(32000, 0.25, "f4")):
         ear = Ear()
         (row,) = predict(write(tmp_path / "a.wav", signal, subtype="FLOAT"), model=ear)
-        assert row == Prediction(str(tmp_path / "a.wav"), 0.0, 2.0, None, None, None, False, 0.0, None)
+        assert row == Prediction(file=str(tmp_path / "a.wav"), start=0.0, end=2.0, speech=False, speech_ratio=0.0)
         assert ear.heard == []
 
 
@@ -154,6 +155,8 @@ def test_a_long_array_is_answered_from_the_parts_of_a_file(tmp_path):
     signal, ears = noise(40), (Ear(), Ear())
     (one,) = predict(write(tmp_path / "a.wav", signal, subtype="FLOAT"), model=ears[0])
     (other,) = predict(signal, 16000, model=ears[1])
+    (listed,) = predict_files([tmp_path / "a.wav"], model=Ear())
+    assert listed == one
     assert [len(heard) for heard in ears[0].heard] == [len(heard) for heard in ears[1].heard]
     assert emotion(one) == pytest.approx(emotion(other))
 
@@ -187,7 +190,7 @@ def test_answers_are_clipped_to_0_and_1():
         ({"every": -1}, "every -1 s"),
         ({"every": float("nan")}, "every nan s"),
         ({"every": 1, "window": 0.01}, "window of 0.01 s"),
-        ({"every": 4, "window": 3}, "would leave audio between them unheard; give a window of 4 s or more"),
+        ({"every": 4, "window": 3}, "would skip the audio between them; give a window of 4 s or more"),
         ({"channel": 1}, "has no channel 1"),
         ({"channel": -1}, "has no channel -1"),
     ],
@@ -263,7 +266,7 @@ def test_a_file_damaged_half_way_gives_its_rows_and_then_its_error(tmp_path):
     content = bytearray(write(tmp_path / "a.flac", noise(60)).read_bytes())
     content[len(content) // 2 : len(content) // 2 + 9999] = bytes(9999)
     (tmp_path / "a.flac").write_bytes(content)
-    rows = list(predict_files([tmp_path / "a.flac"], model=Ear(), every=1, window=1))
+    rows = list(predict_files([tmp_path / "a.flac"], model=Ear(), options=Options(1, 1)))
     assert 20 < len(rows) < 40
     assert all(row.speech for row in rows[:-1])
     assert "damaged" in rows[-1].error and rows[-1].start is None
@@ -271,7 +274,7 @@ def test_a_file_damaged_half_way_gives_its_rows_and_then_its_error(tmp_path):
 
 def test_rows_come_as_they_are_done(tmp_path):
     ear = Ear()
-    rows = predict_files([write(tmp_path / "a.wav", noise(10))], model=ear, every=1, window=1)
+    rows = predict_files([write(tmp_path / "a.wav", noise(10))], model=ear, options=Options(1, 1))
     for number in range(1, 5):
         next(rows)
         assert len(ear.heard) == number
@@ -281,7 +284,7 @@ def test_progress_rises_to_the_number_of_files(tmp_path):
     bad_folder(tmp_path)
     write(tmp_path / "a.wav", noise(9))
     seen = []
-    list(predict_files([tmp_path], model=Ear(), every=0.25, window=0.5, progress=lambda *told: seen.append(told)))
+    list(predict_files([tmp_path], model=Ear(), options=Options(0.25, 0.5), progress=lambda *told: seen.append(told)))
     done = [done for done, _ in seen]
     assert done == sorted(done) and (done[0], done[-1]) == (0, 11)
     assert {total for _, total in seen} == {11}
@@ -313,6 +316,7 @@ def test_many_files_are_answered_with_the_options_of_one(tmp_path):
         {"every": 0.5, "window": 1.5},
         {"channel": 1, "min_speech": 0.0},
         {"channel": 1, "min_speech": 6.0, "vad": "energy"},
+        {"every": 1, "min_speech": 6.0},
         {"every": 3.5},
     ):
         rows = list(predict_files([path], model=Ear(), **options))

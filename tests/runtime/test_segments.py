@@ -22,6 +22,7 @@ from wav2small.cli import main
 from wav2small.errors import ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.evaluation import plots as timeline
 from wav2small.network.config import OUTPUTS, Emotion
+from wav2small.options import Options
 from wav2small.runtime.predict import predict, predict_segments
 from wav2small.tables import formats as writers
 from wav2small.tables import table as tables
@@ -48,7 +49,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def ear(signal: np.ndarray) -> Emotion:
+def answer(signal: np.ndarray) -> Emotion:
     return Emotion(float(np.abs(signal).mean()), len(signal) / 16000 / 100, abs(float(signal[0])))
 
 
@@ -118,10 +119,10 @@ def test_a_segment_is_answered_as_a_file_of_its_own(times, seed):
     content = io.BytesIO()
     soundfile.write(content, signal, 16000, format="WAV", subtype="FLOAT")
     spans = sorted(Span(start, min(20.0, start + dur), str(n)) for n, (start, dur) in enumerate(times))
-    found = list(predict_segments(content, spans, model=ear))
+    found = list(predict_segments(content, spans, model=answer))
     assert [span for span, _ in found] == spans
     for span, row in found:
-        (alone,) = predict(signal[round(span.start * 16000) : round(span.end * 16000)], 16000, model=ear)
+        (alone,) = predict(signal[round(span.start * 16000) : round(span.end * 16000)], 16000, model=answer)
         assert [getattr(row, name) for name in OUTPUTS] == [getattr(alone, name) for name in OUTPUTS]
         assert (row.start, row.end, row.speech) == (span.start, span.end, True)
 
@@ -129,7 +130,7 @@ def test_a_segment_is_answered_as_a_file_of_its_own(times, seed):
 def test_a_segment_beyond_the_end_is_a_row_with_its_error_and_the_rest_are_done(tmp_path):
     soundfile.write(tmp_path / "a.wav", voice(5), 16000)
     spans = [Span(0, 2), Span(1, 9), Span(4, 5.3), Span(4.999, 5), Span(7, 8)]
-    rows = [row for _, row in predict_segments(tmp_path / "a.wav", spans, model=ear)]
+    rows = [row for _, row in predict_segments(tmp_path / "a.wav", spans, model=answer)]
     assert [row.error is None for row in rows] == [True, False, True, False, False]
     assert rows[1].error == "from 1 to 9 s the file has 4.00 s only; are the segments of another file?"
     assert "too short for an answer: 16 of at least 64" in rows[3].error
@@ -141,7 +142,7 @@ def test_a_segment_may_end_half_a_second_after_its_file(tmp_path):
     soundfile.write(path, voice(5), 16000)
     spans = [Span(1, 5.5), Span(2, 5.5 + 1 / 16000), Span(5 - 64 / 16000, 5), Span(5 - 63 / 16000, 5)]
     seen, rows = [], []
-    for span, row in predict_segments(path, spans, model=ear, progress=lambda *told: seen.append(told)):
+    for span, row in predict_segments(path, spans, model=answer, progress=lambda *told: seen.append(told)):
         rows.append(row)
         assert (row.file, row.start, row.end) == (str(path), span.start, span.end)
     assert [row.error is None for row in rows] == [True, False, True, False]
@@ -162,7 +163,7 @@ def test_memory_grows_with_the_longest_segment_not_with_the_file(tmp_path):
     soundfile.write(tmp_path / "a.flac", voice(300), 16000)
     spans = [Span(float(start), start + 5.0) for start in range(0, 290, 10)]
     tracemalloc.start()
-    rows = list(predict_segments(tmp_path / "a.flac", spans, model=ear, vad="energy"))
+    rows = list(predict_segments(tmp_path / "a.flac", spans, model=answer, options=Options(vad="energy")))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(rows) == 29 and peak < 4_000_000  # the file has 19 MB of samples

@@ -34,7 +34,7 @@ from transformers import (  # noqa: E402
 
 from pretend_gpu import PretendGpu  # noqa: E402
 from tiny_teachers import SMALL, scrambled  # noqa: E402
-from wav2small.train.heads import FitConfig  # noqa: E402
+from wav2small.train.config import FitConfig  # noqa: E402
 from wav2small.train.teachers import load_teacher  # noqa: E402
 from wav2small.train.teachers.bodies import load_body  # noqa: E402
 from wav2small.train.teachers.pooling import FIXED, AttentiveStatistics  # noqa: E402
@@ -202,7 +202,7 @@ def fit(*arguments: object) -> Result:
 def test_the_command_fits_any_body_and_label_knows_what_it_wrote(corpus, tmp_path, monkeypatch, kind, pooling):
     published(tmp_path / "models" / "some" / "body", kind)
     monkeypatch.setenv("WAV2SMALL_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr("wav2small.train.heads.FitConfig", lambda **given: FitConfig(**given, epochs=1.0, folds=2))
+    monkeypatch.setattr("wav2small.cli.fit.FitConfig", lambda **given: FitConfig(**given, epochs=1.0, folds=2))
     options = ("--body", "some/body", "--pooling", pooling, "--licence", "CC-BY-NC-4.0", "--layers", 1, "--copies", 0)
     where = ("-o", tmp_path / "mine.safetensors", "--cache", tmp_path / "cache", "--name", "mine")
     result = fit(corpus, *where, *options)

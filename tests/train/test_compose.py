@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from wav2small.audio.read import read
 from wav2small.cli import main
 from wav2small.errors import AudioError, ManifestError
 from wav2small.tables.manifest import Segment, read_manifest
-from wav2small.train.compose import Compose, compose, compose_all, file_name
+from wav2small.train.compose import compose, compose_all, file_name
+from wav2small.train.config import ComposeConfig
 
 RATE = 16000
-PLAIN = Compose(durations=(0.5,), mixture=0.0, joined=0.0, plain=1.0)
+PLAIN = ComposeConfig(durations=(0.5,), mixture=0.0, joined=0.0, plain=1.0)
 
 
 def tone(frequency: float, dur: float = 0.6, rate: int = RATE) -> np.ndarray:
@@ -46,16 +48,16 @@ def corpora(tmp_path) -> list[list[Segment]]:
 
 
 def test_a_clip_follows_from_seed_and_number_alone(corpora):
-    made = [compose(corpora, index, 1) for index in range(6)]
+    made = [compose(corpora, index, ComposeConfig(seed=1)) for index in range(6)]
     for index in (5, 0, 3):
-        np.testing.assert_array_equal(compose(corpora, index, 1), made[index])
+        np.testing.assert_array_equal(compose(corpora, index, ComposeConfig(seed=1)), made[index])
     assert len({clip.tobytes() for clip in made}) == 6
-    assert not np.array_equal(compose(corpora, 0, 2)[:8000], made[0][:8000])
+    assert not np.array_equal(compose(corpora, 0, ComposeConfig(seed=2))[:8000], made[0][:8000])
 
 
 def test_every_clip_has_a_length_and_level_that_was_asked_for(corpora):
     for index in range(60):
-        clip = compose(corpora, index, 3)
+        clip = compose(corpora, index, ComposeConfig(seed=3))
         assert clip.dtype == np.float32 and len(clip) / RATE in (2.0, 3.0, 4.0)
         assert np.isfinite(clip).all() and np.abs(clip).max() <= 1
         level = 10 * np.log10(np.mean(clip.astype(np.float64) ** 2))
@@ -63,25 +65,25 @@ def test_every_clip_has_a_length_and_level_that_was_asked_for(corpora):
 
 
 def test_both_ends_of_the_level_are_reached(corpora):
-    levels = [10 * np.log10(np.mean(compose(corpora, index, 4, PLAIN) ** 2)) for index in range(80)]
+    levels = [10 * np.log10(np.mean(compose(corpora, index, replace(PLAIN, seed=4)) ** 2)) for index in range(80)]
     assert min(levels) < -42 and max(levels) > -15
 
 
 def test_a_large_corpus_is_drawn_by_the_square_root_of_its_size(tmp_path):
     few = [segment(tmp_path / "few.wav", tone(400))]
     many = [segment(tmp_path / "many.wav", tone(2000))] * 9
-    drawn = [share(compose([few, many], index, 1, PLAIN), 2000) > 0.5 for index in range(200)]
+    drawn = [share(compose([few, many], index, PLAIN), 2000) > 0.5 for index in range(200)]
     assert 0.66 < np.mean(drawn) < 0.84, "three quarters"
 
 
 def test_a_mixture_holds_two_voices_and_a_joined_clip_one_after_the_other(tmp_path):
     low = [segment(tmp_path / "low.wav", tone(400))]
     high = [segment(tmp_path / "high.wav", tone(2000))]
-    config = Compose(durations=(1.0,), mixture=1.0, plain=1.0)
-    mixed = [compose([low, high], index, 1, config) for index in range(20)]
+    config = ComposeConfig(durations=(1.0,), mixture=1.0, plain=1.0)
+    mixed = [compose([low, high], index, config) for index in range(20)]
     both = [clip for clip in mixed if min(share(clip, 400), share(clip, 2000)) > 0.01]
     assert 4 < len(both) < 16
-    joined = [compose([low, high], i, 1, Compose(durations=(1.0,), mixture=0, joined=1, plain=1)) for i in range(20)]
+    joined = [compose([low, high], index, replace(config, mixture=0, joined=1)) for index in range(20)]
     apart = [clip for clip in joined if min(share(clip, 400), share(clip, 2000)) > 0.2]
     assert 4 < len(apart) < 16
     assert all(abs(share(clip[:7000], 400) - share(clip[-7000:], 400)) > 0.5 for clip in apart)
@@ -92,10 +94,10 @@ def test_a_mixture_holds_two_voices_and_a_joined_clip_one_after_the_other(tmp_pa
 def test_silence_and_clips_of_a_sample_are_no_harm(tmp_path, plain, samples):
     silent = [segment(tmp_path / "silent.wav", np.zeros(samples))]
     click = [segment(tmp_path / "click.wav", np.full(samples, 0.5))]
-    config = Compose(durations=(0.25,), plain=plain)
+    config = ComposeConfig(durations=(0.25,), plain=plain)
     for corpora in ([silent], [click], [silent, click]):
         for index in range(15):
-            clip = compose(corpora, index, 1, config)
+            clip = compose(corpora, index, config)
             assert len(clip) == 4000 and np.isfinite(clip).all() and np.abs(clip).max() <= 1
             assert corpora != [silent] or np.abs(clip).max() < 2**-16
 
@@ -104,7 +106,7 @@ def test_only_the_segment_is_heard(tmp_path):
     signal = np.concatenate([tone(300, 1.0), tone(1000, 1.0), tone(3500, 1.0)])
     middle = segment(tmp_path / "three.wav", signal, start=1.0, end=2.0)
     for index in range(10):
-        clip = compose([[middle]], index, 1, PLAIN)
+        clip = compose([[middle]], index, PLAIN)
         assert share(clip, 1000) > 0.9
 
 
@@ -118,26 +120,28 @@ def silently(done: float, total: float) -> None:
 
 def test_a_stopped_run_goes_on_and_ends_the_same(corpora, tmp_path):
     told = []
-    compose_all(corpora, tmp_path / "whole", 5, 7, 2, lambda *progress: told.append(progress))
+    compose_all(corpora, tmp_path / "whole", ComposeConfig(5, 7), 2, lambda *progress: told.append(progress))
     assert told == [(count, 5) for count in range(1, 6)]
-    compose_all(corpora, tmp_path / "parts", 3, 7, 1, silently)
+    compose_all(corpora, tmp_path / "parts", ComposeConfig(3, 7), 1, silently)
     (tmp_path / "parts" / file_name(1)).unlink()
     kept = (tmp_path / "parts" / file_name(2)).stat().st_mtime_ns
-    compose_all(corpora, tmp_path / "parts", 5, 7, 1, silently)
+    compose_all(corpora, tmp_path / "parts", ComposeConfig(5, 7), 1, silently)
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
     assert len(files(tmp_path / "whole")) == 5
     assert (tmp_path / "parts" / file_name(2)).stat().st_mtime_ns == kept
     segments = read_manifest(tmp_path / "parts")
     assert [s.file for s in segments] == [file_name(index) for index in range(5)]
-    np.testing.assert_allclose(read(segments[4].path), compose(corpora, 4, 7), atol=2**-15)
+    np.testing.assert_allclose(read(segments[4].path), compose(corpora, 4, ComposeConfig(seed=7)), atol=2**-15)
 
 
 def test_a_folder_of_another_set_is_refused(corpora, tmp_path):
-    compose_all(corpora, tmp_path / "set", 1, 7, 1, silently)
+    compose_all(corpora, tmp_path / "set", ComposeConfig(1, 7), 1, silently)
     before = files(tmp_path / "set")
-    for others, seed, config in ((corpora, 8, Compose()), (corpora[:1], 7, Compose()), (corpora, 7, PLAIN)):
-        with pytest.raises(ManifestError, match="was begun with seed 7, 25% plain, corpora of 4, 3 segments"):
-            compose_all(others, tmp_path / "set", 2, seed, 1, silently, config)
+    config = ComposeConfig(2, 7)
+    cases = (corpora, replace(config, seed=8)), (corpora[:1], config), (corpora, replace(config, plain=1.0))
+    for others, config in cases:
+        with pytest.raises(ManifestError, match="was started with seed 7, 25% plain, corpora of 4, 3 segments"):
+            compose_all(others, tmp_path / "set", config, 1, silently)
     assert files(tmp_path / "set") == before
 
 
@@ -146,7 +150,7 @@ def test_a_file_that_cannot_be_read_is_named(corpora, tmp_path):
     broken.write_text("no audio")
     corpora.append([Segment(file="broken.wav", path=broken)] * 200)
     with pytest.raises(AudioError, match=r"broken\.wav: cannot be decoded"):
-        compose_all(corpora, tmp_path / "set", 8, 7, 1, silently)
+        compose_all(corpora, tmp_path / "set", ComposeConfig(8, 7), 1, silently)
     assert not (tmp_path / "set" / "manifest.csv").exists()
 
 
@@ -170,7 +174,7 @@ def test_the_command_makes_a_set_without_the_fold(manifest, corpora, tmp_path, o
     result = run(manifest, "-o", output, "--clips", 2, "--workers", 1, *options)
     assert (result.exit_code, result.output) == (0, f"{output}: 2 clips\n")
     assert len(read_manifest(output)) == 2
-    expected = compose([[corpora[0][1], corpora[0][3]]], 1, 1)
+    expected = compose([[corpora[0][1], corpora[0][3]]], 1, ComposeConfig())
     np.testing.assert_allclose(read(output / file_name(1)), expected, atol=2**-15)
 
 
@@ -183,7 +187,7 @@ def test_plain_clips_are_those_of_the_same_seed_before_their_distortion(manifest
         clip, plain = (read(tmp_path / folder / file_name(index)) for folder in ("set0", "set1"))
         assert len(clip) == len(plain)
         likeness.append(np.corrcoef(clip, plain)[0, 1])
-        expected = compose([read_manifest(manifest)], index, 1, Compose(plain=1.0))
+        expected = compose([read_manifest(manifest)], index, ComposeConfig(plain=1.0))
         np.testing.assert_allclose(plain, expected, atol=2**-15)
     assert 1 <= sum(r > 0.9999 for r in likeness) <= 8, "a quarter is not distorted"
 

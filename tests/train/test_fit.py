@@ -21,7 +21,9 @@ from wav2small.tables.manifest import load_norms
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
 
-from wav2small.train.heads import Corpus, FitConfig, ccc_loss, fit, load_corpus  # noqa: E402
+from wav2small.train.config import FitConfig  # noqa: E402
+from wav2small.train.heads import Corpus, fit_heads, load_corpus  # noqa: E402
+from wav2small.train.loss import ccc_loss  # noqa: E402
 from wav2small.train.teachers.open import Heads  # noqa: E402
 
 RATE = 16000
@@ -76,7 +78,7 @@ def equal(one: Heads, other: Heads) -> bool:
 
 @pytest.mark.slow
 def test_heads_learn_what_holds_for_speakers_they_have_not_heard():
-    heads, scores = fit([synthetic(), synthetic("more", 120, seed=1)], CONFIG, silently)
+    heads, scores = fit_heads([synthetic(), synthetic("more", 120, seed=1)], CONFIG, silently)
     assert scores.keys() == {"made", "more"}
     assert min(score for corpus in scores.values() for score in corpus.values()) > 0.9
     fresh = synthetic("fresh", 60, seed=5)
@@ -89,7 +91,9 @@ def test_heads_learn_what_holds_for_speakers_they_have_not_heard():
 
 def test_there_is_nothing_to_learn_from_noise():
     corpus = synthetic()
-    _, scores = fit([replace(corpus, truth=corpus.truth[np.random.default_rng(0).permutation(240)])], CONFIG, silently)
+    _, scores = fit_heads(
+        [replace(corpus, truth=corpus.truth[np.random.default_rng(0).permutation(240)])], CONFIG, silently
+    )
     assert max(scores["made"].values()) < 0.25
 
 
@@ -98,8 +102,8 @@ def test_a_head_never_sees_the_answers_for_the_speakers_it_is_scored_on():
     corpus = synthetic()
     told = corpus.truth.copy()
     told[corpus.folds == 1] = 0.5
-    one, _ = fit([corpus], CONFIG, silently)
-    other, _ = fit([replace(corpus, truth=told)], CONFIG, silently)
+    one, _ = fit_heads([corpus], CONFIG, silently)
+    other, _ = fit_heads([replace(corpus, truth=told)], CONFIG, silently)
     same = [
         all(torch.equal(a, b) for a, b in zip(x.state_dict().values(), y.state_dict().values(), strict=True))
         for x, y in zip(one.heads, other.heads, strict=True)
@@ -109,7 +113,7 @@ def test_a_head_never_sees_the_answers_for_the_speakers_it_is_scored_on():
 
 def test_scores_are_of_the_held_out_fold():
     corpus = synthetic()
-    heads, scores = fit([corpus], CONFIG, silently)
+    heads, scores = fit_heads([corpus], CONFIG, silently)
     each = heads.each(corpus.statistics[0])
     held_out = each[corpus.folds, np.arange(len(corpus.folds))]
     expected = {name: concordance_cc(corpus.truth[:, d], held_out[:, d]) for d, name in enumerate(OUTPUTS)}
@@ -117,9 +121,9 @@ def test_scores_are_of_the_held_out_fold():
 
 
 def test_the_seed_repeats_and_another_differs():
-    one, scores = fit([synthetic()], replace(CONFIG, epochs=3, heads_a_fold=2), silently)
-    again, same = fit([synthetic()], replace(CONFIG, epochs=3, heads_a_fold=2), silently)
-    other, _ = fit([synthetic()], replace(CONFIG, epochs=3, heads_a_fold=2, seed=2), silently)
+    one, scores = fit_heads([synthetic()], replace(CONFIG, epochs=3, heads_a_fold=2), silently)
+    again, same = fit_heads([synthetic()], replace(CONFIG, epochs=3, heads_a_fold=2), silently)
+    other, _ = fit_heads([synthetic()], replace(CONFIG, epochs=3, heads_a_fold=2, seed=2), silently)
     assert equal(one, again) and scores == same and len(one.heads) == 6
     assert not equal(one, other)
     assert not torch.equal(one.heads[0].mix, one.heads[1].mix)
@@ -130,7 +134,7 @@ def test_a_clip_that_nobody_recognised_counts_for_nothing():
     wrong = corpus.truth.copy()
     wrong[::2] = 1 - wrong[::2]
     weights = np.where(np.arange(240) % 2, 1.0, 0.0)
-    heads, _ = fit([replace(corpus, truth=wrong, weights=weights)], CONFIG, silently)
+    heads, _ = fit_heads([replace(corpus, truth=wrong, weights=weights)], CONFIG, silently)
     answers = heads(corpus.statistics[0])
     assert min(concordance_cc(corpus.truth[:, d], answers[:, d]) for d in range(3)) > 0.85
 
@@ -145,12 +149,12 @@ def test_the_loss_is_one_minus_the_metric():
 @pytest.mark.parametrize("folds", [[0] * 240, [2] * 240])
 def test_one_fold_alone_is_said(folds):
     with pytest.raises(ManifestError, match="all clips are of one speaker, or in one fold"):
-        fit([replace(synthetic(), folds=np.array(folds))], CONFIG, silently)
+        fit_heads([replace(synthetic(), folds=np.array(folds))], CONFIG, silently)
 
 
 def test_two_corpora_of_one_name_are_said():
     with pytest.raises(ManifestError, match="two of the manifests have one name: made, made"):
-        fit([synthetic(), synthetic(seed=1)], CONFIG, silently)
+        fit_heads([synthetic(), synthetic(seed=1)], CONFIG, silently)
 
 
 def corpus_of(folder: Path, rows: list[dict[str, object]], seed: int = 0) -> Path:
@@ -293,9 +297,9 @@ def test_the_name_of_a_corpus_is_that_of_its_folder_or_file(tmp_path, monkeypatc
 @pytest.fixture
 def encoder(monkeypatch) -> None:
     """The command computes statistics with the double."""
-    monkeypatch.setattr("wav2small.train.teachers.whisper.find_encoder", lambda: None)
-    monkeypatch.setattr("wav2small.train.teachers.whisper.WhisperBody", lambda *_: Body())
-    monkeypatch.setattr("wav2small.train.heads.FitConfig", lambda **options: replace(CONFIG, epochs=1.0, **options))
+    monkeypatch.setattr("wav2small.train.fit.find_encoder", lambda: None)
+    monkeypatch.setattr("wav2small.train.fit.WhisperBody", lambda *_: Body())
+    monkeypatch.setattr("wav2small.cli.fit.FitConfig", lambda **options: replace(CONFIG, epochs=1.0, **options))
 
 
 def run(*arguments: object) -> Result:
@@ -308,7 +312,7 @@ def test_the_command_writes_heads_that_say_what_they_are(encoder, tmp_path):
     output = tmp_path / "heads.safetensors"
     result = run(*folders, "-o", output, "--cache", tmp_path / "cache", "--name", "mine", "--version", 3, "--copies", 1)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("first: CCC of unheard speakers: arousal ")
+    assert result.stdout.startswith("first: CCC on held-out speakers: arousal ")
     heads, metadata = Heads.load(output)
     assert len(heads.heads) == 3 and heads.layers == [1, 2]
     assert {key: metadata[key] for key in ("name", "version", "licence", "training_data")} == {

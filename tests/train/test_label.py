@@ -39,11 +39,12 @@ pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
 pytest.importorskip("pyarrow", reason="needs the extra train")
 
+from wav2small.train.config import LabelConfig
 from wav2small.train.embedding import from_text, to_text
 from wav2small.train.label import labelling
 from wav2small.train.label import ray as ray_engine
 from wav2small.train.label.ray import Workers
-from wav2small.train.label.threads import Clip, How, Threads, ahead, by_length
+from wav2small.train.label.threads import Clip, Threads, ahead, by_length
 
 RATE = 16000
 PART_ROWS = 16
@@ -96,10 +97,12 @@ def silently(*_: object) -> None:
     pass
 
 
-def label(segments, teacher, output: Path, tell=silently, embed=False, workers=1, part_rows=PART_ROWS, batch_dur=1.0):
+def label(
+    segments, teacher, output: Path, progress=silently, embed=False, workers=1, part_rows=PART_ROWS, batch_dur=1.0
+):
     """Label with so many batches at once, and read what was written, numbers as numbers and nothing as None."""
-    how = How(embed, batch_dur)
-    labelling.label(segments, Threads(teacher, how, workers), output, how, tell, part_rows)
+    config = LabelConfig(embed, batch_dur, part_rows)
+    labelling.label(segments, Threads(teacher, config, workers), output, config, progress)
     return rows(output)
 
 
@@ -615,8 +618,8 @@ def cluster():
 
 
 def far(segments, load, output: Path) -> list[dict[str, object]]:
-    how = How(batch_dur=1.0)
-    labelling.label(segments, Workers(load, how, "cpu", 2, None), output, how, silently, PART_ROWS)
+    config = LabelConfig(batch_dur=1.0, part_rows=PART_ROWS)
+    labelling.label(segments, Workers(load, config, "cpu", 2, None), output, config, silently)
     return rows(output)
 
 
@@ -641,10 +644,10 @@ import sys, ray
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 import test_label
 ray.cloudpickle.register_pickle_by_value(test_label)
-how = test_label.How(batch_dur=1.0)
-engine = test_label.Workers(test_label.double, how, "cpu", 1, sys.argv[4])
+config = test_label.LabelConfig(batch_dur=1.0, part_rows=test_label.PART_ROWS)
+engine = test_label.Workers(test_label.double, config, "cpu", 1, sys.argv[4])
 segments, output = test_label.read_manifest(sys.argv[2]), test_label.Path(sys.argv[3])
-test_label.labelling.label(segments, engine, output, how, test_label.silently, test_label.PART_ROWS)
+test_label.labelling.label(segments, engine, output, config, test_label.silently)
 """
 
 

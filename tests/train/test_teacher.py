@@ -14,6 +14,7 @@ import soundfile
 from wav2small.errors import PluginError, Wav2SmallError, WeightsError
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.network.weights import read_safetensors, write_safetensors
+from wav2small.runtime.windows import parts
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
@@ -22,7 +23,8 @@ from transformers import WhisperConfig, WhisperModel  # noqa: E402
 from transformers.models.whisper.modeling_whisper import WhisperEncoder  # noqa: E402
 
 from wav2small.train import choose_device  # noqa: E402
-from wav2small.train.teachers import load_teacher, whisper  # noqa: E402
+from wav2small.train.teachers import hub, load_teacher, whisper  # noqa: E402
+from wav2small.train.teachers.base import TransformerTeacher  # noqa: E402
 from wav2small.train.teachers.hub import fingerprint  # noqa: E402
 from wav2small.train.teachers.open import Heads, OpenTeacher  # noqa: E402
 from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder  # noqa: E402
@@ -101,7 +103,7 @@ def test_the_names_of_the_published_file_are_understood(published):
 
 
 def test_the_folder_of_models_goes_before_the_hub(models, monkeypatch):
-    monkeypatch.setattr(whisper, "_hub_file", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(hub, "_from_hub", lambda *_: pytest.fail("the hub was asked"))
     encoder = find_encoder(expected=PRINT)
     assert fingerprint(encoder.state_dict()) == PRINT
     assert {tensor.dtype for tensor in encoder.state_dict().values()} == {torch.float32}
@@ -152,36 +154,46 @@ def test_without_encoder_and_network_there_is_a_sentence_at_once(folder, tmp_pat
         asked.append((url, timeout))
         raise RuntimeError("[Errno -2] Name or service not known\nand more")
 
-    def not_cached(name: str, file: str, local_files_only: bool = False) -> str:
+    def not_cached(name: str, local_files_only: bool = False, **_: object) -> str:
         assert local_files_only, "a download is tried only where the hub answers"
         raise FileNotFoundError("not in the cache")
 
-    monkeypatch.setattr(whisper, "get_hf_file_metadata", unreachable)
-    monkeypatch.setattr(whisper, "hf_hub_download", not_cached)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", unreachable)
+    monkeypatch.setattr(hub, "snapshot_download", not_cached)
     monkeypatch.setenv("WAV2SMALL_MODELS", folder and str(tmp_path / folder))
     with pytest.raises(WeightsError) as caught:
         find_encoder()
-    where = f"{whisper.ENCODER_FILE} is not in {tmp_path / folder}" if folder else "WAV2SMALL_MODELS names no folder"
-    assert str(caught.value).startswith(f"the teacher needs the encoder of openai/whisper-base: {where}")
-    assert "cannot be fetched ([Errno -2] Name or service not known). Put " in str(caught.value)
-    assert len(asked) == 1 and "openai/whisper-base" in asked[0][0] and asked[0][1] <= 10
+    where = f"is not in {tmp_path / folder}" if folder else "WAV2SMALL_MODELS names no folder of models"
+    assert str(caught.value) == (
+        f"openai/whisper-base: {where}, and it cannot be fetched ([Errno -2] Name or service not known). "
+        "Put its files into the folder openai/whisper-base of a folder, and set WAV2SMALL_MODELS to that."
+    )
+    assert len(asked) == 1 and f"openai/whisper-base/resolve/{whisper.REVISION}" in asked[0][0] and asked[0][1] <= 10
 
 
 def test_what_the_hub_has_is_fetched_once_and_then_taken_from_its_cache(published, monkeypatch):
     cache = []
 
-    def download(name: str, file: str, local_files_only: bool = False) -> str:
+    def download(name: str, revision: str, local_files_only: bool = False, **_: object) -> str:
         if local_files_only and not cache:
             raise FileNotFoundError("not in the cache")
-        cache.append(name)
-        return str(published / file)
+        cache.append((name, revision, local_files_only))
+        return str(published)
 
-    monkeypatch.setattr(whisper, "get_hf_file_metadata", lambda url, timeout: None)
-    monkeypatch.setattr(whisper, "hf_hub_download", download)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda url, timeout: None)
+    monkeypatch.setattr(hub, "snapshot_download", download)
     assert fingerprint(find_encoder(expected=PRINT).state_dict()) == PRINT
-    monkeypatch.setattr(whisper, "get_hf_file_metadata", lambda url, timeout: pytest.fail("the network was asked"))
+    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda url, timeout: pytest.fail("the network was asked"))
     assert fingerprint(find_encoder(expected=PRINT).state_dict()) == PRINT
-    assert cache == ["openai/whisper-base"] * 2
+    assert cache == [("openai/whisper-base", whisper.REVISION, is_cached) for is_cached in (False, True)]
+
+
+def test_a_checkpoint_in_the_folder_of_models_goes_before_the_hub(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "_from_hub", lambda *_: pytest.fail("the hub was asked"))
+    (tmp_path / "models" / "openai").mkdir(parents=True)
+    published.rename(tmp_path / "models" / "openai" / "whisper-base")
+    monkeypatch.setenv("WAV2SMALL_MODELS", str(tmp_path / "models"))
+    assert fingerprint(find_encoder(expected=PRINT).state_dict()) == PRINT
 
 
 @pytest.mark.skipif(not (MODELS / whisper.ENCODER_FILE).is_file(), reason="no encoder: set WAV2SMALL_MODELS")
@@ -192,6 +204,27 @@ def test_the_real_encoder_has_the_fingerprint(monkeypatch):
     assert (len(encoder.layers), encoder.config.d_model) == (6, 512)
     statistics = WhisperBody(encoder).statistics([voice(0.5)])
     assert statistics.shape == (1, 7, 1024) and np.isfinite(statistics).all() and statistics[0, 6].std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("samples", "pieces"),
+    [
+        (1, [1]),
+        (30 * RATE, [30 * RATE]),
+        (30 * RATE + 1, [10 * RATE + 1, 10 * RATE, 10 * RATE]),
+        (45 * RATE, [15 * RATE] * 3),
+        (61 * RATE, [61 * RATE // 5] * 5),
+    ],
+)
+def test_a_clip_above_30_seconds_is_labelled_in_pieces_of_at_most_15(samples, pieces):
+    class Counting(TransformerTeacher):
+        def answers(self, signals: list[np.ndarray]) -> np.ndarray:
+            assert [len(signal) for signal in signals] == pieces
+            return np.arange(4.0)[None] / 10 + np.arange(len(signals))[:, None] / 100
+
+    (emotion,), embedding = Counting().label_and_embed([np.zeros(samples, np.float32)])
+    mean = (len(pieces) - 1) / 200
+    np.testing.assert_allclose([*emotion, *embedding[0]], np.arange(4) / 10 + mean)
 
 
 def test_states_of_30_seconds_are_those_of_the_library():
@@ -288,7 +321,7 @@ def test_heads_are_read_as_they_were_written(tmp_path):
     [
         (lambda a: a.pop("1.out.bias"), "missing: 1.out.bias"),
         (lambda a: a.pop("spread"), "missing: spread"),
-        (lambda a: a.pop("0.hidden.weight"), "no heads of a teacher, for want of layers with 0.hidden.weight"),
+        (lambda a: a.pop("0.hidden.weight"), "heads of a teacher: it lacks layers with 0.hidden.weight"),
         (lambda a: a.update({"3.out.bias": a["1.out.bias"]}), "left over: 3.out.bias"),
         (lambda a: a.update({"odd": a["mean"]}), "left over: odd"),
         (lambda a: a.update({"2.mixed": a.pop("2.mix")}), "left over: 2.hidden.bias, 2.hidden.weight, 2.mixed"),
@@ -313,7 +346,7 @@ def test_heads_that_do_not_say_what_they_are_are_refused(tmp_path, key):
     heads().save(path, ABOUT)
     arrays, metadata = read_safetensors(path)
     write_safetensors(path, arrays, {name: text for name, text in metadata.items() if name != key})
-    with pytest.raises(WeightsError, match=f"holds no heads of a teacher, for want of {key}"):
+    with pytest.raises(WeightsError, match=f"does not hold heads of a teacher: it lacks {key}"):
         Heads.load(path)
 
 
@@ -357,9 +390,9 @@ def test_what_is_out_of_bounds_is_clipped(teacher):
     assert set(np.unique(answers)) == {0.0, 1.0}
 
 
-def test_a_clip_longer_than_the_encoder_gets_the_mean_of_its_pieces(teacher):
+def test_a_clip_longer_than_the_encoder_gets_the_mean_of_its_parts(teacher):
     long, short = voice(40.0), voice(0.5, 1)
-    pieces = np.array_split(long, 3)
+    pieces = list(parts([long], 40.0))
     first, answer, last = teacher.label([short, long, short])
     raw = teacher.heads(teacher.body.statistics(pieces))
     np.testing.assert_allclose(answer, np.clip(raw.mean(0), 0, 1), atol=1e-5)

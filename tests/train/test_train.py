@@ -30,10 +30,12 @@ pytest.importorskip("transformers", reason="needs the extra train")
 
 from pretend_gpu import PretendGpu  # noqa: E402
 from wav2small.train import student as training  # noqa: E402
+from wav2small.train.clips import Clips  # noqa: E402
+from wav2small.train.config import TrainConfig  # noqa: E402
 from wav2small.train.distributed import own_device  # noqa: E402
 from wav2small.train.embedding import to_text  # noqa: E402
-from wav2small.train.interrupt import uninterrupted  # noqa: E402
-from wav2small.train.student import BEST, CHECKPOINT, LOG, Clips, Run, TrainConfig, train  # noqa: E402
+from wav2small.train.loop import CHECKPOINT, LOG, Loop, uninterrupted  # noqa: E402
+from wav2small.train.student import BEST, Distillation, make_loop, train  # noqa: E402
 
 RATE = 16000
 TINY = TrainConfig(steps=6, batch_size=6, warm_up=2, max_dur=0.25, bucket_dur=0.125, evaluate_every=2)
@@ -70,18 +72,23 @@ def silently(*_: object) -> None:
     pass
 
 
-def run(data, folder: Path, config: TrainConfig = TINY, tell=silently, report=silently) -> Run:
-    return train(*data, folder, config, {"teacher": "nobody"}, tell, report)
+def run(data, folder: Path, config: TrainConfig = TINY, progress=silently, report=silently) -> Distillation:
+    return train(*data, folder, config, {"teacher": "nobody"}, progress, report)
+
+
+def loop(folder: Path, config: TrainConfig, clips: Clips, device: str = "cpu") -> Loop:
+    """A loop that no step was taken of yet, unless the folder has a checkpoint."""
+    return make_loop(folder, Distillation(config, clips, clips, folder / BEST, {}, device=device))
 
 
 def stop_after(step: int):
     """Ctrl-C when a step of six is done."""
 
-    def tell(done: float, total: float) -> None:
+    def progress(done: float, total: float) -> None:
         if (done, total) == (step, 6):
             raise KeyboardInterrupt
 
-    return tell
+    return progress
 
 
 def checkpoint(folder: Path) -> dict[str, object]:
@@ -127,17 +134,28 @@ def test_the_seed_repeats_and_another_differs(data, whole, tmp_path):
 
 
 def test_what_is_drawn_differs_from_step_to_step(data, tmp_path, monkeypatch):
-    drawn, real = [], training._tilt
-    monkeypatch.setattr(training, "_tilt", lambda *arguments: drawn.append(real(*arguments)) or drawn[-1])
+    drawn, real = [], training.tilt
+    monkeypatch.setattr(training, "tilt", lambda *arguments: drawn.append(real(*arguments)) or drawn[-1])
     run(data, tmp_path)
     assert len({tilt.numpy().tobytes() for tilt in drawn}) == 6
     assert all(float(tilt.abs().max()) <= TINY.tilt for tilt in drawn)
 
 
+def test_the_learning_rate_is_highest_when_the_warm_up_ends(data, tmp_path):
+    clips = Clips(data[0], TINY, silently)
+    made = loop(tmp_path, replace(TINY, warm_up=3, learning_rate=0.01), clips)
+    rates = []
+    for step in range(TINY.steps):
+        made.advance(clips.draw(step))
+        rates.append(made.optimiser.param_groups[0]["lr"])
+    assert rates[:3] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01])
+    assert rates[3] == 0.01 > rates[4] > rates[5] > 0
+
+
 @pytest.mark.parametrize("step", range(1, 7))
 def test_ctrl_c_after_a_step_loses_nothing(data, whole, tmp_path, step):
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path, tell=stop_after(step))
+        run(data, tmp_path, progress=stop_after(step))
     assert checkpoint(tmp_path)["step"] == step
     run(data, tmp_path)
     assert_equals(tmp_path, whole)
@@ -177,7 +195,7 @@ def test_ctrl_c_within_an_evaluation_neither_skips_nor_doubles_it(data, whole, t
         return call
 
     if when == "answers":
-        monkeypatch.setattr(Run, "predict", once(Run.predict, False))
+        monkeypatch.setattr(Distillation, "predict", once(Distillation.predict, False))
     if when == "weights":
         monkeypatch.setattr(training, "to_arrays", once(training.to_arrays, True))
     with pytest.raises(KeyboardInterrupt):
@@ -202,7 +220,7 @@ def test_a_crash_goes_back_to_the_last_checkpoint_and_ends_the_same(data, whole,
 def test_a_run_that_is_done_stays_as_it_is(data, whole, tmp_path):
     run(data, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    run(data, tmp_path, tell=lambda done, total: total != 6 or pytest.fail("a step was taken"))
+    run(data, tmp_path, progress=lambda done, total: total != 6 or pytest.fail("a step was taken"))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -213,7 +231,7 @@ def test_the_log_has_a_line_an_evaluation(whole):
 
 
 @pytest.fixture(scope="module")
-def learnt(data, tmp_path_factory) -> tuple[Path, Run]:
+def learnt(data, tmp_path_factory) -> tuple[Path, Distillation]:
     folder = tmp_path_factory.mktemp("learnt")
     torch.set_num_threads(1)
     config = replace(TINY, steps=36, evaluate_every=6, batch_size=12, warm_up=4, average=0.8, tilt=1.0)
@@ -229,11 +247,11 @@ def test_an_easy_task_is_learnt(learnt):
 def test_the_weights_kept_are_the_best_and_are_a_student(learnt, data):
     """The reference, which shares no code with torch, gets the CCC that the log and the weights claim."""
     lines = log(learnt[0])
-    arrays, metadata, _ = reference.load_student(learnt[0] / BEST)
+    arrays, metadata, network = reference.load_student(learnt[0] / BEST)
     best = max(lines, key=lambda line: np.mean([line[name] for name in OUTPUTS]))
     assert int(metadata["step"]) == best["step"] and metadata["teacher"] == "nobody"
     signals = [soundfile.read(segment.path, dtype="float32")[0] for segment in data[1]]
-    answers = np.array([reference.forward(signal, arrays)[1] for signal in signals])
+    answers = np.array([reference.forward(signal, arrays, network)[1] for signal in signals])
     for d, name in enumerate(OUTPUTS):
         found = concordance_cc([segment.emotion[d] for segment in data[1]], answers[:, d])
         assert found == pytest.approx(best[name], abs=2e-3)
@@ -273,7 +291,7 @@ def test_a_run_with_embeddings_resumes(data, tmp_path):
     given = (embedded(data[0]), data[1])
     run(given, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(given, tmp_path / "run", tell=stop_after(3))
+        run(given, tmp_path / "run", progress=stop_after(3))
     run(given, tmp_path / "run")
     assert_equals(tmp_path / "run", tmp_path / "whole")
 
@@ -290,10 +308,11 @@ def test_embeddings_of_two_sizes_are_refused(data, tmp_path):
 
 def test_the_average_follows_the_student_slower_and_slower(data, tmp_path):
     clips = Clips(data[0], TINY, silently)
-    made = Run(tmp_path, replace(TINY, average=0.2), clips)
-    for keep in (1 / 11, 2 / 12, 0.2):
+    training_loop = loop(tmp_path, replace(TINY, average=0.2), clips)
+    made = training_loop.task
+    for step, keep in enumerate((1 / 11, 2 / 12, 0.2)):
         before = made.averaged.lin.weight.clone()
-        made.advance(clips)
+        training_loop.advance(clips.draw(step))
         expected = keep * before + (1 - keep) * made.net.lin.weight
         np.testing.assert_allclose(made.averaged.lin.weight.detach(), expected.detach(), atol=1e-7)
         assert not torch.equal(made.averaged.lin.weight, made.net.lin.weight)
@@ -306,9 +325,9 @@ def test_only_what_is_better_replaces_the_weights_also_after_a_resume(data, tmp_
 
     def record(arousal: float) -> str:
         """In a run that is resumed each time; what was the step of the weights that were kept?"""
-        made = Run(tmp_path, TINY, clips)
-        made.advance(clips)
-        made.record({"step": made.step, "arousal": arousal, "dominance": 0.2, "valence": 0.1}, {})
+        made = loop(tmp_path, TINY, clips)
+        made.advance(clips.draw(made.step))
+        made.record({"step": made.step}, {"arousal": arousal, "dominance": 0.2, "valence": 0.1})
         return reference.load_student(tmp_path / BEST)[1]["step"]
 
     assert [record(arousal) for arousal in (-0.9, 0.3, 0.1, 0.3, 0.5)] == ["1", "2", "2", "2", "5"]
@@ -322,15 +341,15 @@ def test_a_step_and_an_evaluation_on_a_gpu_are_those_on_the_cpu(data, tmp_path, 
         pytest.importorskip("timm", reason="needs the extra mobilenet")
     config = replace(TINY, student=student, max_dur=1.0)
     clips = Clips(embedded(data[0]), config, silently)
-    here = Run(tmp_path / "here", config, clips)
+    here = loop(tmp_path / "here", config, clips)
     with PretendGpu():
-        there = Run(tmp_path / "there", config, clips, device="cuda")
-        assert [there.advance(clips) for _ in range(2)] == [here.advance(clips) for _ in range(2)]
-        assert all(weight.device.type == "cuda" for weight in there.net.parameters())
-        np.testing.assert_array_equal(there.predict(clips.signals[:3]), here.predict(clips.signals[:3]))
+        there = loop(tmp_path / "there", config, clips, "cuda")
+        batches = [clips.draw(step) for step in range(2)]
+        assert [there.advance(batch) for batch in batches] == [here.advance(batch) for batch in batches]
+        assert all(weight.device.type == "cuda" for weight in there.task.net.parameters())
+        np.testing.assert_array_equal(there.task.predict(clips.signals[:3]), here.task.predict(clips.signals[:3]))
         for run in (here, there):
-            run.folder.mkdir()
-            run.record({"step": 2, "arousal": 0.1, "dominance": 0.2, "valence": 0.3}, {})
+            run.record({"step": 2}, {"arousal": 0.1, "dominance": 0.2, "valence": 0.3})
     assert (tmp_path / "there" / BEST).read_bytes() == (tmp_path / "here" / BEST).read_bytes()
     assert same(checkpoint(tmp_path / "there"), checkpoint(tmp_path / "here"))
 
@@ -419,7 +438,7 @@ def test_a_folder_of_another_run_is_refused_with_what_differs(data, whole, tmp_p
         f"{tmp_path}: holds a run with learning_rate 0.003, asked for 0.5; seed 1, asked for 3. "
         "Give the same to resume it, or another folder."
     )
-    with pytest.raises(WeightsError, match="holds a run with other labels"):
+    with pytest.raises(WeightsError, match=r"holds a run with labels \w+, asked for \w+"):
         run((data[0][1:], data[1]), tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
@@ -427,7 +446,7 @@ def test_a_folder_of_another_run_is_refused_with_what_differs(data, whole, tmp_p
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "other"])
 def test_a_damaged_checkpoint_is_said(data, whole, tmp_path, damage):
     content = (whole / CHECKPOINT).read_bytes()
-    torch.save({"config": 3}, tmp_path / "other.pt")
+    torch.save({"settings": 3}, tmp_path / "other.pt")
     contents = {"empty": b"", "text": b"no checkpoint", "truncated": content[: len(content) // 2]}
     contents["other"] = (tmp_path / "other.pt").read_bytes()
     (tmp_path / "run").mkdir()
@@ -435,7 +454,7 @@ def test_a_damaged_checkpoint_is_said(data, whole, tmp_path, damage):
     with pytest.raises(WeightsError) as caught:
         run(data, tmp_path / "run")
     assert str(caught.value) == (
-        f"{tmp_path}/run/{CHECKPOINT}: is no checkpoint, or damaged. Remove it to begin again."
+        f"{tmp_path}/run/{CHECKPOINT}: is not a checkpoint, or damaged. Remove it to start again."
     )
 
 
@@ -447,8 +466,8 @@ def test_a_checkpoint_runs_no_code(data, whole, tmp_path):
             return (Path.touch, (tmp_path / "sprung",))
 
     (tmp_path / "run").mkdir()
-    torch.save({"config": Trap()}, tmp_path / "run" / CHECKPOINT)
-    with pytest.raises(WeightsError, match="is no checkpoint"):
+    torch.save({"settings": Trap()}, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises(WeightsError, match="is not a checkpoint"):
         run(data, tmp_path / "run")
     assert not (tmp_path / "sprung").exists()
 
@@ -580,7 +599,7 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(data, tmp_path, monkeypatch)
     monkeypatch.setattr("wav2small.cli.progress.progress_bar", bar)
     result = command(*arguments)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr == f"{tmp_path}/run: stopped; the same command goes on where this was\n"
+    assert result.stderr == f"{tmp_path}/run: stopped; run the same command to continue\n"
     assert checkpoint(tmp_path / "run")["step"] == 1
     monkeypatch.undo()
     result = command(*arguments)

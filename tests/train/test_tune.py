@@ -32,15 +32,17 @@ from transformers import (  # noqa: E402
 from pretend_gpu import PretendGpu  # noqa: E402
 from tiny_teachers import SMALL, scrambled  # noqa: E402
 from wav2small.train import adapt  # noqa: E402
-from wav2small.train.finetune import TuneConfig, divided, rates, tune  # noqa: E402
-from wav2small.train.heads import Annotated, read_annotated  # noqa: E402
-from wav2small.train.loop import Phase, schedule  # noqa: E402
+from wav2small.train.annotated import Annotated, divided, read_annotated  # noqa: E402
+from wav2small.train.config import AdaptConfig, FinetuneConfig  # noqa: E402
+from wav2small.train.finetune import finetune_body, rates  # noqa: E402
+from wav2small.train.loop import CHECKPOINT, Loop  # noqa: E402
 from wav2small.train.teachers import load_teacher  # noqa: E402
 from wav2small.train.teachers.bodies import Body, load_body  # noqa: E402
 from wav2small.train.teachers.tuned import TunedNet  # noqa: E402
 
 RATE = 16000
-TINY = TuneConfig(steps=4, batch_size=4, evaluate_every=2, hidden=8, silence_dur=0.05, max_dur=0.4, distorted=0.0)
+TINY = FinetuneConfig(steps=4, batch_size=4, evaluate_every=2, hidden=8, silence_dur=0.05, max_dur=0.4, distorted=0.0)
+TAPT = AdaptConfig("tapt", 3)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -98,25 +100,25 @@ def changed(before: dict[str, torch.Tensor], body: Body) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["wavlm", "whisper"])
-@pytest.mark.parametrize("fine_tune", ["none", "no-cnn", "full"])
-def test_what_is_frozen_stays_and_the_rest_is_trained(corpus, bodies, tmp_path, kind, fine_tune):
+@pytest.mark.parametrize("trained", ["none", "no-cnn", "full"])
+def test_what_is_frozen_stays_and_the_rest_is_trained(corpus, bodies, tmp_path, kind, trained):
     body = load_body(str(bodies / kind))
     before = state(body)
-    net, scores = tune(annotated(corpus), body, replace(TINY, fine_tune=fine_tune), tmp_path, silently, silently)
+    net, scores = finetune_body(annotated(corpus), body, replace(TINY, trained=trained), tmp_path, silently, silently)
     moved = changed(before, body)
     convolutions = {name for name in before if name.startswith(("feature_extractor", "conv1", "conv2"))}
-    assert bool(moved) == (fine_tune != "none") and bool(moved & convolutions) == (fine_tune == "full")
-    assert any("layers.0." in name for name in moved) == (fine_tune != "none")
+    assert bool(moved) == (trained != "none") and bool(moved & convolutions) == (trained == "full")
+    assert any("layers.0." in name for name in moved) == (trained != "none")
     assert scores.keys() == {"spoken"} and not net.training
 
 
 @pytest.mark.slow
 def test_an_easy_task_is_learnt(corpus, bodies, tmp_path):
-    config = replace(TINY, fine_tune="full", pooling="attentive", steps=40, batch_size=16, evaluate_every=20)
+    config = replace(TINY, trained="full", pooling="attentive", steps=40, batch_size=16, evaluate_every=20)
     config = replace(config, learning_rate=1e-2, head_learning_rate=1e-2, dropout=0.0, hidden=16)
     lines: list[dict[str, float]] = []
     body = load_body(str(bodies / "wavlm"))
-    _, scores = tune(annotated(corpus), body, config, tmp_path, silently, lines.append)
+    _, scores = finetune_body(annotated(corpus), body, config, tmp_path, silently, lines.append)
     assert min(scores["spoken"].values()) > 0.6, "for speakers that it has not heard"
     assert [line["step"] for line in lines] == [20, 40]
 
@@ -129,8 +131,10 @@ def test_resumed_is_uninterrupted(corpus, bodies, tmp_path, stop):
 
     def run(folder: str, told=silently):
         (tmp_path / folder).mkdir(exist_ok=True)
-        config = replace(TINY, fine_tune="full", pooling="attentive")
-        return tune(annotated(corpus), load_body(str(bodies / "wavlm")), config, tmp_path / folder, told, silently)
+        config = replace(TINY, trained="full", pooling="attentive")
+        return finetune_body(
+            annotated(corpus), load_body(str(bodies / "wavlm")), config, tmp_path / folder, told, silently
+        )
 
     whole, scores = run("whole")
     with pytest.raises(KeyboardInterrupt):
@@ -141,28 +145,25 @@ def test_resumed_is_uninterrupted(corpus, bodies, tmp_path, stop):
         assert torch.equal(tensor, parts.state_dict()[name]), name
 
 
-def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path):
-    net = torch.nn.Linear(2, 2)
-    groups = [{"params": list(net.parameters()), "lr": 0.1}]
-    Phase(tmp_path / "a.pt", net, groups, 3, "one", 1).save()
-    Phase(tmp_path / "a.pt", net, groups, 3, "one", 1)
-    with pytest.raises(WeightsError, match=r"a\.pt: is of a run with other settings"):
-        Phase(tmp_path / "a.pt", net, groups, 3, "other", 1)
-    (tmp_path / "a.pt").write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match=r"a\.pt: is no checkpoint, or damaged"):
-        Phase(tmp_path / "a.pt", net, groups, 3, "one", 1)
+def test_the_learning_rates_are_highest_when_the_warm_up_ends(corpus, bodies, tmp_path, monkeypatch):
+    rates, advance = [], Loop.advance
 
+    def watched(self: Loop, batch: object) -> float:
+        loss = advance(self, batch)
+        rates.append([group["lr"] for group in self.optimiser.param_groups])
+        return loss
 
-def test_the_rate_goes_up_and_then_down():
-    found = [schedule(step, 100) for step in range(100)]
-    assert found[0] == 0.1 and found[9] == found[10] == 1 and found[99] < 0.01
-    assert sorted(found[10:], reverse=True) == found[10:]
+    monkeypatch.setattr(Loop, "advance", watched)
+    config = replace(TINY, warm_up=0.5, learning_rate=0.01, head_learning_rate=0.1)
+    finetune_body(annotated(corpus), load_body(str(bodies / "wavlm")), config, tmp_path, silently, silently)
+    head, body = [row[0] for row in rates], [row[-1] for row in rates]
+    assert head == pytest.approx([0.05, 0.1, 0.1, 0.05]) and body == pytest.approx([0.005, 0.01, 0.01, 0.005])
 
 
 def test_each_layer_learns_slower_than_the_one_above_it(bodies):
     body = load_body(str(bodies / "wavlm"))
     net = TunedNet(body, "mean", 8)
-    config = replace(TINY, fine_tune="full", learning_rate=1.0, layer_decay=0.5)
+    config = replace(TINY, trained="full", learning_rate=1.0, layer_decay=0.5)
     rate = {id(weight): group["lr"] for group in rates(net, config) for weight in group["params"]}
     assert len(rate) == len(list(net.parameters())), "each parameter once"
     of = {name: rate[id(weight)] for name, weight in net.named_parameters()}
@@ -177,9 +178,11 @@ def test_activations_computed_twice_give_the_same_training(corpus, bodies, tmp_p
     nets = []
     for checkpointing in (False, True):
         (tmp_path / str(checkpointing)).mkdir()
-        config = replace(TINY, fine_tune="no-cnn", checkpointing=checkpointing)
+        config = replace(TINY, trained="no-cnn", checkpointing=checkpointing)
         body = load_body(str(bodies / "wavlm"))
-        nets.append(tune(annotated(corpus), body, config, tmp_path / str(checkpointing), silently, silently)[0])
+        nets.append(
+            finetune_body(annotated(corpus), body, config, tmp_path / str(checkpointing), silently, silently)[0]
+        )
     for one, other in zip(*(net.state_dict().values() for net in nets), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -187,10 +190,10 @@ def test_activations_computed_twice_give_the_same_training(corpus, bodies, tmp_p
 def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp_path):
     clips = [np.random.default_rng(n).standard_normal(4000 + 700 * n).astype(np.float32) for n in range(3)]
     for kind in ("hubert", "whisper"):
-        config = replace(TINY, fine_tune="full", pooling="quantile", bf16=kind == "whisper")
+        config = replace(TINY, trained="full", pooling="quantile", bf16=kind == "whisper")
         (tmp_path / kind).mkdir()
         body = load_body(str(bodies / kind), layers=1)
-        net, _ = tune(annotated(corpus), body, config, tmp_path / kind, silently, silently)
+        net, _ = finetune_body(annotated(corpus), body, config, tmp_path / kind, silently, silently)
         path = tmp_path / f"{kind}.safetensors"
         net.save(path, {"name": "mine", "version": "2", "licence": "MIT"})
         teacher = load_teacher(str(path))
@@ -207,7 +210,7 @@ def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp
         with pytest.raises(WeightsError, match=r"missing: head\.out\.bias; left over: head\.outer\.bias\."):
             load_teacher(str(path))
         write_safetensors(path, arrays, {key: text for key, text in metadata.items() if key != "licence"})
-        with pytest.raises(WeightsError, match="holds no teacher, for want of licence"):
+        with pytest.raises(WeightsError, match="is not a teacher, it lacks licence"):
             load_teacher(str(path))
 
 
@@ -215,13 +218,13 @@ def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "whisper"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_gpu_trains_a_body_and_answers_as_the_cpu(corpus, bodies, tmp_path, kind, checkpointing):
-    config = replace(TINY, fine_tune="full", pooling="attentive", checkpointing=checkpointing)
+    config = replace(TINY, trained="full", pooling="attentive", checkpointing=checkpointing)
     made, path = [], tmp_path / "mine.safetensors"
     for device in ("cpu", "cuda"):
         (tmp_path / device).mkdir()
         with PretendGpu():
             body = load_body(str(bodies / kind), device=device)
-            made.append(tune(annotated(corpus), body, config, tmp_path / device, silently, silently))
+            made.append(finetune_body(annotated(corpus), body, config, tmp_path / device, silently, silently))
             assert {weight.device.type for weight in made[-1][0].parameters()} == {device}
             made[-1][0].save(path, {"name": "mine", "version": "2", "licence": "MIT"})
     assert made[0][1] == made[1][1]
@@ -236,8 +239,16 @@ def test_a_gpu_goes_on_with_pretraining_as_the_cpu(corpus, bodies, tmp_path):
         (tmp_path / device).mkdir()
         with PretendGpu():
             taught, body = (load_body(name, layers=1, device=device) for _ in range(2))
-            adapt.tapt(annotated(corpus), name, taught, TINY, 2, tmp_path / device, silently)
-            adapt.p_tapt(annotated(corpus), taught, body, (3, 5), TINY, 2, tmp_path / device, silently)
+            adapt.tapt(annotated(corpus), name, taught, TINY, AdaptConfig("tapt", 2), tmp_path / device / "1", silently)
+            adapt.p_tapt(
+                annotated(corpus),
+                taught,
+                body,
+                TINY,
+                AdaptConfig("p-tapt", 2, (3, 5)),
+                tmp_path / device / "2",
+                silently,
+            )
             assert {weight.device.type for one in (taught, body) for weight in one.encoder.parameters()} == {device}
             found.append({key: value.cpu() for key, value in (state(taught) | state(body)).items()})
     for key, value in found[0].items():
@@ -274,11 +285,11 @@ def test_masks_are_spans_of_real_tokens_and_negatives_are_other_masked_tokens_of
 def test_tapt_goes_on_with_the_contrastive_task(corpus, bodies, tmp_path):
     body = load_body(str(bodies / "wav2vec2"), layers=1)
     before, name = state(body), str(bodies / "wav2vec2")
-    adapt.tapt(annotated(corpus), name, body, TINY, 3, tmp_path, silently)
+    adapt.tapt(annotated(corpus), name, body, TINY, TAPT, tmp_path, silently)
     moved = changed(before, body)
     assert any("layers.0." in name for name in moved) and any("feature_extractor" in name for name in moved)
     again = load_body(name, layers=1)
-    adapt.tapt(annotated(corpus), name, again, TINY, 3, tmp_path, lambda *_: pytest.fail("it was done"))
+    adapt.tapt(annotated(corpus), name, again, TINY, TAPT, tmp_path, lambda *_: pytest.fail("it was done"))
     assert not changed(state(body), again), "the phase is done and is taken from its checkpoint"
 
 
@@ -287,40 +298,41 @@ def test_tapt_that_was_stopped_ends_as_one_that_was_not(corpus, bodies, tmp_path
     whole, stopped = (load_body(name, layers=1) for _ in range(2))
     (tmp_path / "whole").mkdir()
     (tmp_path / "stopped").mkdir()
-    adapt.tapt(data, name, whole, TINY, 3, tmp_path / "whole", silently)
+    adapt.tapt(data, name, whole, TINY, TAPT, tmp_path / "whole", silently)
 
     def stop(done: float, _: float) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        adapt.tapt(data, name, stopped, TINY, 3, tmp_path / "stopped", stop)
-    adapt.tapt(data, name, stopped, TINY, 3, tmp_path / "stopped", silently)
+        adapt.tapt(data, name, stopped, TINY, TAPT, tmp_path / "stopped", stop)
+    adapt.tapt(data, name, stopped, TINY, TAPT, tmp_path / "stopped", silently)
     assert not changed(state(whole), stopped)
 
 
 def test_tapt_needs_the_quantiser_of_a_pretrained_wav2vec2(corpus, bodies, tmp_path):
     with pytest.raises(WeightsError, match="TAPT is wav2vec2's own task, and this is wavlm"):
         adapt.tapt(
-            annotated(corpus), str(bodies / "wavlm"), load_body(str(bodies / "wavlm")), TINY, 3, tmp_path, silently
+            annotated(corpus), str(bodies / "wavlm"), load_body(str(bodies / "wavlm")), TINY, TAPT, tmp_path, silently
         )
     body = load_body(str(bodies / "wav2vec2"))
     folder = tmp_path / "bare"
     body.encoder.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text('{"do_normalize": true}')
-    with pytest.raises(WeightsError, match="has no quantiser, which TAPT goes on with"):
-        adapt.tapt(annotated(corpus), str(folder), body, TINY, 3, tmp_path, silently)
+    with pytest.raises(WeightsError, match="has no quantiser, which TAPT needs"):
+        adapt.tapt(annotated(corpus), str(folder), body, TINY, TAPT, tmp_path, silently)
 
 
 @pytest.mark.parametrize("kind", ["wavlm", "hubert"])
 def test_p_tapt_learns_the_clusters_of_a_fine_tuned_body(corpus, bodies, tmp_path, kind, monkeypatch):
-    losses = []
-    advance = Phase._advance
-    monkeypatch.setattr(Phase, "_advance", lambda self, loss: (losses.append(loss.item()), advance(self, loss)))
-    monkeypatch.setattr(adapt, "LEARNING_RATE", 1e-2)
+    losses: list[float] = []
+    advance = Loop.advance
+    monkeypatch.setattr(Loop, "advance", lambda self, batch: losses.append(advance(self, batch)))
     taught, body = load_body(str(bodies / kind)), load_body(str(bodies / kind))
     before = state(body)
-    adapt.p_tapt(annotated(corpus), taught, body, (3, 5), TINY, 30, tmp_path, silently)
+    adapt.p_tapt(
+        annotated(corpus), taught, body, TINY, AdaptConfig("p-tapt", 30, (3, 5), learning_rate=1e-2), tmp_path, silently
+    )
     assert changed(before, body) and not changed(before, taught)
     assert np.mean(losses[-8:]) < np.mean(losses[:8]) - 0.05, losses
     centres = adapt.find_clusters(annotated(corpus), taught, (3, 5), TINY, tmp_path / "clusters.npz")
@@ -330,33 +342,56 @@ def test_p_tapt_learns_the_clusters_of_a_fine_tuned_body(corpus, bodies, tmp_pat
 def test_whisper_has_no_masks(corpus, bodies, tmp_path):
     body = load_body(str(bodies / "whisper"))
     with pytest.raises(WeightsError, match="P-TAPT masks tokens, which Whisper's encoder does not"):
-        adapt.p_tapt(annotated(corpus), body, body, (3,), TINY, 2, tmp_path, silently)
+        adapt.p_tapt(annotated(corpus), body, body, TINY, AdaptConfig("p-tapt", 2, (3,)), tmp_path, silently)
 
 
-def fit(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["fit", *map(str, arguments)])
+def finetune(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["finetune", *map(str, arguments)])
 
 
 def test_the_command_adapts_and_tunes_and_goes_on(corpus, bodies, tmp_path):
-    options = ("--body", bodies / "hubert", "--licence", "CC-BY-NC-4.0", "--fine-tune", "no-cnn", "--adapt", "p-tapt")
+    options = ("--body", bodies / "hubert", "--licence", "CC-BY-NC-4.0", "--trained", "no-cnn", "--adapt", "p-tapt")
     options += ("--steps", 2, "--adapt-steps", 2, "--batch-size", 4, "--clusters", "3,4", "--layer-decay", 0.9)
     where = ("-o", tmp_path / "mine.safetensors", "--cache", tmp_path / "cache", "--name", "mine")
-    result = fit(corpus, *where, *options)
+    result = finetune(corpus, *where, *options)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("spoken: CCC of unheard speakers: arousal ") and "step 2: dev CCC" in result.stderr
+    assert result.stdout.startswith("spoken: CCC on held-out speakers: arousal ")
+    assert "step 2: loss " in result.stderr and ", dev CCC arousal " in result.stderr
     teacher = load_teacher(str(tmp_path / "mine.safetensors"))
     assert (teacher.name, teacher.licence) == ("mine", "CC-BY-NC-4.0")
     _, metadata = read_safetensors(tmp_path / "mine.safetensors")
     assert json.loads(metadata["recipe"])["layer_decay"] == 0.9 and metadata["training_data"] == "spoken"
-    again = fit(corpus, *where, *options)
+    again = finetune(corpus, *where, *options)
     assert (again.exit_code, again.stdout) == (0, result.stdout) and "step" not in again.stderr, "all of it was done"
-    other = fit(corpus, *where, *options, "--seed", 2)
-    assert other.exit_code == 1 and "is of a run with other settings" in other.stderr
+    folders = {str(path.parent.relative_to(tmp_path / "cache")) for path in tmp_path.rglob(CHECKPOINT)}
+    assert folders == {"mine", "mine/before", "mine/p-tapt"}
+    other = finetune(corpus, *where, *options, "--seed", 2)
+    assert other.exit_code == 1 and "holds a run with seed 1, asked for 2. Give the same to resume" in other.stderr
+
+
+def test_the_command_stops_at_ctrl_c_and_continues(corpus, bodies, tmp_path, monkeypatch):
+    options = ("--body", bodies / "wav2vec2", "--licence", "MIT", "--adapt", "tapt", "--adapt-steps", 2, "--steps", 2)
+    where = ("-o", tmp_path / "mine.safetensors", "--cache", tmp_path / "cache", "--name", "mine", "--batch-size", 4)
+    advance, steps = Loop.advance, []
+
+    def interrupted(self: Loop, batch: object) -> float:
+        steps.append(self.folder.name)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return advance(self, batch)
+
+    monkeypatch.setattr(Loop, "advance", interrupted)
+    result = finetune(corpus, *where, *options)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert f"{tmp_path}/mine.safetensors: stopped; run the same command to continue\n" in result.stderr
+    assert finetune(corpus, *where, *options).exit_code == 0
+    assert steps == ["tapt", "tapt", "mine", "mine", "mine"], "no step is repeated but the one that was stopped"
 
 
 def test_what_does_not_go_together_is_said(corpus, tmp_path):
-    out = ("-o", tmp_path / "mine.safetensors")
-    assert "need --body" in fit(corpus, *out, "--fine-tune", "full").output
-    assert "--adapt needs --fine-tune" in fit(corpus, *out, "--body", "a/b", "--licence", "x", "--adapt", "tapt").output
+    out = (corpus, "-o", tmp_path / "mine.safetensors", "--name", "mine")
+    assert "Missing option '--body'" in finetune(*out, "--licence", "x").output
+    assert "Missing option '--licence'" in finetune(*out, "--body", "a/b").output
     for text in ("x", "64,", "1", "-3"):
-        assert "Give whole numbers above 1" in fit(corpus, *out, "--clusters", text).output
+        result = finetune(*out, "--body", "a/b", "--licence", "x", "--clusters", text)
+        assert "Give whole numbers above 1" in result.output

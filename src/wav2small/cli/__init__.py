@@ -23,7 +23,8 @@ COMMANDS = {
     "train": ("wav2small.cli.train:command", "Train a student on a teacher's labels."),
     "calibrate": ("wav2small.cli.calibrate:command", "What a model's answers mean: scale, intervals, from audio."),
     "head": ("wav2small.cli.head:command", "Fit categories of your own on a model's embedding."),
-    "fit": ("wav2small.cli.fit:command", "Fit a teacher's head on annotated manifests."),
+    "fit": ("wav2small.cli.fit:command", "Fit a teacher's heads on annotated manifests."),
+    "finetune": ("wav2small.cli.finetune:command", "Train a teacher's encoder and head on annotated manifests."),
 }
 """Name of a command -> where it is (module:attribute), and its line in the list of commands."""
 

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
-from wav2small.cli.options import where_option
+from wav2small.cli.options import config_option, where_option
+from wav2small.train.config import ComposeConfig
 
 
 @click.command("augment")
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder for FLAC files.")
-@click.option("--clips", default=1000, show_default=True, type=click.IntRange(1), help="How many; 1,200 are an hour.")
+@config_option(ComposeConfig, "clips", type=click.IntRange(1), help="Number of clips; 1,200 are an hour.")
 @click.option("--without-fold", "fold", default="", help="Leave out the rows with this fold: the dev speakers.")
 @where_option
-@click.option("--plain", is_flag=True, help="Distort nothing: the clips of the same seed, clean, for the teacher.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is drawn.")
+@click.option("--plain", is_flag=True, help="No distortion: the clips of the same seed, clean, for the teacher.")
+@config_option(ComposeConfig, "seed", type=click.IntRange(0), help="Random seed.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(
     manifests: tuple[str, ...],
@@ -40,9 +41,10 @@ def command(
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.tables.manifest import read_manifest, select
-    from wav2small.train.compose import Compose, compose_all
+    from wav2small.train.compose import compose_all
 
     corpora = [[s for s in select(read_manifest(m), where) if not fold or s.column("fold") != fold] for m in manifests]
-    with progress_bar("clips") as tell:
-        compose_all(corpora, Path(output), clips, seed, workers, tell, Compose(plain=1.0) if plain else Compose())
+    config = ComposeConfig(clips, seed, plain=1.0 if plain else ComposeConfig.plain)
+    with progress_bar("clips") as progress:
+        compose_all(corpora, Path(output), config, workers, progress)
     click.echo(f"{output}: {clips} clips")

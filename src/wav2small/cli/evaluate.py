@@ -35,7 +35,7 @@ SHOWN_ERRORS = 3
 @click.option("--truth", metavar="manifest|norms|FILE", help="Columns of the manifest, norms, or a table of labels.")
 @click.option("--norms", metavar="FILE", help="Norms of categories, if not the package's own.")
 @click.option("--by", metavar="COLUMN", multiple=True, help="Scores for each value of a column, too; repeatable.")
-@click.option("--speech-only", is_flag=True, help="Leave out clips in which no speech is heard.")
+@click.option("--speech-only", is_flag=True, help="Leave out clips that predict withholds the answer for.")
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Of the bootstrap.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the scores, and what they were computed from.")
@@ -64,7 +64,8 @@ def command(
     a teacher (teacher:open), or a table of predictions (file[,start,end],arousal,dominance,valence) or a label store.
 
     The truth is the manifest's own arousal, dominance and valence if it has them, else the norms of its labels.
-    Every clip that can be read is scored, silent ones too, unless --speech-only is given. What is left out is counted.
+    Every clip that can be read is scored, with the answer of predict. Where predict withholds it because of too little
+    speech, the clip is scored all the same, unless --speech-only is given. What is left out is counted.
 
     \b
     Example:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wav2small.cli.options import where_option
+from wav2small.cli.options import config_option, where_option
+from wav2small.train.config import LabelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from wav2small.train.label.threads import Engine
 
 
-PART_HELP = "Rows of a Parquet part, which is written whole; about as many are done again after a kill."
+EMBED_HELP = "Add the teacher's embedding, a second target for students: 1 KB a row."
+PART_HELP = "Rows of a Parquet part, which is written whole; about as many are repeated after a kill."
 BATCH_HELP = "Seconds of audio computed at once, padded to the longest; on a GPU hundreds."
 
 
@@ -31,10 +33,10 @@ BATCH_HELP = "Seconds of audio computed at once, padded to the longest; on a GPU
 @where_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto is a GPU if there is one.")
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16: twice as fast where there is hardware for it.")
-@click.option("--embed", is_flag=True, help="Add the teacher's embedding, a second target for students: 1 KB a row.")
-@click.option("--batch", "batch_dur", default=32.0, show_default=True, type=click.FloatRange(0), help=BATCH_HELP)
+@config_option(LabelConfig, "embed", is_flag=True, help=EMBED_HELP)
+@config_option(LabelConfig, "batch_dur", "--batch", "batch_dur", type=click.FloatRange(0), help=BATCH_HELP)
 @click.option("--workers", type=click.IntRange(1), help="Batches at once; default: one a core, or with ray a GPU.")
-@click.option("--part", "part_rows", default=256, show_default=True, type=click.IntRange(1), help=PART_HELP)
+@config_option(LabelConfig, "part_rows", "--part", "part_rows", type=click.IntRange(1), help=PART_HELP)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who computes.")
 @click.option("--ray-address", help="Of a running cluster, such as ray://head:10001; default: one is started here.")
 @click.pass_context
@@ -81,7 +83,7 @@ def command(
     check_extra()
     pyarrow()
     from wav2small.train.label.labelling import label, store_of
-    from wav2small.train.label.threads import How, Threads, choose_workers
+    from wav2small.train.label.threads import Threads, choose_workers
     from wav2small.train.teachers import load_teacher
 
     to = locate(output)
@@ -90,27 +92,27 @@ def command(
         check_writable(output)
     check_folder(folder)
     segments = select(read_manifest(source, root), where)
-    how = How(embed, batch_dur)
+    config = LabelConfig(embed, batch_dur, part_rows)
     if engine == "ray":
         from wav2small.train.label.ray import Workers
 
         name = os.path.abspath(name) if os.path.isfile(name) else name
-        made: Engine = Workers(partial(load_teacher, name, bf16), how, device, workers, ray_address)
+        made: Engine = Workers(partial(load_teacher, name, bf16), config, device, workers, ray_address)
     else:
         device = choose_device(device)
-        made = Threads(load_teacher(name, bf16, device), how, workers or choose_workers(device))
-    with progress_bar("labels") as tell:
-        found = label(segments, made, to, how, _in_words(tell), part_rows)
-    who = f"{made.stamp.teacher} {made.stamp.teacher_version}"
-    click.echo(f"{output}: {found.rows - found.errors} labels by {who}, {found.errors} errors", err=True)
-    ctx.exit(1 if found.errors else 0)
+        made = Threads(load_teacher(name, bf16, device), config, workers or choose_workers(device))
+    with progress_bar("labels") as progress:
+        labelled = label(segments, made, to, config, _in_words(progress))
+    who = f"{made.teacher_id.teacher} {made.teacher_id.teacher_version}"
+    click.echo(f"{output}: {labelled.rows - labelled.errors} labels by {who}, {labelled.errors} errors", err=True)
+    ctx.exit(1 if labelled.errors else 0)
 
 
-def _in_words(tell: Tell) -> Callable[[int, int, float], None]:
-    """Clips, hours, hours of audio a second, and how long it will take yet."""
+def _in_words(progress: Tell) -> Callable[[int, int, float], None]:
+    """Clips, hours, hours of audio a second, and the time that is left."""
     start, first = 0.0, -1
 
-    def told(done: int, total: int, dur: float) -> None:
+    def report(done: int, total: int, dur: float) -> None:
         nonlocal start, first
         if first < 0:
             start, first = time.monotonic(), done
@@ -118,6 +120,6 @@ def _in_words(tell: Tell) -> Callable[[int, int, float], None]:
         seconds = time.monotonic() - start
         left = timedelta(seconds=round((total - done) * seconds / (done - first)))
         hours = f"{dur / 3600:,.2f} h, {dur / 3600 / seconds:.4f} h/s"
-        tell(done, total, f"{done:,} of {total:,} clips, {hours}, {left} left")
+        progress(done, total, f"{done:,} of {total:,} clips, {hours}, {left} left")
 
-    return told
+    return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import click
 
@@ -13,7 +14,8 @@ COLUMNS = ("name", "version", "precision", "file", "parameters", "bytes", "licen
 
 @click.command()
 @click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
-def command(format: str) -> None:
+@click.option("--network", metavar="NAME|FILE", help="Print the network of a student or of a file of weights as JSON.")
+def command(format: str, network: str | None) -> None:
     """List the weights that ship: name, version, parameters, bytes, licence, teacher and CCC; then every student.
 
     In place of a file, a student has the command that trains it. JSON has also what weights were trained on, and the
@@ -22,6 +24,9 @@ def command(format: str) -> None:
     from wav2small import plugins
     from wav2small.runtime.model import models
 
+    if network:
+        click.echo(network_json(network))
+        return
     rows: list[dict[str, object]] = models()
     rows += [{"name": name, "train": f"wav2small train --student {name}"} for name in plugins.names(plugins.STUDENTS)]
     if format in ("table", "csv"):
@@ -37,3 +42,21 @@ def figures(value: object, name: str = "") -> Iterator[str]:
             yield from figures(part, f"{name} {key}".strip())
     else:
         yield f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
+
+
+def network_json(name: str) -> str:
+    """The network of a student, or of a file of weights, as JSON for people."""
+    from wav2small import plugins
+    from wav2small.errors import NetworkError
+    from wav2small.network.config import Network
+    from wav2small.runtime import backends
+    from wav2small.runtime.model import load
+
+    if not Path(name).is_file():
+        found = plugins.load(plugins.STUDENTS, name)
+    else:
+        backend = "numpy" if backends.is_safetensors(Path(name)) else "onnx"
+        found = load(name, backend=backend).network
+    if not isinstance(found, Network):
+        raise NetworkError(f"{name}: this student is code, and has no description as JSON")
+    return found.to_json(indent=1)

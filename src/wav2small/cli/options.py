@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from wav2small.options import VADS, Options
+
 if TYPE_CHECKING:
     from wav2small.runtime.model import Model
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -24,32 +28,45 @@ where_option = click.option(
 )
 """Gives (column, value) pairs for ``manifest.select``."""
 
+channel_option = click.option(
+    "--channel",
+    type=click.IntRange(0),
+    default=Options.channel,
+    metavar="N",
+    help="Use channel N, from 0; else the mean of all.",
+)
 vad_option = click.option(
     "--vad",
-    type=click.Choice(("auto", "silero", "energy")),
-    default="auto",
+    type=click.Choice(VADS),
+    default=Options.vad,
     show_default=True,
-    help="What tells speech: Silero's network (extra vad) or the level; auto is Silero where it is installed.",
+    help="Speech detector: Silero's network (extra vad) or the signal level; auto is Silero where it is installed.",
 )
 min_speech_option = click.option(
     "--min-speech",
     type=click.FloatRange(0),
-    default=1.0,
+    default=Options.min_speech,
     show_default=True,
     metavar="SECONDS",
     help="Of speech that an emotion needs; a window below 3 s, or a file below 10 s, needs less in proportion.",
 )
 backend_option = click.option(
     "--backend",
-    type=click.Choice(("onnx", "c", "numpy")),
     default="onnx",
     show_default=True,
-    help="What computes: ONNX Runtime; C, compiled once by the machine's compiler; the slow reference.",
+    metavar="NAME",
+    help="onnx; c, compiled once by the machine's compiler; numpy, the slow reference; torch; openvino.",
 )
 
 
-class Telling(NamedTuple):
-    """What rows and events are told by, and their columns beside those that are always there."""
+def config_option(config: type, field: str, *declarations: str, **attributes: Any) -> Callable[[Command], Command]:
+    """A click option with the default of a dataclass's field; by default with the name of the field too."""
+    declarations = declarations or ("--" + field.replace("_", "-"),)
+    return click.option(*declarations, default=getattr(config, field), show_default=True, **attributes)
+
+
+class AnswerOptions(NamedTuple):
+    """What is reported beside a network's own numbers, and the columns that this adds."""
 
     calibration: str | bool
     head: str | None
@@ -57,41 +74,44 @@ class Telling(NamedTuple):
     columns: tuple[str, ...]
 
     def load(self, model: str, precision: str, backend: str = "onnx") -> Model:
-        """The model, with what it is told by."""
+        """The model with this calibration and head."""
         from wav2small.runtime import model as models
 
         return models.load(model, precision, backend, calibration=self.calibration, head=self.head)
 
 
-def telling_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that become the argument ``telling``: all but ``--head`` ask for a calibration."""
+def answer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that become the argument ``answer``: all but ``--head`` load a calibration."""
 
     @wraps(command)
-    def told(*arguments: Any, calibrated: bool, calibration: str | None, head: str | None, **others: Any) -> None:
-        from wav2small.runtime.stream import CATEGORY, INTERVALS, TOLD
+    def wrapped(*arguments: Any, calibrated: bool, calibration: str | None, head: str | None, **others: Any) -> None:
+        from wav2small.runtime.event import CALIBRATION_COLUMNS, CATEGORY_COLUMNS, INTERVAL_COLUMNS
 
         intervals, min_confidence = others.pop("intervals"), others.pop("min_confidence")
-        asked = calibration or calibrated or intervals or min_confidence > 0
-        columns = (TOLD if asked else ()) + (CATEGORY if head else ()) + (INTERVALS if intervals else ())
-        command(*arguments, telling=Telling(asked, head, min_confidence, columns), **others)
+        wanted = calibration or calibrated or intervals or min_confidence > 0
+        calibrated_columns = CALIBRATION_COLUMNS if wanted else ()
+        columns = (*calibrated_columns, *(CATEGORY_COLUMNS if head else ()), *(INTERVAL_COLUMNS if intervals else ()))
+        command(*arguments, answer=AnswerOptions(wanted, head, min_confidence, columns), **others)
 
     for option in (
-        click.option("--head", metavar="FILE", help="A category of one's own and its probability, by what head wrote."),
+        click.option("--head", metavar="FILE", help="Add the category and its probability, by a head that head wrote."),
         click.option(
             "--min-confidence",
-            default=0.0,
+            default=Options.min_confidence,
             type=click.FloatRange(0, 1),
-            help="Calibrated, and a dimension below it is left empty.",
+            help="Calibrated; a dimension with less confidence is left empty.",
         ),
         click.option(
-            "--intervals", is_flag=True, help="Calibrated, and where the label is for 80 % of unheard clips: low, high."
+            "--intervals",
+            is_flag=True,
+            help="Calibrated; add low and high, which hold the label for 80 % of held-out clips.",
         ),
         click.option(
-            "--calibration", metavar="FILE", help="Calibrated by one that calibrate wrote, not by the one that ships."
+            "--calibration", metavar="FILE", help="Calibrated by a file of calibrate instead of the one that ships."
         ),
         click.option(
             "--calibrated", is_flag=True, help="A/D/V on the scale of the teacher's labels, a confidence and a word."
         ),
     ):
-        told = option(told)
-    return told
+        wrapped = option(wrapped)
+    return wrapped

@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import Telling, backend_option, min_speech_option, telling_options, vad_option
+from wav2small.cli.options import (
+    AnswerOptions,
+    answer_options,
+    backend_option,
+    channel_option,
+    min_speech_option,
+    vad_option,
+)
 from wav2small.cli.progress import progress_bar
-from wav2small.errors import AudioError
 from wav2small.network.config import OUTPUTS
+from wav2small.options import Options, default_window
 from wav2small.tables import table as tables
 
 if TYPE_CHECKING:
-    from wav2small.runtime.predict import Prediction
+    from wav2small.runtime.model import Model
+    from wav2small.runtime.predict import Prediction, Progress
     from wav2small.tables.spans import Span
 
     Pair = tuple[Span | None, Prediction]
@@ -30,15 +38,15 @@ if TYPE_CHECKING:
     "--window",
     type=click.FloatRange(0.1),
     metavar="SECONDS",
-    help="With --every: seconds a row is heard from; 3, or those of --every if more.",
+    help="With --every: length of a window; 3, or that of --every if more.",
 )
-@click.option("--channel", type=click.IntRange(0), metavar="N", help="Hear channel N, from 0; else all, mixed down.")
+@channel_option
 @click.option("--format", type=click.Choice(tables.FORMATS), help="Of the rows; by the suffix of -o, else table.")
 @click.option("-o", "--output", metavar="FILE", help="Write the rows to FILE, whole or not at all.")
 @click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
 @backend_option
-@telling_options
+@answer_options
 @vad_option
 @min_speech_option
 @click.option("--segments", metavar="FILE", help="A row for each segment of FILE: RTTM, Audacity labels, or a table.")
@@ -55,7 +63,7 @@ def command(
     model: str,
     precision: str,
     backend: str,
-    telling: Telling,
+    answer: AnswerOptions,
     vad: str,
     min_speech: float,
     segments: str | None,
@@ -66,8 +74,8 @@ def command(
     """Arousal, dominance and valence of audio files, each from 0 to 1.
 
     PATH is a file, a folder (walked for audio), a pattern in quotes, or - for standard input. Too little speech is a
-    row without an emotion. A file that fails is a row with its error, said on standard error too; the rest are done,
-    and the exit code is 1. After Ctrl-C the rows that are done are printed, but a FILE is not written.
+    row without an emotion. A file that fails is a row with its error, printed to standard error too; the rest are
+    done, and the exit code is 1. After Ctrl-C the rows that are done are printed, but a FILE is not written.
 
     Numbers are the network's own unless --calibrated, --calibration, --intervals or --min-confidence is given.
     Confidence is the part of the usual range that an answer rules out, the mean of the three dimensions; the word is
@@ -81,18 +89,11 @@ def command(
       wav2small predict talk.mp3 --segments talk.rttm --by-speaker -o talk.TextGrid
       wav2small predict talk.mp3 --every 1 --plot talk.png --trends trends.csv -o talk.csv
     """
-    from wav2small.runtime.predict import FIELDS, predict_files
-    from wav2small.tables.trends import add_baselines
-
     if window is not None and every is None:
         raise click.UsageError("--window needs --every.")
     check_together(every, segments, by_speaker, trends, plot)
     format = format or (tables.format_of(output) if output else "table")
-    columns = [*FIELDS[:-1], *telling.columns, FIELDS[-1]]
-    if segments:
-        columns[3:3] = ["speaker"]
-    if by_speaker:
-        columns[-1:-1] = [f"{name}_{what}" for name in OUTPUTS for what in ("baseline", "deviation")]
+    columns = columns_of(answer, bool(segments), by_speaker)
     if format == "parquet":
         tables.check_parquet()
         if not output:
@@ -100,20 +101,13 @@ def command(
     check_outputs(output, trends, plot)
     tally, is_shown = Tally(), bool(output) or format == "table" or not sys.stdout.isatty()
     with progress_bar("predict", is_shown) as progress:
-        options: dict[str, Any] = {
-            "model": telling.load(model, precision, backend),
-            "channel": channel,
-            "min_speech": min_speech,
-            "vad": vad,
-            "min_confidence": telling.min_confidence,
-            "progress": progress,
-        }
-        if segments:
-            pairs = segment_rows(paths, segments, options)
-        else:
-            pairs = ((None, row) for row in predict_files(paths, every=every, window=window, **options))
+        win_dur = default_window(every) if window is None else window
+        options = Options(every, win_dur, channel, min_speech, vad, answer.min_confidence)
+        pairs = predicted(paths, segments, answer.load(model, precision, backend), options, progress)
         rows: Iterator[dict[str, Any]] = as_rows(tally.watch(pairs, stops=output is None), columns)
         if by_speaker:
+            from wav2small.tables.trends import add_baselines
+
             rows = add_baselines(rows)
         if trends or plot:
             kept = list(rows)
@@ -131,7 +125,7 @@ def command(
 def check_together(
     every: float | None, segments: str | None, by_speaker: bool, trends: str | None, plot: str | None
 ) -> None:
-    """Refuse options that say nothing without another, or contradict it."""
+    """Refuse options that need another one, or contradict it."""
     if segments and every is not None:
         raise click.UsageError("--segments says where rows begin and end, and goes without --every.")
     if by_speaker and not segments:
@@ -141,7 +135,7 @@ def check_together(
 
 
 def check_outputs(output: str | None, trends: str | None, plot: str | None) -> None:
-    """Refuse, before the work, what could not be written after it."""
+    """Refuse files that cannot be written, before the work and not after it."""
     if trends:
         tables.format_of(trends)
     if plot:
@@ -152,19 +146,30 @@ def check_outputs(output: str | None, trends: str | None, plot: str | None) -> N
         tables.check_writable(path)
 
 
-def segment_rows(paths: tuple[str, ...], segments: str, options: dict[str, Any]) -> Iterator[Pair]:
-    """A row a segment, of every file."""
-    from wav2small.audio.read import find_files
-    from wav2small.runtime.predict import Prediction, predict_segments
-    from wav2small.tables.spans import read_spans, spans_of
+def columns_of(answer: AnswerOptions, has_segments: bool, by_speaker: bool) -> list[str]:
+    """The columns of the rows, in order."""
+    from wav2small.runtime.predict import COLUMNS
 
-    spans = read_spans(segments)
-    for file in find_files(paths):
-        own = spans_of(spans, file)
-        try:
-            yield from predict_segments(file, own, **options)
-        except AudioError as error:
-            yield None, Prediction(file, error=str(error).removeprefix(f"{file}: "))
+    file, start, end, *others, error = COLUMNS
+    deviations = [f"{name}_{what}" for name in OUTPUTS for what in ("baseline", "deviation")] if by_speaker else []
+    speaker = ["speaker"] if has_segments else []
+    return [file, start, end, *speaker, *others, *answer.columns, *deviations, error]
+
+
+def predicted(
+    paths: tuple[str, ...], segments: str | None, model: Model, options: Options, progress: Progress
+) -> Iterator[Pair]:
+    """The rows of files, or of their segments."""
+    from wav2small.runtime.predict import predict_files, predict_segments_of_files
+    from wav2small.tables.spans import read_spans
+
+    if segments:
+        yield from predict_segments_of_files(
+            paths, read_spans(segments), model=model, options=options, progress=progress
+        )
+    else:
+        rows = predict_files(paths, model=model, options=options, progress=progress)
+        yield from ((None, row) for row in rows)
 
 
 def as_rows(pairs: Iterator[Pair], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -174,13 +179,14 @@ def as_rows(pairs: Iterator[Pair], columns: Sequence[str]) -> Iterator[dict[str,
 
 
 def write_more(rows: list[dict[str, Any]], trends: str | None, plot: str | None, channel: int | None) -> None:
-    """The trends and the picture of rows that are all there."""
-    from wav2small.tables import trends as course
+    """Write the trends and the plot of all rows."""
+    from wav2small.tables.trends import TREND_FIELDS
+    from wav2small.tables.trends import trends as find_trends
 
     done = [row for row in rows if row["end"] is not None and row["error"] is None]
-    found = course.trends(done)
+    found = find_trends(done)
     if trends:
-        tables.write_table(found, trends, columns=course.TREND_FIELDS)
+        tables.write_table(found, trends, columns=TREND_FIELDS)
     if plot:
         from wav2small.evaluation.plots import draw
 
@@ -189,14 +195,14 @@ def write_more(rows: list[dict[str, Any]], trends: str | None, plot: str | None,
 
 @dataclass
 class Tally:
-    """What has become of the files so far."""
+    """Counts the files that are done and those that failed."""
 
     files: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     interrupted: bool = False
 
     def watch(self, pairs: Iterator[Pair], stops: bool) -> Iterator[Pair]:
-        """The same pairs, with failures said on standard error; Ctrl-C ends them early if ``stops``."""
+        """The same pairs, with failures printed to standard error; Ctrl-C ends them early if ``stops``."""
         try:
             for span, prediction in pairs:
                 self.files.add(prediction.file)

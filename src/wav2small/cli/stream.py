@@ -11,39 +11,52 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import Telling, backend_option, min_speech_option, telling_options, vad_option
+from wav2small.cli.options import (
+    AnswerOptions,
+    answer_options,
+    backend_option,
+    channel_option,
+    min_speech_option,
+    vad_option,
+)
 from wav2small.errors import AudioError
-from wav2small.network.config import FRONTEND, OUTPUTS
+from wav2small.network.config import OUTPUTS
+from wav2small.options import Options
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
     from wav2small.audio.sources import Audio
-    from wav2small.runtime.stream import Event, Stream
+    from wav2small.runtime.event import Event
+    from wav2small.runtime.stream import Stream
 
 Row = Mapping[str, Any]
 """An event's fields, those that were asked for."""
 
 HISTORY = 40
-"""Events that the meters remember."""
+"""Number of events that the meters show."""
 BAR_WIDTH = 30
 LEVELS = "▁▂▃▄▅▆▇█"
 
 
 @click.command()
 @click.argument("source", required=False, metavar="[FILE|-]")
-@click.option("--hop", "hop_dur", default=0.5, show_default=True, metavar="SECONDS", help="From event to event.")
-@click.option("--window", "win_dur", default=3.0, show_default=True, metavar="SECONDS", help="An event is heard from.")
+@click.option(
+    "--hop", "hop_dur", default=Options.hop_dur, show_default=True, metavar="SECONDS", help="From event to event."
+)
+@click.option(
+    "--window", "win_dur", default=Options.win_dur, show_default=True, metavar="SECONDS", help="Length of a window."
+)
 @click.option("--device", metavar="NAME|NUMBER", help="Which microphone; else the system's default.")
 @click.option("--pcm", type=click.FloatRange(1000), metavar="HZ", help="- is 16-bit mono samples without a header.")
-@click.option("--channel", type=click.IntRange(0), metavar="N", help="Hear channel N, from 0; else all, mixed down.")
+@channel_option
 @click.option("--fast", is_flag=True, help="A file as fast as it goes, not in real time.")
 @click.option("--jsonl", is_flag=True, help="A line of JSON an event, for programs.")
 @click.option("--model", default="micro", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
 @backend_option
-@telling_options
+@answer_options
 @vad_option
 @min_speech_option
 def command(
@@ -58,15 +71,15 @@ def command(
     model: str,
     precision: str,
     backend: str,
-    telling: Telling,
+    answer: AnswerOptions,
     vad: str,
     min_speech: float,
 ) -> None:
     """Arousal, dominance and valence while somebody speaks.
 
-    Without a FILE the microphone is heard (pip install 'wav2small[live]'); - is a WAV, AU, FLAC or Ogg file or, with
+    Without a FILE the microphone is used (pip install 'wav2small[live]'); - is a WAV, AU, FLAC or Ogg file or, with
     --pcm, samples on standard input. A terminal gets meters, a pipe a line an event. Ctrl-C ends it, with an event for
-    what is left. What looks back only (micro) runs frame by frame, in NumPy, or in C with --backend c.
+    what is left. Causal models (micro) run frame by frame, in NumPy, or in C with --backend c.
 
     \b
     Examples:
@@ -76,41 +89,35 @@ def command(
       arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
     """
     from wav2small.audio.sources import in_real_time
-    from wav2small.runtime.stream import PLAIN, Stream
+    from wav2small.runtime.event import COLUMNS
+    from wav2small.runtime.stream import Stream
 
     if pcm is not None and source != "-":
         raise click.UsageError("--pcm is for samples on standard input: give - as the FILE.")
-    stream = Stream(
-        telling.load(model, precision, backend),
-        hop_dur,
-        win_dur,
-        channel=channel,
-        min_speech=min_speech,
-        vad=vad,
-        min_confidence=telling.min_confidence,
-    )
-    columns = (*PLAIN, *telling.columns)
+    options = Options(hop_dur, win_dur, channel, min_speech, vad, answer.min_confidence)
+    stream = Stream(answer.load(model, precision, backend), **vars(options))
+    columns = (*COLUMNS, *answer.columns)
     show_meters = sys.stdout.isatty() and not jsonl
     with ExitStack() as stack:
         audio = stack.enter_context(opened(source, device, pcm))
         show = as_json if jsonl else stack.enter_context(meters()) if show_meters else as_line
         chunks = audio.chunks if fast or source in (None, "-") else in_real_time(audio)
-        sys.exit(listen(stream, chunks, audio.sampling_rate, columns, show))
+        sys.exit(show_events(stream, chunks, audio.sampling_rate, columns, show))
 
 
-def listen(
+def show_events(
     stream: Stream,
     chunks: Iterable[np.ndarray],
     sampling_rate: float,
     columns: Sequence[str],
     show: Callable[[Row], None],
 ) -> int:
-    """Push, and show these fields, until the chunks end, fail, or somebody presses Ctrl-C; the exit code.
+    """Push chunks and show these fields of the events, until the chunks end, fail, or Ctrl-C; returns the exit code.
 
     Raises:
         AudioError: if the chunks ended before there was enough for any answer
     """
-    from wav2small.runtime.predict import too_short
+    from wav2small.runtime.windows import check_length
 
     code, is_stopped = 0, False
 
@@ -127,13 +134,13 @@ def listen(
         click.echo(f"wav2small: {error}", err=True)
         code = 1
     show_all(stream.finish())
-    if code == 0 and not is_stopped and stream.position < FRONTEND.win_length:
-        raise too_short("", stream.position)
+    if code == 0 and not is_stopped:
+        check_length(stream.position)
     return code
 
 
 def opened(source: str | None, device: str | None, pcm: float | None) -> AbstractContextManager[Audio]:
-    """The audio that is asked for."""
+    """The microphone, standard input or a file."""
     from wav2small.audio import sources as live
 
     if source is None:
@@ -164,7 +171,7 @@ def spoken(row: Row) -> str:
 
 
 def named(row: Row) -> list[str]:
-    """The word and the category, as far as they are said."""
+    """The word and the category, where there are any."""
     word, category = row.get("word"), row.get("category")
     return ([word] if word else []) + ([f"{category} {row['probability']:.2f}"] if category else [])
 
@@ -194,7 +201,7 @@ def meters() -> Iterator[Callable[[Row], None]]:
 
 
 def drawn(history: Sequence[Row]) -> Table:
-    """A bar and the course of each dimension, of confidence and of speech; the newest event is the last."""
+    """A bar and the history of each dimension, of confidence and of speech; the newest event is the last."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -211,9 +218,9 @@ def drawn(history: Sequence[Row]) -> Table:
 
 
 def meter(history: Sequence[Row], name: str) -> tuple[str, str]:
-    """The bar of a field's newest value, and the course of all."""
+    """The bar of a field's newest value, and the history of all."""
     values = [row[name] for row in history]
-    return bar(values[-1]), course(values)
+    return bar(values[-1]), history_of(values)
 
 
 def bar(value: float | None) -> str:
@@ -221,6 +228,6 @@ def bar(value: float | None) -> str:
     return "█" * full + "·" * (BAR_WIDTH - full)
 
 
-def course(values: Sequence[float | None]) -> str:
+def history_of(values: Sequence[float | None]) -> str:
     """One character a value, a space for none."""
     return "".join(" " if value is None else LEVELS[min(int(value * len(LEVELS)), len(LEVELS) - 1)] for value in values)

@@ -21,7 +21,7 @@ from wav2small.evaluation.score import Predict
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
 from wav2small.network.weights import weights_name
 from wav2small.runtime.calibration import LEVELS, Calibration, Scale, Table
-from wav2small.runtime.predict import WHOLE_DUR
+from wav2small.runtime.windows import WHOLE_DUR
 from wav2small.tables.manifest import Segment
 
 Floats = NDArray[np.float64]

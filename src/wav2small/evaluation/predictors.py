@@ -11,7 +11,7 @@ from wav2small.evaluation.score import Answer, Predict, answer_segments, answer_
 from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import DATA, sha256
 from wav2small.runtime.backends import BACKENDS, is_safetensors
-from wav2small.runtime.model import load, locate
+from wav2small.runtime.model import Model, load, locate
 from wav2small.tables.manifest import Norm, Segment, read_manifest
 from wav2small.tables.store import PLAN
 
@@ -34,7 +34,6 @@ def manifest_name(manifest: str) -> str:
 
 
 def read_truth(truth: str | None, segments: Sequence[Segment], norms: dict[str, Norm]) -> tuple[str, Sequence[Answer]]:
-
     if truth is None:
         truth = "manifest" if any(segment.emotion for segment in segments) else "norms"
     if truth == "manifest":
@@ -76,7 +75,6 @@ def _is_table(file: str) -> bool:
 
 
 def _open_table(name: str, file: str) -> Predictor:
-
     table = read_manifest(file)
     if not any(row.emotion for row in table):
         raise ManifestError(f"{file}: no row has {', '.join(OUTPUTS)}. A table of predictions needs these columns.")
@@ -93,11 +91,15 @@ def _open_model(name: str, spec: str) -> Predictor:
     model = load(weights, precision or "fp32", backend)
     file = locate(weights, precision or "fp32", BACKENDS[backend].suffix)
     about = {"name": name, "kind": "model", "version": model.metadata.get("version"), "sha256": file_sha256(file)}
-    return Predictor(name, about, _answers(model.batch))
+    return Predictor(name, about, _answers(model_predictor(model)))
+
+
+def model_predictor(model: Model) -> Predict:
+    """A model one signal at a time, as ``runtime.predict`` runs it: ONNX Runtime may round a batch otherwise."""
+    return lambda signals: [model(signal) for signal in signals]
 
 
 def _open_teacher(name: str, teacher_name: str) -> Predictor:
-
     try:
         from wav2small.train.teachers import load_teacher
 
@@ -112,7 +114,6 @@ def _open_teacher(name: str, teacher_name: str) -> Predictor:
 
 
 def _answers(predict: Predict) -> Callable[[Sequence[Segment], bool], Iterable[Answer]]:
-
     return lambda segments, speech_only: answer_segments(segments, predict, speech_only)
 
 

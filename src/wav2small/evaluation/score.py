@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os.path
 import re
 from collections import Counter, defaultdict
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wav2small.audio import read as audio
+from wav2small.audio.vad import FILE_DUR, detector, is_enough, sound
 from wav2small.errors import AudioError, ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.metrics import auc, bootstrap_interval, concordance_cc, pearson_cc
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
-from wav2small.runtime.predict import PART_DUR, WHOLE_DUR
+from wav2small.options import Options
+from wav2small.runtime.windows import check_length, counted, mean, parts
 from wav2small.tables.manifest import Norm, Segment
 from wav2small.tables.table import check_writable, whole_file
 
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Signal = NDArray[np.float32]
+Clip = Sequence[Signal]
+"""The parts of a clip that its answer is the mean of; none if it has too little speech."""
 Predict = Callable[[Sequence[Signal]], Sequence[Emotion]]
 """The seam: mono float32 signals at 16 kHz in, one emotion each out. A test double is a lambda."""
 
 BATCH = 16
+DEFAULTS = Options()
 TIME_TOLERANCE = 1e-3
 """Seconds: tables print times with four decimals or fewer."""
 
@@ -71,73 +76,81 @@ class Evaluation:
         return next(s for s in self.scores if (s.dimension, s.statistic) == (dimension, statistic))
 
 
-def answer_segments(segments: Iterable[Segment], predict: Predict, speech_only: bool = False) -> Iterator[Answer]:
-    """Answers of a predictor, one a segment, in order.
+def answer_segments(
+    segments: Iterable[Segment], predict: Predict, speech_only: bool = False, options: Options = DEFAULTS
+) -> Iterator[Answer]:
+    """Answers of a predictor, one a segment, in order: to the bit those of ``runtime.predict``.
 
-    Every clip that can be read is answered, also one in which no speech is heard: a figure then is about all clips.
-    A clip longer than ``WHOLE_DUR`` is answered as ``predict`` answers a file, by the mean of its parts with speech.
+    Every clip that can be read is answered, also one for which ``runtime.predict`` withholds the answer because it has
+    too little speech: so a figure is about all clips.
 
     Args:
         segments: of a manifest
         predict: signals -> emotions
-        speech_only: leave out the clips that ``audio.is_speech`` calls no speech, with that reason
+        speech_only: leave those clips out, with the reason ``no speech``
+        options: the channel, the speech detector and the seconds of speech that count as enough
 
     Yields:
         an emotion, or the reason ``error`` (with the message as detail) or ``no speech``
     """
-    batch: list[Signal | Answer] = []
-    for signal in _signals(segments):
-        silent = speech_only and not isinstance(signal, Answer) and not audio.is_speech(signal)
-        batch.append(Answer(None, "no speech") if silent else signal)
-        if len(batch) == BATCH:
-            yield from _answer_batch(batch, predict)
-            batch = []
-    yield from _answer_batch(batch, predict)
+    detect, always = detector(options.vad), not speech_only
+
+    def has_speech(part: Signal) -> bool:
+        return is_enough(sound(part, detect).ratio, len(part), options.min_speech, FILE_DUR)
+
+    clips = (
+        clip if isinstance(clip, Answer) else counted(clip, has_speech, always) for clip in _clips(segments, options)
+    )
+    while batch := list(islice(clips, BATCH)):
+        yield from _answer_batch(batch, predict)
 
 
-def _signals(segments: Iterable[Segment]) -> Iterator[Signal | Answer]:
-    path, signal = None, np.zeros(0, np.float32)
+def _clips(segments: Iterable[Segment], options: Options) -> Iterator[Clip | Answer]:
+    path, signal, duration = None, np.zeros(0, np.float32), None
     for segment in segments:
         try:
             if segment.path != path:
-                signal, path = audio.read(segment.path), segment.path
-            yield segment.cut(signal)
+                (signal, duration), path = audio.read_with_duration(segment.path, options.channel), segment.path
+            yield _clip(segment, signal, duration)
         except AudioError as error:
             yield Answer(None, "error", str(error))
 
 
-def _answer_batch(batch: Sequence[Signal | Answer], predict: Predict) -> Iterator[Answer]:
-    signals = [signal for signal in batch if not isinstance(signal, Answer)]
-    answers = iter(_answer_signals(signals, predict) if signals else [])
-    for signal in batch:
-        yield signal if isinstance(signal, Answer) else next(answers)
+def _clip(segment: Segment, signal: Signal, duration: float | None) -> Clip:
+    """The parts of a segment out of the signal of its file, whose header states the duration."""
+    clip = segment.cut(signal)
+    check_length(len(clip), str(segment.path))
+    is_file = segment.start == 0 and segment.end is None
+    return list(parts([clip], duration if is_file else len(clip) / SAMPLING_RATE))
 
 
-def _answer_signals(signals: Sequence[Signal], predict: Predict) -> list[Answer]:
-    parts = [_parts(signal) for signal in signals]
+def _answer_batch(batch: Sequence[Clip | Answer], predict: Predict) -> Iterator[Answer]:
+    clips = [clip for clip in batch if clip and not isinstance(clip, Answer)]
+    answers = iter(_answer_clips(clips, predict) if clips else [])
+    for clip in batch:
+        if isinstance(clip, Answer):
+            yield clip
+        else:
+            yield next(answers) if clip else Answer(None, "no speech")
+
+
+def _answer_clips(clips: Sequence[Clip], predict: Predict) -> list[Answer]:
     try:
-        emotions = predict([part for some in parts for part in some])
+        emotions = predict([part for clip in clips for part in clip])
     except AudioError as error:
-        if len(signals) == 1:
+        if len(clips) == 1:
             return [Answer(None, "error", str(error))]
-        return [answer for signal in signals for answer in _answer_signals([signal], predict)]
-    assert len(emotions) == sum(map(len, parts))
+        return [answer for clip in clips for answer in _answer_clips([clip], predict)]
+    assert len(emotions) == sum(map(len, clips))
     remaining = iter(emotions)
-    return [_mean_answer([next(remaining) for _ in some]) for some in parts]
+    return [_mean_answer(list(islice(remaining, len(clip))), clip) for clip in clips]
 
 
-def _parts(signal: Signal) -> list[Signal]:
-    """A long signal in equal parts, as ``predict`` answers a long file: those with speech, or all if there is none."""
-    duration = len(signal) / SAMPLING_RATE
-    parts = np.array_split(signal, math.ceil(duration / PART_DUR)) if duration > WHOLE_DUR else [signal]
-    return [part for part in parts if len(parts) == 1 or audio.is_speech(part)] or parts
-
-
-def _mean_answer(emotions: Sequence[Emotion]) -> Answer:
-    mean = np.mean(emotions, axis=0).tolist()
-    if not np.isfinite(mean).all():
-        return Answer(None, "error", f"the answer {mean} is not finite")
-    return Answer(Emotion(*mean))
+def _mean_answer(emotions: Sequence[Emotion], clip: Clip) -> Answer:
+    values = mean(emotions, [len(part) for part in clip]).tolist()
+    if not np.isfinite(values).all():
+        return Answer(None, "error", f"the answer {values} is not finite")
+    return Answer(Emotion(*values))
 
 
 def answer_table(segments: Sequence[Segment], table: Sequence[Segment], missing: str) -> list[Answer]:

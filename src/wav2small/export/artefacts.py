@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from wav2small.errors import ManifestError, MissingExtraError, WeightsError
+from wav2small.evaluation.predictors import model_predictor
 from wav2small.evaluation.score import answer_segments
 from wav2small.export.parity import Depths, apart, compare
 from wav2small.export.rounding import rounded
@@ -204,7 +205,7 @@ def kept(
 def answers(model: Model, dev: Sequence[Segment]) -> np.ndarray:
     """Emotions of labelled segments, shape=(segments, 3)."""
     rows = []
-    for segment, answer in zip(dev, answer_segments(dev, model.batch), strict=True):
+    for segment, answer in zip(dev, answer_segments(dev, model_predictor(model)), strict=True):
         if segment.emotion is None or answer.emotion is None:
             raise ManifestError(answer.detail or f"{segment.file}: has no label. Label it first: wav2small label.")
         rows.append(answer.emotion)

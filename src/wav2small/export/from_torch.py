@@ -22,6 +22,7 @@ from wav2small.export.static_int8 import made_from, quietly
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.probes import probes
 from wav2small.session import session
+from wav2small.train.students import StudentNet
 
 OPSET = 18
 """The oldest that torch.export writes; onnxruntime 1.17, the oldest we allow, reads up to 20."""
@@ -36,7 +37,7 @@ ALLOWED = TOLERANCES | {"int8": replace(TOLERANCES["int8"], embedding=0.1)}
 class ThreeDepths(nn.Module):
     """A student that answers its log-mel too, so that a difference can be placed."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: StudentNet) -> None:
         super().__init__()
         self.net = net
 
@@ -46,7 +47,7 @@ class ThreeDepths(nn.Module):
         return emotion, embedding, log_mel
 
 
-def facts(net: nn.Module, student: str) -> dict[str, str]:
+def facts(net: StudentNet, student: str) -> dict[str, str]:
     """What the metadata say about the network; a student may have an attribute ``normalisation``."""
     return {
         "student": student,
@@ -57,7 +58,7 @@ def facts(net: nn.Module, student: str) -> dict[str, str]:
     }
 
 
-def forms(net: nn.Module, student: str) -> dict[str, tuple[Any, Depths]]:
+def forms(net: StudentNet, student: str) -> dict[str, tuple[Any, Depths]]:
     """The ONNX model of each precision, without metadata, and its largest differences from torch.
 
     Raises:
@@ -68,7 +69,7 @@ def forms(net: nn.Module, student: str) -> dict[str, tuple[Any, Depths]]:
     return {"fp32": (model, compare(model, net, "fp32")), "int8": quantise(model, net)}
 
 
-def to_onnx(net: nn.Module, student: str) -> onnx.ModelProto:
+def to_onnx(net: StudentNet, student: str) -> onnx.ModelProto:
     """The float32 graph: ``signal`` (batch, samples) to ``emotion`` (batch, 3) and ``embedding`` (batch, size).
 
     The value ``log_mel`` (batch, frames, mels) is inside.
@@ -93,6 +94,7 @@ def to_onnx(net: nn.Module, student: str) -> onnx.ModelProto:
         raise WeightsError(
             f"{student}: torch cannot write this student as ONNX ({reason}). Change what it is made of."
         ) from None
+    assert program is not None
     return cleaned(program.model_proto)
 
 
@@ -109,7 +111,7 @@ def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def compare(model: onnx.ModelProto, net: nn.Module, precision: str) -> Depths:
+def compare(model: onnx.ModelProto, net: StudentNet, precision: str) -> Depths:
     """The largest difference of an ONNX model from torch at each depth, over ``network.probes``.
 
     Raises:
@@ -130,14 +132,14 @@ def compare(model: onnx.ModelProto, net: nn.Module, precision: str) -> Depths:
 
 
 @torch.no_grad()
-def answers(net: nn.Module, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def answers(net: StudentNet, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log-mel, embedding and emotion of one signal by torch."""
     row = torch.from_numpy(signal)[None]
     emotion, embedding = net(row)
     return net.log_mel(row)[0].numpy(), embedding[0].numpy(), emotion[0].numpy()
 
 
-def quantise(model: onnx.ModelProto, net: nn.Module) -> tuple[onnx.ModelProto, Depths]:
+def quantise(model: onnx.ModelProto, net: StudentNet) -> tuple[onnx.ModelProto, Depths]:
     """The smallest of the forms of ``LEAST_INT8`` that keeps to the tolerance, and its differences from torch.
 
     Weights alone are rounded, and computed with in float32; static_int8.py rounds what flows between the layers too.

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from wav2small.errors import NetworkError, closest
@@ -339,9 +340,23 @@ class Network:
                 f"{source}: not a description of a network of format {FORMAT}; was it written by another version?"
             )
         try:
-            return _from_fields(cls, found, source)
+            return _from_fields(cls, found, "network")
         except NetworkError as error:
-            raise NetworkError(f"{source}: {str(error).removeprefix(f'{source}: ')}") from None
+            raise NetworkError(f"{source}: {error}") from None
+
+
+def read_network(path: str | Path) -> Network:
+    """The network that a JSON file describes, as :meth:`Network.to_json` writes it.
+
+    Raises:
+        NetworkError: if it cannot be read, or does not hold together
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
+        raise NetworkError(f"{path}: cannot be read ({reason}). Give a JSON file that describes a network.") from None
+    return Network.from_json(text, str(path))
 
 
 def _problem(network: Network, index: int, place: Place) -> str:
@@ -397,7 +412,7 @@ def _from_fields(cls: type[Built], values: Mapping[str, Any], where: str) -> Bui
     if missing:
         raise NetworkError(f"{where}: missing {', '.join(missing)}")
     types = get_type_hints(cls)
-    return cls(**{name: _value(types[name], values[name], f"{where}, {name}") for name in known})
+    return cls(**{name: _value(types[name], values[name], f"{where}.{name}") for name in known})
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from wav2small.errors import MissingExtraError, Wav2SmallError
 from wav2small.files import check_writable
+
+Progress = Callable[[float, float], None]
+"""Called with (done, total)."""
 
 
 def check_extra() -> None:

@@ -1,6 +1,6 @@
 """Pretrain a body on the task's own speech before it is fine-tuned: TAPT, and its pseudo-label form P-TAPT.
 
-Source: Chen and Rudnicky 2023, arXiv:2110.06309. TAPT goes on with wav2vec2's own contrastive task. P-TAPT has the
+Source: Chen and Rudnicky 2023, arXiv:2110.06309. TAPT continues wav2vec2's own contrastive task. P-TAPT has the
 body guess, at masked tokens, which cluster the tokens' states have in a body that was fine-tuned for emotion. Theirs
 takes the states of a small wav2vec for that and clusters of 64, 512 and 4,096; ours takes the same body fine-tuned, and
 the clusters that are asked for. Masks are spans of ten tokens over .65 of the time, as in wav2vec 2.0.
@@ -8,8 +8,9 @@ the clusters that are asked for. Masks are spans of ten tokens over .65 of the t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,19 +20,19 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.files import whole_file
-from wav2small.train.finetune import Batch, Steps, Tell, TuneConfig, divided, read_ahead
-from wav2small.train.heads import Annotated
-from wav2small.train.loop import Phase
+from wav2small.train import Progress, make_folder
+from wav2small.train.annotated import Annotated, divided
+from wav2small.train.config import AdaptConfig, FinetuneConfig
+from wav2small.train.finetune import Batch, Steps, read_ahead
+from wav2small.train.loop import Loop, Plan, Task, evaluate_every, warm_up_steps
 from wav2small.train.teachers.bodies import Body, SpeechBody
 from wav2small.train.teachers.hub import find_folder, load_strictly, read_arrays, read_json
 from wav2small.train.teachers.speech import is_real
 
-KINDS = ("tapt", "p-tapt")
 SPAN = 10
 MASKED = 0.65
 FRAMES = 100_000
-"""Tokens that the clusters are found on, at most."""
-LEARNING_RATE = 1e-4
+"""Tokens that the clusters are computed from, at most."""
 
 
 def spans(real: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -56,46 +57,140 @@ def negatives(masked: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return out
 
 
+class Adaptation(Task[Batch]):
+    """Pretraining of a body on the training speakers.
+
+    Args:
+        body: what prepares the signals, and where it computes
+        net: trained in place
+        corpora: annotated
+        config: of the batches
+        adapt: how
+        workers: processes that read audio ahead
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        net: nn.Module,
+        corpora: Sequence[Annotated],
+        config: FinetuneConfig,
+        adapt: AdaptConfig,
+        workers: int,
+    ) -> None:
+        self.body, self.net, self.config, self.adapt, self.workers = body, net.to(body.device), config, adapt, workers
+        self.steps = Steps(divided(corpora)[0], config)
+
+    def groups(self) -> list[dict[str, Any]]:
+        trained = [weight for weight in self.net.parameters() if weight.requires_grad]
+        return [{"params": trained, "lr": self.adapt.learning_rate}]
+
+    def batches(self, first: int) -> Iterable[Batch]:
+        return read_ahead(self.steps, first, self.adapt.steps, self.workers)
+
+    def run(self, folder: Path, about: str, progress: Progress) -> None:
+        """Train to the end, from the checkpoint in ``folder`` if there is one; ``about`` says what is trained."""
+        config, steps = self.config, self.adapt.steps
+        plan = Plan(steps, warm_up_steps(self.adapt.warm_up, steps), evaluate_every(steps), config.seed)
+        settings = {"body": about, "steps": steps, "seed": config.seed, "batch_size": config.batch_size}
+        Loop(folder, self, plan, settings).run(progress)
+
+    def draw(self, step: int) -> np.random.Generator:
+        """Random numbers of a step, other than those of its batch."""
+        return np.random.default_rng([self.config.seed, step, 1])
+
+
+class Tapt(Adaptation):
+    """The contrastive task of wav2vec2."""
+
+    net: Wav2Vec2ForPreTraining
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        rng, device, net = self.draw(step), self.body.device, self.net
+        sound, lengths = self.body.prepare(batch[0])
+        tokens = int(net._get_feat_extract_output_lengths(sound.shape[1]))
+        masked = spans(is_real(lengths, net.config, tokens).numpy(), rng)
+        others = negatives(masked, net.config.num_negatives, rng)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            answer = net(
+                sound.to(device),
+                attention_mask=attention_mask(sound, lengths).to(device),
+                mask_time_indices=torch.from_numpy(masked).to(device),
+                sampled_negative_indices=torch.from_numpy(others).to(device),
+            )
+        loss: Tensor = answer.loss / int(masked.sum())
+        return loss
+
+
+class PseudoLabels(Adaptation):
+    """P-TAPT: at masked tokens, guess the cluster of the token's state in a fine-tuned body.
+
+    Args:
+        tuned: the fine-tuned body
+        centres: of the clusters, one array a task
+    """
+
+    body: SpeechBody
+
+    def __init__(
+        self,
+        tuned: Body,
+        centres: Sequence[Tensor],
+        body: SpeechBody,
+        corpora: Sequence[Annotated],
+        config: FinetuneConfig,
+        adapt: AdaptConfig,
+        workers: int,
+    ) -> None:
+        self.tuned, self.centres = tuned, centres
+        torch.manual_seed(config.seed)
+        self.guesses = nn.ModuleList(nn.Linear(body.width, len(centre)) for centre in centres)
+        net = nn.ModuleDict({"encoder": body.encoder, "guesses": self.guesses})
+        super().__init__(body, net, corpora, config, adapt, workers)
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        device = self.body.device
+        targets = torch.cat(_last_states(self.tuned, batch[0]))
+        sound, lengths = self.body.prepare(batch[0])
+        real = is_real(lengths, self.body.encoder.config, int(token_counts(lengths, self.body).max()))
+        masked = torch.from_numpy(spans(real.numpy(), self.draw(step)))
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            states = self.body.encoder(
+                sound.to(device),
+                attention_mask=attention_mask(sound, lengths).to(device),
+                mask_time_indices=masked.to(device),
+            ).last_hidden_state[masked.to(device)]
+            target = targets[masked[real].to(device)]
+            losses = [
+                functional.cross_entropy(guess(states).float(), torch.cdist(target, centre).argmin(1))
+                for guess, centre in zip(self.guesses, self.centres, strict=True)
+            ]
+        return torch.stack(losses).mean()
+
+
+def attention_mask(sound: Tensor, lengths: Tensor) -> Tensor:
+    """1 for samples of a clip and 0 for its padding, shape=(batch, samples)."""
+    return (torch.arange(sound.shape[1])[None] < lengths[:, None]).long()
+
+
 def tapt(
     corpora: Sequence[Annotated],
     name: str,
     body: Body,
-    config: TuneConfig,
-    steps: int,
+    config: FinetuneConfig,
+    adapt: AdaptConfig,
     folder: Path,
-    tell: Tell,
+    progress: Progress,
     workers: int = 0,
 ) -> None:
-    """Go on with the pretraining of wav2vec2 on the training speakers, and give the body what came of it.
+    """Continue the pretraining of wav2vec2 on the training speakers, and give the body the result.
 
     Raises:
-        WeightsError: if the body is no wav2vec2, or its file has no quantiser
+        WeightsError: if the body is not a wav2vec2, or its file has no quantiser
     """
-    whole = _pretraining(name, body)
-    whole.to(body.device)
-    batches = Steps(divided(corpora)[0], config)
-    phase = _phase(folder / "tapt.pt", whole, steps, config, name)
-
-    def loss(batch: Batch) -> Tensor:
-        rng = np.random.default_rng([config.seed, phase.step, 1])
-        sound, lengths = body.prepare(batch[0])
-        tokens = int(whole._get_feat_extract_output_lengths(sound.shape[1]))
-        real = is_real(lengths, whole.config, tokens).numpy()
-        masked = spans(real, rng)
-        mask = (torch.arange(sound.shape[1])[None] < lengths[:, None]).long()
-        with torch.autocast(body.device.type, torch.bfloat16, enabled=config.bf16):
-            found = whole(
-                sound.to(body.device),
-                attention_mask=mask.to(body.device),
-                mask_time_indices=torch.from_numpy(masked).to(body.device),
-                sampled_negative_indices=torch.from_numpy(negatives(masked, whole.config.num_negatives, rng)).to(
-                    body.device
-                ),
-            )
-        return found.loss / int(masked.sum())
-
-    phase.run(read_ahead(batches, phase.step, steps, workers), loss, tell, config.evaluate_every)
-    body.encoder.load_state_dict(whole.wav2vec2.state_dict())
+    net = _pretraining(name, body)
+    Tapt(body, net, corpora, config, adapt, workers).run(folder, name, progress)
+    body.encoder.load_state_dict(net.wav2vec2.state_dict())
 
 
 def _pretraining(name: str, body: Body) -> Wav2Vec2ForPreTraining:
@@ -105,7 +200,7 @@ def _pretraining(name: str, body: Body) -> Wav2Vec2ForPreTraining:
         raise WeightsError(f"{name}: TAPT is wav2vec2's own task, and this is {config.get('model_type')}. Try p-tapt.")
     arrays = read_arrays(folder)
     if not any(key.startswith("quantizer.") for key in arrays):
-        raise WeightsError(f"{name}: has no quantiser, which TAPT goes on with. Take the pretrained body, or p-tapt.")
+        raise WeightsError(f"{name}: has no quantiser, which TAPT needs. Take the pretrained body, or p-tapt.")
     depth = body.layers - 1
     made = Wav2Vec2Config.from_dict(config | {"num_hidden_layers": depth, "layerdrop": 0.0, "apply_spec_augment": True})
     made.mask_time_prob = made.mask_time_prob or MASKED
@@ -115,14 +210,8 @@ def _pretraining(name: str, body: Body) -> Wav2Vec2ForPreTraining:
     return net
 
 
-def _phase(path: Path, net: nn.Module, steps: int, config: TuneConfig, stamp: str) -> Phase:
-    trained = [weight for weight in net.parameters() if weight.requires_grad]
-    groups = [{"params": trained, "lr": LEARNING_RATE}]
-    return Phase(path, net, groups, steps, f"{stamp} {steps} {config.seed} {config.batch_size}", config.seed)
-
-
 def find_clusters(
-    corpora: Sequence[Annotated], body: Body, counts: Sequence[int], config: TuneConfig, path: Path
+    corpora: Sequence[Annotated], body: Body, counts: Sequence[int], config: FinetuneConfig, path: Path
 ) -> list[Tensor]:
     """Centres of clusters of a fine-tuned body's last states, each (clusters, width), or those that are in the file.
 
@@ -167,11 +256,10 @@ def p_tapt(
     corpora: Sequence[Annotated],
     tuned: Body,
     body: Body,
-    counts: Sequence[int],
-    config: TuneConfig,
-    steps: int,
+    config: FinetuneConfig,
+    adapt: AdaptConfig,
     folder: Path,
-    tell: Tell,
+    progress: Progress,
     workers: int = 0,
 ) -> None:
     """Train a pretrained body to guess the clusters of a fine-tuned one at masked tokens.
@@ -180,11 +268,10 @@ def p_tapt(
         corpora: annotated
         tuned: the body after fine-tuning
         body: as it was pretrained; trained in place
-        counts: of clusters, a task each
         config: of the batches
-        steps: of this phase
+        adapt: how, and how many clusters
         folder: for the clusters and the checkpoint
-        tell: called with (steps done, steps)
+        progress: called with (steps done, steps)
         workers: processes that read audio ahead
 
     Raises:
@@ -192,35 +279,11 @@ def p_tapt(
     """
     if not isinstance(body, SpeechBody):
         raise WeightsError("P-TAPT masks tokens, which Whisper's encoder does not. Take a body of the wav2vec2 family.")
-    centres = find_clusters(corpora, tuned, counts, config, folder / "clusters.npz")
-    torch.manual_seed(config.seed)
-    guesses = nn.ModuleList(nn.Linear(body.width, len(centre)) for centre in centres)
-    net = nn.ModuleDict({"encoder": body.encoder, "guesses": guesses}).to(body.device)
-    phase = _phase(folder / "p-tapt.pt", net, steps, config, f"{list(counts)}")
-
-    def loss(batch: Batch) -> Tensor:
-        rng = np.random.default_rng([config.seed, phase.step, 1])
-        targets = torch.cat(_last_states(tuned, batch[0]))
-        sound, lengths = body.prepare(batch[0])
-        mask = (torch.arange(sound.shape[1])[None] < lengths[:, None]).long()
-        tokens = max(int(n) for n in token_counts(lengths, body))
-        real = is_real(lengths, body.encoder.config, tokens)
-        masked = torch.from_numpy(spans(real.numpy(), rng))
-        with torch.autocast(body.device.type, torch.bfloat16, enabled=config.bf16):
-            found = body.encoder(
-                sound.to(body.device),
-                attention_mask=mask.to(body.device),
-                mask_time_indices=masked.to(body.device),
-            ).last_hidden_state[masked.to(body.device)]
-            heard = targets[masked[real].to(body.device)]
-            losses = [
-                functional.cross_entropy(guess(found).float(), torch.cdist(heard, centre).argmin(1))
-                for guess, centre in zip(guesses, centres, strict=True)
-            ]
-        return torch.stack(losses).mean()
-
-    body.encoder.config.apply_spec_augment = True  # lets the masks that are given through
-    phase.run(read_ahead(Steps(divided(corpora)[0], config), phase.step, steps, workers), loss, tell, steps)
+    make_folder(folder)
+    centres = find_clusters(corpora, tuned, adapt.clusters, config, folder / "clusters.npz")
+    task = PseudoLabels(tuned, centres, body, corpora, config, adapt, workers)
+    body.encoder.config.apply_spec_augment = True  # without it, the encoder ignores the masks
+    task.run(folder, f"{list(adapt.clusters)} clusters", progress)
     body.encoder.config.apply_spec_augment = False
 
 

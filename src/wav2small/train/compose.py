@@ -1,8 +1,8 @@
 """New clips out of old ones: cut, sped up, mixed, joined, distorted, at any level; the teacher labels them afterwards.
 
 A mixture is labelled by the teacher as it stands, which is mixup in the paper's sense: no label is interpolated. With
-``plain`` 1 the same seed gives the same clips without distortion, so that the teacher can hear those and a student the
-distorted ones.
+``plain`` 1 the same seed gives the same clips without distortion: the teacher labels those, and a student learns from
+the distorted ones.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import signal as signals
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +20,18 @@ from wav2small.errors import ManifestError
 from wav2small.files import whole_file
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.tables.manifest import Segment, segment_signal
-from wav2small.train import make_folder
+from wav2small.train import Progress, make_folder
+from wav2small.train.config import ComposeConfig
 from wav2small.train.distort import add, distort, level, random_speed, surround, trim
 
-Tell = Callable[[float, float], None]
 
-
-@dataclass(frozen=True)
-class Compose:
-    """What is drawn.
-
-    ``durations`` in seconds; ``fastest`` is the most by which a piece is sped up or slowed down; ``plain`` is the share
-    of clips without any distortion; levels in dB re full scale.
-    """
-
-    durations: tuple[float, ...] = (2.0, 3.0, 4.0)
-    mixture: float = 0.25
-    joined: float = 0.2
-    fastest: float = 1.25
-    plain: float = 0.25
-    lowest_level: float = -45.0
-    highest_level: float = -12.0
-
-
-def compose(corpora: Sequence[Sequence[Segment]], index: int, seed: int, config: Compose = Compose()) -> np.ndarray:
+def compose(corpora: Sequence[Sequence[Segment]], index: int, config: ComposeConfig) -> np.ndarray:
     """Clip number ``index``: the same for the same corpora and seed, whatever was made before.
 
     Args:
         corpora: segments, one list a corpus; a corpus is drawn by the square root of its segments
         index: number of the clip
-        seed: of the whole set
+        config: seed of the whole set, and what is drawn
 
     Returns:
         signal at 16 kHz, float32, shape=(samples,), one of ``config.durations`` long
@@ -58,12 +39,12 @@ def compose(corpora: Sequence[Sequence[Segment]], index: int, seed: int, config:
     Raises:
         AudioError: if a segment that is drawn cannot be read
     """
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([config.seed, index])
     chance = np.sqrt([len(corpus) for corpus in corpora])
 
     def piece(longest: int) -> np.ndarray:
-        corpus = corpora[rng.choice(len(corpora), p=chance / chance.sum())]
-        signal = random_speed(trim(segment_signal(corpus[rng.integers(len(corpus))])), rng, config.fastest)
+        corpus = corpora[int(rng.choice(len(corpora), p=chance / chance.sum()))]
+        signal = random_speed(trim(segment_signal(corpus[int(rng.integers(len(corpus)))])), rng, config.fastest)
         start = rng.integers(max(1, len(signal) - longest + 1))
         return signal[start : start + longest]
 
@@ -86,16 +67,14 @@ def compose(corpora: Sequence[Sequence[Segment]], index: int, seed: int, config:
 def compose_all(
     corpora: Sequence[Sequence[Segment]],
     folder: Path,
-    clips: int,
-    seed: int,
+    config: ComposeConfig,
     workers: int,
-    tell: Tell,
-    config: Compose = Compose(),
+    progress: Progress,
 ) -> None:
-    """Write ``clips`` FLAC files and a manifest into ``folder``; files that are there already are kept.
+    """Write ``config.clips`` FLAC files and a manifest into ``folder``; files that are there already are kept.
 
     Raises:
-        ManifestError: if a corpus has no segments, or the folder was begun with another seed, config or corpora
+        ManifestError: if a corpus has no segments, or the folder was started with another seed, config or corpora
         AudioError: if a segment that is drawn cannot be read
     """
     if not all(corpora):
@@ -103,18 +82,18 @@ def compose_all(
         raise ManifestError(f"manifest number {number} has no row to draw from. Leave it out.")
     make_folder(folder)
     sizes = ", ".join(str(len(corpus)) for corpus in corpora)
-    stamp = f"seed {seed}, {config.plain:.0%} plain, corpora of {sizes} segments\n"
+    stamp = f"seed {config.seed}, {config.plain:.0%} plain, corpora of {sizes} segments\n"
     marker = folder / "composed.txt"
     if marker.is_file() and marker.read_text() != stamp:
-        raise ManifestError(f"{folder}: was begun with {marker.read_text().strip()}. Give another folder.")
+        raise ManifestError(f"{folder}: was started with {marker.read_text().strip()}. Give another folder.")
     marker.write_text(stamp)
-    missing = [index for index in range(clips) if not (folder / file_name(index)).is_file()]
+    missing = [index for index in range(config.clips) if not (folder / file_name(index)).is_file()]
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _begin, (corpora, folder, seed, config)) as pool:
-        for done, _ in enumerate(pool.imap_unordered(_write, missing, chunksize=16), clips - len(missing) + 1):
-            tell(done, clips)
+    with context.Pool(workers, _begin, (corpora, folder, config)) as pool:
+        for done, _ in enumerate(pool.imap_unordered(_write, missing, chunksize=16), config.clips - len(missing) + 1):
+            progress(done, config.clips)
     with whole_file(folder / "manifest.csv") as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file).writerows([["file"], *([file_name(index)] for index in range(clips))])
+        csv.writer(file).writerows([["file"], *([file_name(index)] for index in range(config.clips))])
 
 
 def file_name(index: int) -> str:
@@ -122,19 +101,19 @@ def file_name(index: int) -> str:
     return f"{index // 1000:03d}/{index:06d}.flac"
 
 
-_work: tuple[Sequence[Sequence[Segment]], Path, int, Compose]
+_work: tuple[Sequence[Sequence[Segment]], Path, ComposeConfig]
 
 
-def _begin(corpora: Sequence[Sequence[Segment]], folder: Path, seed: int, config: Compose) -> None:
+def _begin(corpora: Sequence[Sequence[Segment]], folder: Path, config: ComposeConfig) -> None:
     signals.signal(signals.SIGINT, signals.SIG_IGN)  # Ctrl-C is the parent's, which ends us
     global _work
-    _work = (corpora, folder, seed, config)
+    _work = (corpora, folder, config)
 
 
 def _write(index: int) -> int:
-    corpora, folder, seed, config = _work
+    corpora, folder, config = _work
     path = folder / file_name(index)
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as temporary:
-        soundfile.write(temporary, compose(corpora, index, seed, config), SAMPLING_RATE, subtype="PCM_16")
+        soundfile.write(temporary, compose(corpora, index, config), SAMPLING_RATE, subtype="PCM_16")
     return index

@@ -18,7 +18,8 @@ from wav2small.network.config import SAMPLING_RATE
 
 def speed(signal: np.ndarray, factor: float) -> np.ndarray:
     """Play ``factor`` times as fast: pitch, formants and tempo together."""
-    return soxr.resample(signal, SAMPLING_RATE * factor, SAMPLING_RATE, quality="MQ").astype(np.float32)
+    played: np.ndarray = soxr.resample(signal, SAMPLING_RATE * factor, SAMPLING_RATE, quality="MQ")
+    return played.astype(np.float32)
 
 
 def equalise(signal: np.ndarray, rng: np.random.Generator, depth: float = 9.0) -> np.ndarray:
@@ -78,7 +79,8 @@ def add(signal: np.ndarray, other: np.ndarray, snr: float) -> np.ndarray:
     if power == 0 or other_power == 0:
         return signal.copy()
     gain = np.sqrt(power / other_power) * 10 ** (-snr / 20)
-    return (signal + gain * other).astype(np.float32)
+    mixture: np.ndarray = signal + gain * other
+    return mixture.astype(np.float32)
 
 
 def trim(signal: np.ndarray, depth: float = 40.0) -> np.ndarray:

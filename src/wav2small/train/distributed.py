@@ -17,6 +17,8 @@ from torch.distributed.nn.functional import all_reduce
 
 from wav2small.errors import Wav2SmallError
 
+PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
 
 @contextmanager
 def as_one(device: str = "cpu") -> Iterator[bool]:
@@ -85,7 +87,9 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
-    for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+    for gradient, summed in zip(
+        gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True
+    ):
         gradient.copy_(summed.view_as(gradient))
 
 
@@ -98,12 +102,18 @@ def see_whole_batches(net: nn.Module) -> None:
     if world() == 1:
         return
     for module in net.modules():
-        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
-            module.forward = partial(_batch_norm, module)
+        if isinstance(module, PLAIN_NORMS) and type(module) in PLAIN_NORMS:  # a subclass may compute something else
+            vars(module)["forward"] = partial(_batch_norm, module)
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise Wav2SmallError(f"a network with {type(module).__name__} is trained by one process. Start one.")
         elif type(module) is nn.Dropout:
-            module.forward = partial(_dropout, module)
+            vars(module)["forward"] = partial(_dropout, module)
+
+
+def sum_of_all(own: Tensor) -> Tensor:
+    """The sum over all processes, which gradients flow through."""
+    total: Tensor = all_reduce(own)  # type: ignore[no-untyped-call]
+    return total
 
 
 def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
@@ -111,15 +121,17 @@ def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
     over, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
     values = x.float()
     count = world() * values.numel() // values.shape[1]
-    mean = all_reduce(values.sum(over)) / count
+    mean = sum_of_all(values.sum(over)) / count
     centred = values - mean.view(shape)
-    variance = all_reduce(centred.square().sum(over)) / count
+    variance = sum_of_all(centred.square().sum(over)) / count
+    assert module.running_mean is not None and module.running_var is not None and module.momentum is not None
     with torch.no_grad():
         module.running_mean.lerp_(mean, module.momentum)
         module.running_var.lerp_(variance * count / (count - 1), module.momentum)
-        module.num_batches_tracked += 1
+        module.get_buffer("num_batches_tracked").add_(1)
     scale = module.weight * (variance + module.eps).rsqrt()
-    return (centred * scale.view(shape) + module.bias.view(shape)).to(x.dtype)
+    normalised: Tensor = centred * scale.view(shape) + module.bias.view(shape)
+    return normalised.to(x.dtype)
 
 
 def _dropout(module: nn.Dropout, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def from_text(text: str, file: str) -> np.ndarray:
     """The embedding that :func:`to_text` wrote for ``file``, float32, shape=(size,).
 
     Raises:
-        ManifestError: if the text is none
+        ManifestError: if the text is not an embedding
     """
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)

@@ -1,61 +1,39 @@
 """Train a teacher's body and head together: vanilla fine-tuning, with or without its convolutions.
 
-Source: Chen and Rudnicky 2023, arXiv:2110.06309 (V-FT); ours are the loss, which is that of ``fit``, the distortions,
-and layer-wise learning rates: each layer learns ``layer_decay`` times as fast as the one above it.
+Source: Chen and Rudnicky 2023, arXiv:2110.06309 (V-FT). Ours are the loss, which is that of ``heads``, the distortions,
+and layer-wise learning rates: the learning rate of each layer is ``layer_decay`` times that of the layer above it.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
 
-from wav2small.errors import ManifestError
 from wav2small.files import whole_file
 from wav2small.metrics import concordance_cc
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
 from wav2small.tables.manifest import segment_signal
-from wav2small.train.heads import Annotated, ccc_loss, example
-from wav2small.train.loop import Phase
+from wav2small.train import Progress
+from wav2small.train.annotated import Annotated, divided, example
+from wav2small.train.config import FinetuneConfig
+from wav2small.train.heads import CorpusScores
+from wav2small.train.loop import Loop, Plan, Report, Task, evaluate_every, warm_up_steps
+from wav2small.train.loss import annotation_loss
 from wav2small.train.teachers.bodies import Body
 from wav2small.train.teachers.tuned import TunedNet
 
-Tell = Callable[[float, float], None]
 Batch = tuple[list[np.ndarray], np.ndarray, np.ndarray]
-PARTS = ("none", "no-cnn", "full")
-"""Of the body that are trained: nothing, all but the convolutions, everything."""
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """How a body is trained; durations in seconds, ``distorted`` a share of the clips."""
-
-    fine_tune: str = "no-cnn"
-    pooling: str = "mean"
-    steps: int = 3000
-    batch_size: int = 16
-    learning_rate: float = 3e-5
-    head_learning_rate: float = 1e-3
-    layer_decay: float = 1.0
-    hidden: int = 256
-    dropout: float = 0.2
-    max_dur: float = 8.0
-    silence_dur: float = 0.6
-    distorted: float = 0.5
-    category_weight: float = 0.3
-    evaluate_every: int = 300
-    seed: int = 1
-    bf16: bool = False
-    checkpointing: bool = False
+"""Signals, truth (batch, 3) and categories (batch,)."""
+BEST = "best.pt"
 
 
 class Steps(Dataset[Batch]):
@@ -66,7 +44,7 @@ class Steps(Dataset[Batch]):
         config: how
     """
 
-    def __init__(self, corpora: Sequence[Annotated], config: TuneConfig) -> None:
+    def __init__(self, corpora: Sequence[Annotated], config: FinetuneConfig) -> None:
         self.config = config
         self.segments = [segment for corpus in corpora for segment in corpus.segments]
         self.truth = np.concatenate([corpus.truth for corpus in corpora])
@@ -92,113 +70,100 @@ class Steps(Dataset[Batch]):
         return signal[start : start + longest]
 
 
-def is_dev(corpus: Annotated) -> np.ndarray:
-    """Which segments choose the weights: the split ``dev`` if there is one, else fold 0."""
-    splits = np.array([segment.split for segment in corpus.segments])
-    return splits == "dev" if (splits == "dev").any() else corpus.folds == 0
+class Finetuning(Task[Batch]):
+    """A body with a head that learn from people's annotations.
 
-
-def part(corpus: Annotated, chosen: np.ndarray) -> Annotated:
-    """The chosen segments of a corpus."""
-    index = np.flatnonzero(chosen)
-    return Annotated(
-        corpus.name,
-        [corpus.segments[i] for i in index],
-        corpus.truth[index],
-        [corpus.labels[i] for i in index],
-        corpus.weights[index],
-        corpus.folds[index],
-    )
-
-
-def divided(corpora: Sequence[Annotated]) -> tuple[list[Annotated], list[Annotated]]:
-    """Training and dev part of each corpus.
-
-    Raises:
-        ManifestError: if one of them is empty, or a speaker is in both
+    Args:
+        body: trained in place
+        steps: the batches
+        dev: to choose the weights by
+        config: how
+        best: file of the best weights
+        workers: processes that read audio ahead
     """
-    train = [part(corpus, ~is_dev(corpus)) for corpus in corpora]
-    dev = [part(corpus, is_dev(corpus)) for corpus in corpora]
-    for name, parts in (("train on", train), ("choose by", dev)):
-        if not any(corpus.segments for corpus in parts):
-            raise ManifestError(f"there are no clips to {name}: all are of one speaker, split or fold. Needed: two.")
-    for one, other in zip(train, dev, strict=True):
-        shared = {s.speaker for s in one.segments} & {s.speaker for s in other.segments} - {""}
-        if shared:
-            raise ManifestError(f"{one.name}: speaker {min(shared)} is in train and in dev. Give each speaker one.")
-    return [corpus for corpus in train if corpus.segments], [corpus for corpus in dev if corpus.segments]
+
+    net: TunedNet
+
+    def __init__(
+        self, body: Body, steps: Steps, dev: Sequence[Annotated], config: FinetuneConfig, best: Path, workers: int
+    ) -> None:
+        self.body, self.steps, self.dev, self.config, self.best, self.workers = body, steps, dev, config, best, workers
+        torch.manual_seed(config.seed)
+        self.net = TunedNet(body, config.pooling, config.hidden, config.dropout, len(steps.categories))
+
+    def groups(self) -> list[dict[str, Any]]:
+        return rates(self.net, self.config)
+
+    def batches(self, first: int) -> Iterable[Batch]:
+        return read_ahead(self.steps, first, self.config.steps, self.workers)
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        signals, truth, category = batch
+        device = self.body.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            emotion, logits = self.net(signals)
+        target = torch.from_numpy(truth).to(device), torch.from_numpy(category).to(device)
+        return annotation_loss(*target, emotion.float(), logits.float(), self.config.category_weight)
+
+    def evaluate(self) -> dict[str, float]:
+        """CCC of each dimension, the mean over the corpora."""
+        self.scores = scores(self.net, self.dev, self.config)
+        return {name: float(np.mean([score[name] for score in self.scores.values()])) for name in OUTPUTS}
+
+    def keep(self, line: dict[str, float]) -> None:
+        with whole_file(self.best) as temporary:
+            torch.save({"net": self.net.state_dict(), "scores": self.scores}, temporary)
 
 
-def tune(
+def finetune_body(
     corpora: Sequence[Annotated],
     body: Body,
-    config: TuneConfig,
+    config: FinetuneConfig,
     folder: Path,
-    tell: Tell,
-    report: Callable[[dict[str, Any]], None],
+    progress: Progress,
+    report: Report,
     workers: int = 0,
-    stamp: str = "",
-) -> tuple[TunedNet, dict[str, dict[str, float]]]:
+    settings: Mapping[str, object] | None = None,
+) -> tuple[TunedNet, CorpusScores]:
     """Train a body with a head until ``config.steps``, from the checkpoint in ``folder`` if there is one.
 
     Args:
         corpora: annotated
         body: trained in place
         config: how
-        folder: for the checkpoint and the best weights
-        tell: called with (steps done, steps)
-        report: called with step and CCC of the dev speakers
+        folder: for the checkpoint, the log and the best weights
+        progress: called with (steps done, steps)
+        report: called with each line of the log
         workers: processes that read audio ahead
-        stamp: what else the checkpoint must have been begun with
+        settings: what else the checkpoint must have been started with
 
     Returns:
-        the net with the weights of the best evaluation, and its CCC of each corpus's dev speakers
+        the net with the weights of the best evaluation, and its CCC on the dev speakers of each corpus
     """
     train, dev = divided(corpora)
-    steps = Steps(train, config)
-    torch.manual_seed(config.seed)
-    net = TunedNet(body, config.pooling, config.hidden, config.dropout, len(steps.categories))
-    groups = rates(net, config)
-    if config.checkpointing and config.fine_tune != "none":
+    if config.checkpointing and config.trained != "none":
         compute_twice(body.encoder)
-    phase = Phase(folder / "tune.pt", net, groups, config.steps, stamp + json.dumps(asdict(config)), config.seed)
-    best = folder / "best.pt"
-
-    def loss(batch: Batch) -> Tensor:
-        signals, truth, label = batch
-        with torch.autocast(body.device.type, torch.bfloat16, enabled=config.bf16):
-            emotion, logits = net(signals)
-        error = ccc_loss(torch.from_numpy(truth).to(body.device), emotion.float()).mean()
-        category = functional.cross_entropy(
-            logits.float(), torch.from_numpy(label).to(body.device), label_smoothing=0.1
-        )
-        return error + config.category_weight * category
-
-    def evaluate() -> None:
-        found = scores(net, dev, config)
-        mean = float(np.mean([list(score.values()) for score in found.values()]))
-        report({"step": phase.step, **{name: float(np.mean([s[name] for s in found.values()])) for name in OUTPUTS}})
-        if mean > phase.best:
-            phase.best = mean
-            with whole_file(best) as temporary:
-                torch.save({"net": net.state_dict(), "scores": found}, temporary)
-
-    phase.run(read_ahead(steps, phase.step, config.steps, workers), loss, tell, config.evaluate_every, evaluate)
-    state = torch.load(best, map_location="cpu", weights_only=True)
-    net.load_state_dict(state["net"])
-    return net.eval(), state["scores"]
+    task = Finetuning(body, Steps(train, config), dev, config, folder / BEST, workers)
+    every = config.evaluate_every or evaluate_every(config.steps)
+    plan = Plan(config.steps, warm_up_steps(config.warm_up, config.steps), every, config.seed)
+    Loop(folder, task, plan, {**asdict(config), **(settings or {})}).run(progress, report)
+    state = torch.load(task.best, map_location="cpu", weights_only=True)
+    task.net.load_state_dict(state["net"])
+    return task.net.eval(), state["scores"]
 
 
-def compute_twice(encoder: nn.Module) -> None:
-    """Forget activations and compute them again on the way back, which transformers has two names for."""
-    if hasattr(encoder, "activation_checkpointing_enable"):
-        encoder.activation_checkpointing_enable()
+def compute_twice(encoder: PreTrainedModel) -> None:
+    """Forget activations and compute them again in the backward pass, for which transformers has two names."""
+    newer = getattr(encoder, "activation_checkpointing_enable", None)
+    if newer is not None:
+        newer()
     else:
-        encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        options = {"use_reentrant": False}
+        encoder.gradient_checkpointing_enable(options)  # type: ignore[no-untyped-call]
 
 
 def read_ahead(steps: Dataset[Any], first: int, last: int, workers: int) -> Iterable[Any]:
-    """The batches of some steps, in order, read by other processes meanwhile if there are any."""
+    """The batches of some steps, in order, read ahead by other processes if there are ``workers``."""
     return DataLoader(steps, batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=as_it_is)
 
 
@@ -206,12 +171,13 @@ def as_it_is(batch: Any) -> Any:
     return batch
 
 
-def rates(net: TunedNet, config: TuneConfig) -> list[dict[str, Any]]:
-    """What is trained, and how fast: the head, then each layer of the body; what is not, stays still."""
+def rates(net: TunedNet, config: FinetuneConfig) -> list[dict[str, Any]]:
+    """Parameter groups with their learning rates: the head, then each layer of the body; the rest is frozen."""
     encoder = net.encoder
-    frozen = {"full": r"$", "no-cnn": r"(feature_extractor|conv\d)\..*", "none": r".*"}[config.fine_tune]
-    if config.fine_tune != "full" and hasattr(encoder, "freeze_feature_encoder"):
-        encoder.freeze_feature_encoder()
+    frozen = {"full": r"$", "no-cnn": r"(feature_extractor|conv\d)\..*", "none": r".*"}[config.trained]
+    freeze = getattr(encoder, "freeze_feature_encoder", None)
+    if config.trained != "full" and freeze is not None:
+        freeze()
     depth = net.body[0].layers - 1
     head = [weight for name, weight in net.named_parameters() if not name.startswith("encoder.")]
     groups: dict[int, list[nn.Parameter]] = {}
@@ -234,7 +200,7 @@ def below(name: str, depth: int) -> int:
     return 0 if re.fullmatch(r"(encoder\.)?layer_norm\..*", name) else depth
 
 
-def scores(net: TunedNet, dev: Sequence[Annotated], config: TuneConfig) -> dict[str, dict[str, float]]:
+def scores(net: TunedNet, dev: Sequence[Annotated], config: FinetuneConfig) -> CorpusScores:
     """CCC of each dimension on each corpus, whole clips of at most 30 s."""
     out = {}
     for corpus in dev:

@@ -1,312 +1,184 @@
 """Train a student on a teacher's labels, and on nothing else.
 
-The paper does not say how; every choice is ours. Loss: 1 - CCC of the batch, which is the figure that is reported;
-and, where the labels have the teacher's embedding, the squared error of a linear guess of it from the student's own,
-because three numbers say little about a clip; the guess is dropped after training. The squared error of the labels can
-be added, and costs CCC (docs/log.md). AdamW, a short warm-up and a
-cosine to zero. Weights that are kept are a moving average of those that are trained, chosen by the CCC of the dev
-speakers. Batches hold clips of one length, so nothing is padded by much.
-Several processes can train as one (``together``).
-Everything random follows from (seed, step): a run that was stopped and resumed equals one that was not.
+The paper does not say how; every choice is ours. The loss is 1 - CCC of the batch, the figure that is reported, plus,
+where the labels have the teacher's embedding, the squared error of a linear guess of it from the student's own, because
+three numbers say little about a clip; the guess is dropped after training. The squared error of the labels can be
+added, and costs CCC (docs/log.md). Optimiser: AdamW, a short warm-up and a cosine to zero. The weights that are kept
+are a moving average of those that are trained, chosen by the CCC of the dev speakers. A batch holds clips of one
+length, so little is padded. Several processes can train as one (``distributed``).
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
-import pickle
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wav2small.errors import ManifestError, Wav2SmallError, WeightsError
-from wav2small.files import whole_file
+from wav2small.errors import ManifestError, Wav2SmallError
 from wav2small.metrics import concordance_cc
-from wav2small.network.config import OUTPUTS, SAMPLING_RATE
-from wav2small.network.weights import write_safetensors
-from wav2small.tables.manifest import Segment, segment_signal
+from wav2small.network.config import OUTPUTS, Network
+from wav2small.network.licences import joined, of_weights
+from wav2small.network.weights import licence_of, write_safetensors
+from wav2small.tables.manifest import Segment
+from wav2small.train import Progress, make_folder
 from wav2small.train import distributed as together
-from wav2small.train import make_folder
-from wav2small.train.embedding import from_text
-from wav2small.train.heads import ccc_loss
-from wav2small.train.interrupt import uninterrupted
-from wav2small.train.students import build, description, start_from, to_arrays
+from wav2small.train.clips import Batch, Clips
+from wav2small.train.config import TrainConfig
+from wav2small.train.loop import Loop, Plan, Report, Scores, Task
+from wav2small.train.loss import ccc_loss
+from wav2small.train.students import StudentNet, build, description, start_from, to_arrays
 
-Tell = Callable[[float, float], None]
-CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.safetensors", "log.jsonl"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a student is trained.
-
-    Durations are in seconds, ``tilt`` is in dB, and ``start`` is the sha256 of the weights that it begins with.
-    """
-
-    student: str = "wav2small"
-    start: str = ""
-    steps: int = 4000
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.01
-    warm_up: int = 200
-    average: float = 0.998
-    dropout: float = 0.2
-    max_dur: float = 4.0
-    bucket_dur: float = 0.5
-    tilt: float = 4.0
-    concordance: float = 1.0
-    squared_error: float = 0.0
-    embedding: float = 1.0
-    evaluate_every: int = 400
-    seed: int = 1
-    bf16: bool = False
-    compiled: bool = False
+BEST = "best.safetensors"
 
 
-class Clips:
-    """Labelled clips in memory as int16, in buckets of like length.
+class Distillation(Task[Batch]):
+    """A student that learns from labels, its guess of the teacher's embedding, and its moving average.
 
     Args:
-        segments: each with an emotion, the teacher's
-        config: the longest part of a clip that is used, and the width of a bucket
-        tell: called with (done, total)
-    """
-
-    def __init__(self, segments: Sequence[Segment], config: TrainConfig, tell: Tell) -> None:
-        self.labels = np.array([segment.emotion for segment in segments], np.float32)
-        self.embeddings = _embeddings(segments)
-        self.signals: list[np.ndarray] = []
-        for done, segment in enumerate(segments, 1):
-            self.signals.append(np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16))
-            tell(done, len(segments))
-        self.arrange(config)
-
-    def arrange(self, config: TrainConfig) -> None:
-        """Into buckets again, for batches of another config."""
-        self.config = config
-        widths = [min(config.max_dur, len(s) / SAMPLING_RATE) / config.bucket_dur for s in self.signals]
-        bucket = np.maximum(1, np.ceil(np.round(widths, 3))).astype(int)
-        self.buckets = {int(width): np.flatnonzero(bucket == width) for width in np.unique(bucket)}
-
-    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Batch number ``step``: signals (batch, samples), labels (batch, 3) and embeddings (batch, 0 if none)."""
-        rng = np.random.default_rng([self.config.seed, step])
-        widths = list(self.buckets)
-        sizes = np.array([len(self.buckets[width]) for width in widths])
-        width = widths[rng.choice(len(widths), p=sizes / sizes.sum())]
-        index = rng.choice(self.buckets[width], self.config.batch_size)
-        samples = round(width * self.config.bucket_dur * SAMPLING_RATE)
-        batch = np.stack([_placed(self.signals[i], samples, rng) for i in index])
-        return torch.from_numpy(batch), torch.from_numpy(self.labels[index]), torch.from_numpy(self.embeddings[index])
-
-
-def _embeddings(segments: Sequence[Segment]) -> np.ndarray:
-    """Embeddings of the teacher, shape=(segments, size); size 0 if a segment has none."""
-    texts = [segment.fields.get("embedding", "") for segment in segments]
-    if not all(texts):
-        return np.zeros((len(segments), 0), np.float32)
-    found = [from_text(text, segment.file) for text, segment in zip(texts, segments, strict=True)]
-    sizes = sorted({len(embedding) for embedding in found})
-    if len(sizes) > 1:
-        raise ManifestError(f"embeddings have sizes {sizes[0]} and {sizes[-1]}. Label all clips with one teacher.")
-    return np.stack(found)
-
-
-def _placed(signal: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut or zero-pad at a random place, as float32 in [-1, 1]."""
-    offset = int(rng.integers(abs(samples - len(signal)) + 1))
-    floats = signal.astype(np.float32) / 32768
-    if len(signal) >= samples:
-        return floats[offset : offset + samples]
-    return np.pad(floats, (offset, samples - len(signal) - offset))
-
-
-class Run:
-    """A training run in a folder: its student, optimiser, moving average and step, all kept in one checkpoint.
-
-    ``losses`` are those since the last evaluation, and ``due`` says that one is outstanding at this step.
-
-    Args:
-        folder: of the run; a checkpoint in it is resumed
-        config: how
-        clips: what it learns from
-        start: weights to begin with
+        config: how it is trained
+        clips: to train on
+        dev: to choose the weights by
+        best: file of the best weights
+        metadata: written into that file
+        start: weights to start from
         device: of torch
 
     Raises:
-        WeightsError: if ``start`` are not weights that the student can begin with, or the folder holds a run with other
-            settings or labels, or a damaged checkpoint
+        PluginError: if there is no student of that name
+        WeightsError: if the student cannot start from ``start``
     """
 
+    net: StudentNet
+
     def __init__(
-        self, folder: Path, config: TrainConfig, clips: Clips, start: Path | None = None, device: str = "cpu"
+        self,
+        config: TrainConfig,
+        clips: Clips,
+        dev: Clips,
+        best: Path,
+        metadata: dict[str, str],
+        start: Path | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.folder, self.config, self.device = folder, config, torch.device(device)
+        self.config, self.clips, self.dev, self.device = config, clips, dev, torch.device(device)
+        self.best, self.metadata = best, metadata
         self.variance = torch.from_numpy(clips.labels.var(0))
         self.embedding_variance = float(clips.embeddings.var(0).sum())
         torch.manual_seed(config.seed)
-        self.net = begun(config, start).to(self.device)
+        self.net = initial(config, start).to(self.device)
         self.averaged = copy.deepcopy(self.net).eval()
         together.see_whole_batches(self.net)
-        size = clips.embeddings.shape[1]
-        mean = torch.from_numpy(clips.embeddings.mean(0))
-        guess = {"weight": torch.zeros(size, self.net.embedding_size), "bias": mean}
-        self.guess = nn.ParameterDict(guess).to(self.device)
-        self.trained = [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.trained, config.learning_rate, weight_decay=config.weight_decay)
-        self.step, self.best, self.due = 0, -1.0, False
-        self.losses: list[float] = []
+        weight = torch.zeros(clips.embeddings.shape[1], self.net.embedding_size)
+        self.guess = nn.ParameterDict({"weight": weight, "bias": torch.from_numpy(clips.embeddings.mean(0))})
+        self.guess.to(self.device)
         forward = self.net.features_to_emotion
         self.forward = torch.compile(forward, dynamic=False) if config.compiled else forward
-        if (folder / CHECKPOINT).is_file():
-            self._resume()
 
-    def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self._check_same(state["config"], state["variance"])
-            self.net.load_state_dict(state["net"])
-            self.guess.load_state_dict(state["guess"])
-            self.averaged.load_state_dict(state["averaged"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self.best = state["step"], state["best"]
-            self.due, self.losses = state["due"], state["losses"]
-        except (EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError):
-            raise WeightsError(f"{path}: is no checkpoint, or damaged. Remove it to begin again.") from None
+    def modules(self) -> dict[str, nn.Module]:
+        return {"net": self.net, "guess": self.guess, "averaged": self.averaged}
 
-    def _check_same(self, found: dict[str, object], variance: Tensor) -> None:
-        asked = asdict(self.config)
-        other = [f"{key} {found.get(key)}, asked for {asked[key]}" for key in asked if found.get(key) != asked[key]]
-        if not torch.equal(variance, self.variance):
-            other.append("other labels")
-        if other:
-            raise WeightsError(
-                f"{self.folder}: holds a run with {'; '.join(other)}. Give the same to resume it, or another folder."
-            )
+    def groups(self) -> list[dict[str, Any]]:
+        trained = [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
+        return [{"params": trained, "lr": self.config.learning_rate}]
 
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        state = {
-            "config": asdict(self.config),
-            "variance": self.variance,
-            "net": self.net.state_dict(),
-            "guess": self.guess.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "best": self.best,
-            "due": self.due,
-            "losses": self.losses,
-        }
-        with whole_file(self.folder / CHECKPOINT) as temporary:
-            torch.save(state, temporary)
+    def batches(self, first: int) -> Iterator[Batch]:
+        return map(self.clips.draw, range(first, self.config.steps))
 
-    def advance(self, clips: Clips) -> float:
-        """One step; returns its loss."""
-        config = self.config
-        torch.manual_seed(config.seed * 1_000_003 + self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * _schedule(self.step, config)
-        self.net.train()
-        loss = self.loss(*clips.draw(self.step))
-        self.optimiser.zero_grad()
-        loss.backward()
-        together.sum_gradients(self.trained)
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        self.optimiser.step()
-        self.step += 1
-        self._average()
-        self.losses.append(loss.item())
-        self.due = self.step % config.evaluate_every == 0 or self.step == config.steps
-        return self.losses[-1]
-
-    def loss(self, signal: Tensor, label: Tensor, embedding: Tensor) -> Tensor:
-        """Of a whole batch as it was drawn, of which this process computes its share; a scalar."""
-        config, share = self.config, together.share(len(signal))
-        label, embedding = label.to(self.device), embedding.to(self.device)
-        with torch.no_grad():
-            log_mel = self.net.log_mel(signal[share].to(self.device))
-            log_mel += _tilt(len(signal), log_mel.shape[2], config.tilt)[share].to(self.device)
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """Of a whole batch as it was drawn, of which this process computes its share."""
+        signal, label, embedding = batch
+        config, label, embedding = self.config, label.to(self.device), embedding.to(self.device)
+        log_mel = self.log_mel(signal)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
             emotion, own = self.forward(log_mel)
         emotion = together.gathered(emotion)
         error = ((emotion - label).square().mean(0) / self.variance.to(self.device)).mean()
         loss = config.concordance * ccc_loss(label, emotion).mean() + config.squared_error * error
-        if self.embedding_variance:
-            guessed = together.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
-            missed = (guessed - embedding).square().sum(1).mean() / self.embedding_variance
-            loss = loss + config.embedding * missed
-        return loss
+        return loss + config.embedding * self.embedding_loss(embedding, own) if self.embedding_variance else loss
 
     @torch.no_grad()
-    def _average(self) -> None:
-        keep = min(self.config.average, self.step / (self.step + 10))
-        pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
-        for slow, fast in pairs:
+    def log_mel(self, signal: Tensor) -> Tensor:
+        """Log-mel of this process's share of a batch, equalised at random."""
+        share = together.share(len(signal))
+        log_mel = self.net.log_mel(signal[share].to(self.device))
+        return log_mel + tilt(len(signal), log_mel.shape[2], self.config.tilt)[share].to(self.device)
+
+    def embedding_loss(self, embedding: Tensor, own: Tensor) -> Tensor:
+        """Squared error of the guess of the teacher's embedding, relative to its variance."""
+        guessed = together.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
+        return (guessed - embedding).square().sum(1).mean() / self.embedding_variance
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """Move the average towards the student, by less with each of the first steps."""
+        keep = min(self.config.average, step / (step + 10))
+        for slow, fast in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
             if slow.is_floating_point():
                 slow.lerp_(fast, 1 - keep)
             else:
                 slow.copy_(fast)
 
+    def evaluate(self) -> Scores:
+        """CCC of the averaged student on the dev clips."""
+        answers = self.predict(self.dev.signals)
+        return {name: concordance_cc(self.dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
+
+    @torch.inference_mode()
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Answers of the averaged student for whole clips in int16, shape=(clips, 3)."""
-        padded = (np.pad(signal, (0, max(0, self.net.min_length - len(signal)))) for signal in signals)
-        with torch.inference_mode():
-            signals = (torch.from_numpy(s.astype(np.float32) / 32768)[None].to(self.device) for s in padded)
-            answers = [self.averaged(signal)[0] for signal in signals]
+        """A/D/V by the averaged student for whole clips in int16, shape=(clips, 3)."""
+        answers = []
+        for signal in signals:
+            padded = np.pad(signal, (0, max(0, self.net.min_length - len(signal))))
+            floats = torch.from_numpy(padded.astype(np.float32) / 32768)
+            answers.append(self.averaged(floats[None].to(self.device))[0])
         return torch.cat(answers).cpu().numpy()
 
-    def record(self, line: dict[str, float], metadata: dict[str, str]) -> None:
-        """End an evaluation: write the weights if the mean CCC is the best so far, the log, and the checkpoint."""
+    def keep(self, line: dict[str, float]) -> None:
+        """Write the averaged student."""
         scores = {name: round(line[name], 4) for name in OUTPUTS}
-        mean = float(np.mean([line[name] for name in OUTPUTS]))
-        if mean > self.best:
-            self.best = mean
-            extra = {"recipe": json.dumps(asdict(self.config)), "step": str(self.step), "dev_ccc": json.dumps(scores)}
-            write_safetensors(
-                self.folder / BEST,
-                to_arrays(self.averaged),
-                metadata | extra | description(self.averaged, self.config.student),
-            )
-        with (self.folder / LOG).open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        self.due, self.losses = False, []
-        self.save()
+        extra = {"recipe": json.dumps(asdict(self.config)), "step": str(line["step"]), "dev_ccc": json.dumps(scores)}
+        about = description(self.averaged, self.config.student)
+        write_safetensors(self.best, to_arrays(self.averaged), {**self.metadata, **extra, **about})
 
 
-def begun(config: TrainConfig, start: Path | None) -> nn.Module:
+def initial(config: TrainConfig, start: Path | None) -> StudentNet:
     """The student before its first step.
 
     Raises:
-        PluginError: if there is none of that name
-        WeightsError: if ``start`` are not weights that it can begin with
+        PluginError: if there is no student of that name
+        WeightsError: if the student cannot start from ``start``
     """
-    net = build(config.student, config.dropout)
+    net = build(Network.from_json(config.network) if config.network else config.student, config.dropout)
     if start:
         start_from(net, start)
     return net
 
 
-def _schedule(step: int, config: TrainConfig) -> float:
-    """Share of the learning rate: up linearly, then down by a cosine."""
-    if step < config.warm_up:
-        return (step + 1) / config.warm_up
-    progress = (step - config.warm_up) / max(1, config.steps - config.warm_up)
-    return float(0.5 * (1 + np.cos(np.pi * min(1.0, progress))))
-
-
-def _tilt(batch: int, n_mels: int, depth: float) -> Tensor:
+def tilt(batch: int, n_mels: int, depth: float) -> Tensor:
     """A smooth random equaliser of up to ``depth`` dB, one a clip, shape=(batch, 1, n_mels)."""
     knots = (torch.rand(batch, 1, 5) * 2 - 1) * depth
     return functional.interpolate(knots, n_mels, mode="linear", align_corners=True)
+
+
+def make_loop(folder: Path, task: Distillation) -> Loop[Batch]:
+    """The loop of a student, resumed if the folder has a checkpoint.
+
+    Raises:
+        WeightsError: if the folder holds a run with other settings or labels, or a damaged checkpoint
+    """
+    config = task.config
+    plan = Plan(config.steps, config.warm_up, config.evaluate_every, config.seed, config.weight_decay)
+    labels = hashlib.sha256(task.clips.labels.tobytes()).hexdigest()[:8]
+    return Loop(folder, task, plan, {**asdict(config), "labels": labels})
 
 
 def train(
@@ -315,11 +187,11 @@ def train(
     folder: Path,
     config: TrainConfig,
     metadata: dict[str, str],
-    tell: Tell,
-    report: Callable[[dict[str, float]], None],
+    progress: Progress,
+    report: Report,
     start: Path | None = None,
     device: str = "cpu",
-) -> Run:
+) -> Distillation:
     """Train until ``config.steps``, from the checkpoint in ``folder`` if there is one.
 
     Args:
@@ -328,9 +200,9 @@ def train(
         folder: for the checkpoint, the best weights and the log
         config: how
         metadata: written into the weights
-        tell: called with (steps done, steps)
+        progress: called with (steps done, steps)
         report: called with each line of the log
-        start: weights to begin with; ``config.start`` is their sha256
+        start: weights to start from; ``config.start`` is their sha256
         device: of torch
 
     Raises:
@@ -339,43 +211,37 @@ def train(
         WeightsError: if ``folder`` holds another run
     """
     if config.compiled and together.world() > 1:
-        raise Wav2SmallError("a network that is compiled is trained by one process. Leave out --compile, or torchrun.")
-    _check(train_segments, dev_segments)
-    begun(config, start)  # what is wrong with it is said before the clips are read
+        raise Wav2SmallError("a compiled network is trained by one process. Leave out --compile, or torchrun.")
+    check_segments(train_segments, dev_segments)
+    initial(config, start)  # an error here is reported before the clips are read
     make_folder(folder)
-    clips, dev = Clips(train_segments, config, tell), Clips(dev_segments, config, tell)
-    run = Run(folder, config, clips, start, device)
-    try:
-        _loop(run, clips, dev, metadata, tell, report)
-    except KeyboardInterrupt:
-        if together.rank() == 0:
-            run.save()
-        raise
-    return run
+    clips, dev = Clips(train_segments, config, progress), Clips(dev_segments, config, progress)
+    task = Distillation(config, clips, dev, folder / BEST, metadata, start, device)
+    make_loop(folder, task).run(progress, report)
+    return task
 
 
-def _loop(
-    run: Run, clips: Clips, dev: Clips, metadata: dict[str, str], tell: Tell, report: Callable[[dict[str, float]], None]
-) -> None:
-    start = time.monotonic()
-    while run.due or run.step < run.config.steps:
-        if not run.due:
-            with uninterrupted():
-                run.advance(clips)
-            tell(run.step, run.config.steps)
-            continue
-        if together.rank():
-            run.due, run.losses = False, []
-            continue
-        answers = run.predict(dev.signals)
-        line = {"step": run.step, "loss": float(np.mean(run.losses)), "seconds": round(time.monotonic() - start, 1)}
-        line |= {name: concordance_cc(dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
-        with uninterrupted():
-            run.record(line, metadata)
-        report(line)
+def describe(segments: Sequence[Segment], data: str, licence: str | None, start: Path | None) -> dict[str, str]:
+    """Metadata of a student: teachers, training data and licences.
+
+    Args:
+        segments: labelled, to train on
+        data: names of the corpora
+        licence: of the weights; None derives it from the licences of the labels and of ``start``
+        start: weights to start from
+    """
+    teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in segments})
+    licences = [s.column("teacher_licence") for s in segments] + ([licence_of(start)] if start else [])
+    return {
+        "teacher": ", ".join(teachers),
+        "training_data": data,
+        "teacher_licence": joined(licences),
+        "licence": licence or of_weights(licences),
+    }
 
 
-def _check(train_segments: Sequence[Segment], dev_segments: Sequence[Segment]) -> None:
+def check_segments(train_segments: Sequence[Segment], dev_segments: Sequence[Segment]) -> None:
+    """Raise ``ManifestError`` if a student cannot be trained on these segments, as :func:`train` says."""
     for part, segments in (("training", train_segments), ("dev", dev_segments)):
         if not segments:
             raise ManifestError(f"there are no {part} segments: no row has a label. Label a manifest: wav2small label.")

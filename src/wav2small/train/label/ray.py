@@ -1,6 +1,6 @@
 """Parts of a manifest -> answers of a teacher, by workers of Ray Data, each with a teacher of its own.
 
-A worker labels a part at a time, as ``engine.Threads`` does, and sends the answers back; only the program that asked
+A worker labels a part at a time, as ``threads.Threads`` does, and sends the answers back; only the program that asked
 writes. So a worker that dies loses no more than the part that it had, Ray gives that to another, and nothing is written
 twice.
 """
@@ -18,11 +18,12 @@ from wav2small.errors import MissingExtraError, Wav2SmallError
 from wav2small.files import absolute, locate
 from wav2small.network.config import Emotion
 from wav2small.tables.manifest import Segment
-from wav2small.train.label.threads import Answer, Heard, How, Part, Stamp, Threads, choose_workers, stamp_of
-from wav2small.train.teachers import Teacher
+from wav2small.train.config import LabelConfig
+from wav2small.train.label.threads import Answer, OnAnswers, Part, Threads, choose_workers
+from wav2small.train.teachers.base import Teacher, TeacherId
 
 VISITS = 3
-"""How often a cluster is asked that breaks the connection off."""
+"""How often a cluster is asked that breaks off the connection."""
 
 Load = Callable[..., Teacher]
 """Gives the teacher, for the device that it is called with by name; Ray sends it to where it is called."""
@@ -33,7 +34,7 @@ class Workers:
 
     Args:
         load: gives the teacher
-        how: with embeddings or not, and in which batches
+        config: with embeddings or not, and in which batches
         device: that each worker computes on, as torch names it; ``auto`` is a GPU if the cluster has one
         workers: how many; None is one a GPU, or one a core
         address: of a running cluster; None starts one on this machine, unless the program is in one already
@@ -43,25 +44,25 @@ class Workers:
         Wav2SmallError: if there is no cluster at the address, or its machines cannot load the teacher
     """
 
-    def __init__(self, load: Load, how: How, device: str, workers: int | None, address: str | None) -> None:
-        self.load, self.how = load, how
+    def __init__(self, load: Load, config: LabelConfig, device: str, workers: int | None, address: str | None) -> None:
+        self.load, self.config = load, config
         self.ray = _connected(address)
         there = self.ray.cluster_resources()
         gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 1))
         self.device = device if device != "auto" else "cuda" if gpus else "cpu"
         self.needs = {"num_cpus": 1, "num_gpus": 0 if self.device == "cpu" else 1}
         self.workers = workers or (cores if self.device == "cpu" else gpus)
-        self.stamp = self._ask_stamp()
+        self.teacher_id = self._ask_teacher()
 
-    def _ask_stamp(self) -> Stamp:
-        ask = self.ray.remote(**self.needs)(lambda load, device: stamp_of(load(device=device)))
+    def _ask_teacher(self) -> TeacherId:
+        ask = self.ray.remote(**self.needs)(lambda load, device: TeacherId.of(load(device=device)))
         try:
-            stamp: Stamp = self.ray.get(ask.remote(self.load, self.device))
+            teacher: TeacherId = self.ray.get(ask.remote(self.load, self.device))
         except self.ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, Wav2SmallError) else error) from None
-        return stamp
+        return teacher
 
-    def answers(self, parts: Iterable[Part], heard: Heard) -> Iterator[tuple[int, list[Answer]]]:
+    def answers(self, parts: Iterable[Part], on_answers: OnAnswers) -> Iterator[tuple[int, list[Answer]]]:
         """The number of a part and the answer to each of its segments, as they come."""
         items = [{"part": part, "clips": _pack(segments)} for part, segments in parts]
         if not items:
@@ -70,25 +71,25 @@ class Workers:
             if row["failed"]:
                 raise Wav2SmallError(row["failed"])
             answers = _unpack(row["answers"])
-            heard(len(answers), sum(answer.dur for answer in answers))
+            on_answers(len(answers), sum(answer.dur for answer in answers))
             yield row["part"], answers
 
     def _rows(self, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """What the workers make of the items. Ray Data has to be in the cluster: at ``ray://``, an actor is for it."""
-        asked = (items, (self.load, self.how, self.device), self.workers, self.needs)
+        asked = (items, (self.load, self.config, self.device), self.workers, self.needs)
         if not self.ray.util.client.ray.is_connected():
             yield from _worked(*asked)
             return
-        envoy = self.ray.remote(num_cpus=0)(Envoy).remote(*asked)
+        driver = self.ray.remote(num_cpus=0)(RemoteDriver).remote(*asked)
         try:
-            while row := self.ray.get(envoy.next.remote()):
+            while row := self.ray.get(driver.next.remote()):
                 yield row
         except self.ray.exceptions.RayActorError:
-            raise Wav2SmallError("the cluster has lost what drove its workers. The same command goes on.") from None
+            raise Wav2SmallError("the cluster lost the driver of its workers. Run the same command again.") from None
 
 
-class Envoy:
-    """A process of the cluster that has the workers work for a program outside it."""
+class RemoteDriver:
+    """A process of the cluster that drives the workers for a program outside the cluster."""
 
     def __init__(self, *asked: Any) -> None:
         _quiet()
@@ -100,21 +101,20 @@ class Envoy:
 
 
 def _worked(
-    items: list[dict[str, Any]], made: tuple[Load, How, str], workers: int, needs: dict[str, int]
+    items: list[dict[str, Any]], made: tuple[Load, LabelConfig, str], workers: int, needs: dict[str, int]
 ) -> Iterator[dict[str, Any]]:
     import ray.data
 
-    answered = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        Worker, fn_constructor_args=made, concurrency=workers, **needs
-    )
+    data: Any = ray.data.from_items(items, override_num_blocks=len(items))  # the types of map leave out options
+    answered = data.map(Worker, fn_constructor_args=made, concurrency=workers, **needs)
     yield from answered.iter_rows()
 
 
 class Worker:
     """A process of the cluster with a teacher; labels a row that holds a part."""
 
-    def __init__(self, load: Load, how: How, device: str) -> None:
-        self.threads = Threads(load(device=device), how, 1 if device == "cpu" else choose_workers(device))
+    def __init__(self, load: Load, config: LabelConfig, device: str) -> None:
+        self.threads = Threads(load(device=device), config, 1 if device == "cpu" else choose_workers(device))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The part, answered, or why it cannot be, which stops the run; an unreadable file does not."""
@@ -141,7 +141,7 @@ def _connected(address: str | None) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise MissingExtraError("--engine ray needs Ray, which is not here: pip install 'wav2small[ray]'") from None
+        raise MissingExtraError("--engine ray needs Ray, which is missing: pip install 'wav2small[ray]'") from None
     if not ray.is_initialized():
         where: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
         where |= {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -176,7 +176,7 @@ def _quiet() -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise ``OSError`` if nobody listens at HOST:PORT, where Ray would try for minutes."""
+    """Raise ``OSError`` if nothing listens at HOST:PORT, where Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()

@@ -22,8 +22,9 @@ from wav2small.audio.read import read
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE, Emotion
 from wav2small.tables.manifest import Segment
+from wav2small.train.config import LabelConfig
 from wav2small.train.embedding import to_text
-from wav2small.train.teachers import Teacher
+from wav2small.train.teachers.base import Teacher, TeacherId
 
 POOL_DUR = 600.0
 """Seconds of audio that are held to be sorted by length."""
@@ -34,8 +35,8 @@ KERNELS = "16"
 NOTHING = np.zeros(0, np.float32)
 
 Part = tuple[int, Sequence[Segment]]
-Heard = Callable[[int, float], None]
-"""Is told of clips that are answered, and of their seconds."""
+OnAnswers = Callable[[int, float], None]
+"""Called with the number of clips that are labelled, and their seconds."""
 
 
 class Answer(NamedTuple):
@@ -47,33 +48,17 @@ class Answer(NamedTuple):
     dur: float = 0.0
 
 
-class Stamp(NamedTuple):
-    """Who labels."""
-
-    teacher: str
-    teacher_version: str
-    teacher_licence: str
-
-
 class Engine(Protocol):
-    """Whoever has the parts of a manifest answered."""
+    """What labels the parts of a manifest."""
 
     @property
-    def stamp(self) -> Stamp:
+    def teacher_id(self) -> TeacherId:
         """Of the teacher that answers."""
         ...
 
-    def answers(self, parts: Iterable[Part], heard: Heard) -> Iterator[tuple[int, list[Answer]]]:
+    def answers(self, parts: Iterable[Part], on_answers: OnAnswers) -> Iterator[tuple[int, list[Answer]]]:
         """The number of a part and the answer to each of its segments; the parts in any order."""
         ...
-
-
-@dataclass(frozen=True)
-class How:
-    """What an answer depends on beside teacher and segment: embeddings or not, and seconds of a padded batch."""
-
-    embed: bool = False
-    batch_dur: float = 32.0
 
 
 class Clip(NamedTuple):
@@ -91,38 +76,38 @@ class Threads:
     """Labels in this process.
 
     Args:
-        teacher: who labels
-        how: with embeddings or not, and in which batches
+        teacher: of the labels
+        config: with embeddings or not, and in which batches
         workers: batches computed at once
         decoders: files decoded at once
     """
 
     teacher: Teacher
-    how: How
+    config: LabelConfig
     workers: int = 1
     decoders: int = DECODERS
 
     @property
-    def stamp(self) -> Stamp:
+    def teacher_id(self) -> TeacherId:
         """Of the teacher."""
-        return stamp_of(self.teacher)
+        return TeacherId.of(self.teacher)
 
-    def answers(self, parts: Iterable[Part], heard: Heard) -> Iterator[tuple[int, list[Answer]]]:
+    def answers(self, parts: Iterable[Part], on_answers: OnAnswers) -> Iterator[tuple[int, list[Answer]]]:
         """The number of a part and the answer to each of its segments, in order."""
         with _threads(self.decoders) as decoding, _threads(self.workers) as labelling, _one_torch_thread():
             clips = (clip for file in ahead(decoding, _decode, _files(parts), 2 * self.decoders) for clip in file)
-            batches = (batch for pool in _pools(clips) for batch in by_length(pool, self.how.batch_dur))
+            batches = (batch for pool in _pools(clips) for batch in by_length(pool, self.config.batch_dur))
             found: dict[int, dict[int, Answer]] = defaultdict(dict)
             for batch, answers in ahead(labelling, self._answer, batches, 2 * self.workers):
                 part, size = batch[0].part, batch[0].size
                 found[part] |= {clip.number: answer for clip, answer in zip(batch, answers, strict=True)}
-                heard(len(batch), sum(answer.dur for answer in answers))
+                on_answers(len(batch), sum(answer.dur for answer in answers))
                 if len(found[part]) == size:
                     yield part, [answer for _, answer in sorted(found.pop(part).items())]
 
     def _answer(self, batch: list[Clip]) -> tuple[list[Clip], list[Answer]]:
         signals = [clip.signal for clip in batch if clip.error is None]
-        labelled = iter(_ask(self.teacher, signals, self.how.embed) if signals else [])
+        labelled = iter(_ask(self.teacher, signals, self.config.embed) if signals else [])
         answers = [next(labelled) if clip.error is None else Answer(error=clip.error) for clip in batch]
         return [clip._replace(signal=NOTHING) for clip in batch], answers
 
@@ -131,11 +116,6 @@ def choose_workers(device: str) -> int:
     """One a core; on a GPU, a few that have the next batches ready for it."""
     cores = os.cpu_count() or 1
     return cores if device == "cpu" else min(4, cores)
-
-
-def stamp_of(teacher: Teacher) -> Stamp:
-    """Name, version and licence of a teacher."""
-    return Stamp(teacher.name, teacher.version, teacher.licence)
 
 
 def by_length(clips: Sequence[Clip], batch_dur: float) -> Iterator[list[Clip]]:

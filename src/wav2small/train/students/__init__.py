@@ -1,47 +1,29 @@
 """Students by name: what a teacher's labels are learnt by.
 
 An entry point of the group ``wav2small.students`` is a :class:`wav2small.network.config.Network`, or a function
-``(dropout) -> net`` whose net is a :class:`wav2small.train.students.base.StudentNet`, or any ``torch.nn.Module`` with
-what :class:`Student` lists; ``train``, ``export``, ``bench`` and ``models`` then know it by its name.
+``(dropout) -> net`` whose net is a :class:`wav2small.train.students.base.StudentNet`, or any ``torch.nn.Module`` that
+has what this lists; ``train``, ``export``, ``bench`` and ``models`` then know it by its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wav2small import plugins
 from wav2small.errors import PluginError
 from wav2small.network.config import Network
 from wav2small.network.reference import check_student
 from wav2small.network.weights import NETWORK, Arrays, check_arrays, read_safetensors, stored_network
+from wav2small.train.students.base import StudentNet as StudentNet
 from wav2small.train.students.integer import IntegerStudent
 from wav2small.train.students.layered import LayeredStudent
 
 
-class Student(Protocol):
-    """What a net has beside being a ``torch.nn.Module``.
-
-    ``embedding_size`` is the length of the embedding, ``min_length`` the samples of the shortest signal.
-    """
-
-    embedding_size: int
-    min_length: int
-
-    def log_mel(self, signal: Tensor) -> Tensor:
-        """Audio at 16 kHz, shape=(batch, samples), to dB in float32, shape=(batch, frames, mels)."""
-        ...
-
-    def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel to emotion, shape=(batch, 3), and embedding, shape=(batch, embedding_size), in float32."""
-        ...
-
-
-def build(student: str | Network, dropout: float = 0.0) -> nn.Module:
+def build(student: str | Network, dropout: float = 0.0) -> StudentNet:
     """An untrained student.
 
     Args:
@@ -55,7 +37,8 @@ def build(student: str | Network, dropout: float = 0.0) -> nn.Module:
     found = plugins.load(plugins.STUDENTS, student) if isinstance(student, str) else student
     if isinstance(found, Network):
         return IntegerStudent(found, dropout) if found.integers else LayeredStudent(found, dropout)
-    return cast(nn.Module, found(dropout))
+    net: StudentNet = found(dropout)
+    return net
 
 
 def described(metadata: Mapping[str, str], source: str) -> str | Network:
@@ -111,7 +94,7 @@ def load_arrays(net: nn.Module, arrays: Arrays, source: str) -> None:
     net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, strict=False)
 
 
-def from_arrays(arrays: Arrays, student: str | Network, source: str = "weights") -> nn.Module:
+def from_arrays(arrays: Arrays, student: str | Network, source: str = "weights") -> StudentNet:
     """A student with these arrays as its weights, ready to answer.
 
     Raises:

@@ -12,6 +12,28 @@ from wav2small.network.frontend import dft_kernel, hann, mel_filterbank
 
 
 class StudentNet(nn.Module):
+    """What training and export ask of a student beside being a module.
+
+    ``embedding_size`` is the length of the embedding, ``min_length`` the samples of the shortest signal.
+    """
+
+    embedding_size: int
+    min_length: int
+
+    def log_mel(self, signal: Tensor) -> Tensor:
+        """Audio at 16 kHz, shape=(batch, samples), to dB in float32, shape=(batch, frames, mels)."""
+        raise NotImplementedError
+
+    def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel to emotion, shape=(batch, 3), and embedding, shape=(batch, embedding_size), in float32."""
+        raise NotImplementedError
+
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio at 16 kHz, shape=(batch, samples), to emotion (batch, 3) and embedding (batch, embedding_size)."""
+        return self.features_to_emotion(self.log_mel(signal))
+
+
+class LogMelStudent(StudentNet):
     """Signal to arousal, dominance, valence, and the pooled embedding that they are read from.
 
     A student calls ``add_outputs`` after it has made its layers, and has ``tokens``.
@@ -23,7 +45,6 @@ class StudentNet(nn.Module):
         is_stored: the DFT and the mel bands are parameters, in the file of weights; else they are computed by an FFT
     """
 
-    embedding_size: int
     lin: nn.Linear
     sof: nn.Linear
     dropout: nn.Dropout
@@ -75,8 +96,9 @@ class StudentNet(nn.Module):
         frontend = self.frontend
         if not self._is_stored:
             frames = signal.unfold(1, frontend.win_length, frontend.hop_length) * self.window
-            spectrum = torch.fft.rfft(frames, frontend.n_fft)
-            return (spectrum.real.square() + spectrum.imag.square()) @ self.mel
+            spectrum: Tensor = torch.fft.rfft(frames, frontend.n_fft)
+            power: Tensor = spectrum.real.square() + spectrum.imag.square()
+            return torch.matmul(power, self.mel)
         real = functional.conv1d(signal[:, None], self.dft_real, stride=frontend.hop_length)
         imag = functional.conv1d(signal[:, None], self.dft_imag, stride=frontend.hop_length)
         return functional.linear((real.square() + imag.square()).transpose(1, 2), self.mel)
@@ -90,7 +112,8 @@ class StudentNet(nn.Module):
                 power = self.mel_power(signal.float())
                 level = running_mean(power.sum(2), self._level_frames) + self.frontend.variance_floor
                 power = power / level[:, :, None]
-            return 10 * power.clamp_min(self.frontend.amin).log10()
+            decibel: Tensor = 10 * power.clamp_min(self.frontend.amin).log10()
+            return decibel
 
     def tokens(self, log_mel: Tensor) -> Tensor:
         """(batch, frames, n_mels) -> (batch, tokens, token size)."""
@@ -99,7 +122,8 @@ class StudentNet(nn.Module):
     def pool(self, tokens: Tensor) -> Tensor:
         """A softmax over time weighs each value, in float32: (batch, tokens, size) -> (batch, pooled)."""
         weight = self.sof(tokens).float().softmax(1)
-        return (self.lin(tokens).float() * weight).sum(1)
+        pooled: Tensor = (self.lin(tokens).float() * weight).sum(1)
+        return pooled
 
     def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel, shape=(batch, frames, n_mels), to emotion (batch, 3) and embedding (batch, embedding_size)."""
@@ -107,10 +131,6 @@ class StudentNet(nn.Module):
         with torch.autocast(embedding.device.type, enabled=False):
             emotion: Tensor = self.out(self.dropout(embedding))
             return emotion, embedding
-
-    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio at 16 kHz, shape=(batch, samples), to emotion (batch, 3) and embedding (batch, embedding_size)."""
-        return self.features_to_emotion(self.log_mel(signal))
 
 
 def running_mean(values: Tensor, length: int) -> Tensor:

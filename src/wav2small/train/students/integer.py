@@ -51,6 +51,9 @@ class IntegerStudent(LayeredStudent):
             )
         super().__init__(network, dropout)
 
+    input_scale: Tensor
+    input_shift: Tensor
+
     def add_layers(self, network: Network) -> None:
         """A convolution with a bias for each layer, and the largest value of each stream."""
         self.register_buffer("input_scale", torch.ones(network.frontend.n_mels))
@@ -95,7 +98,8 @@ class IntegerStudent(LayeredStudent):
                 output = before + rounded(output, self.bits(place.stream))
             before, hidden = hidden, self.grid(output, place.stream)
             bits = self.bits(place.stream)
-        return hidden.transpose(1, 2)
+        tokens: Tensor = hidden.transpose(1, 2)
+        return tokens
 
     def _input(self, log_mel: Tensor) -> Tensor:
         """Log-mel in dB to the first layer's input on its eight bits."""
@@ -103,7 +107,8 @@ class IntegerStudent(LayeredStudent):
         integers = input_integers(self.input_scale.cpu().numpy(), self.input_shift.cpu().numpy())
         scale, shift = (torch.from_numpy(array).to(log_mel.device) for array in integers)
         values = torch.floor((steps * scale + shift) / 2.0**INPUT_SHIFT + 0.5).clamp(-128, 127)
-        return (values / 2**INPUT_BITS).float()
+        scaled: Tensor = values / 2**INPUT_BITS
+        return scaled.float()
 
     def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel, shape=(batch, frames, n_mels), to emotion (batch, 3) and embedding (batch, embedding_size)."""

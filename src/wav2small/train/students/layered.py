@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from wav2small.network.config import Layer, Network, Place
-from wav2small.train.students.base import StudentNet
+from wav2small.train.students.base import LogMelStudent
 
 
-class LayeredStudent(StudentNet):
+class LayeredStudent(LogMelStudent):
     """The float form of a network.
 
     Args:
@@ -26,8 +24,8 @@ class LayeredStudent(StudentNet):
         self.network = network
         self.add_layers(network)
         pooled, token = network.pooling_shape
-        sizes = {"token": token, "embedding_size": network.embedding_size, "score_bias": network.score_bias}
-        self.add_outputs(pooled, dropout, **sizes)
+        embedding_size = network.embedding_size
+        self.add_outputs(pooled, dropout, token=token, embedding_size=embedding_size, score_bias=network.score_bias)
 
     def add_layers(self, network: Network) -> None:
         """A convolution and a batch norm for each layer that has arrays."""
@@ -53,31 +51,46 @@ class LayeredStudent(StudentNet):
                 output = getattr(self, layer.name)(padded(hidden, layer))
                 output = functional.relu(getattr(self, layer.norm)(output))
             before, hidden = hidden, before + output if layer.adds else output
-        return hidden.transpose(1, 2) if self.network.mels_are_channels else hidden.transpose(1, 2).flatten(2)
+        tokens: Tensor = hidden.transpose(1, 2)
+        return tokens if self.network.mels_are_channels else tokens.flatten(2)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """The same, of whole tokens or of channels: (batch, tokens, size) -> (batch, embedding_size)."""
         if self.network.pooling == "tokens":
             return super().pool(tokens)
-        channels = tokens.unflatten(2, (self.network.pooled, -1)).transpose(2, 3)  # (batch, tokens, mels, channels)
+        channels = tokens.reshape(*tokens.shape[:2], self.network.pooled, -1).transpose(2, 3)  # channels are the last
         weight = self.sof(channels).float().softmax(1)
         pooled = (self.lin(channels).float() * weight).sum(1).transpose(1, 2)
         with torch.autocast(pooled.device.type, enabled=False):
             return torch.cat([pooled.flatten(1), (pooled @ pooled.transpose(1, 2)).flatten(1)], 1)
 
 
-def convolution(place: Place, network: Network, bias: bool) -> nn.Module:
+def convolution(place: Place, network: Network, bias: bool) -> nn.Conv1d | nn.Conv2d:
     """The module of a layer: over time where the mels are channels, else over time and mels."""
     layer = place.layer
     groups = layer.outputs if layer.depthwise else 1
-    options: dict[str, Any] = {"groups": groups, "bias": bias}
+    padding = 0 if layer.causal else layer.reach // 2
     if network.mels_are_channels:
-        padding = 0 if layer.causal else layer.reach // 2
-        sizes = {"stride": layer.stride, "dilation": layer.dilation, "padding": padding}
-        return nn.Conv1d(place.inputs, layer.outputs, layer.kernel[0], **sizes, **options)
-    padding2 = (0 if layer.causal else layer.reach // 2, layer.kernel[1] // 2)
-    sizes2 = {"stride": (layer.stride, 1), "dilation": (layer.dilation, 1), "padding": padding2}
-    return nn.Conv2d(place.inputs, layer.outputs, layer.kernel, **sizes2, **options)
+        return nn.Conv1d(
+            place.inputs,
+            layer.outputs,
+            layer.kernel[0],
+            stride=layer.stride,
+            padding=padding,
+            dilation=layer.dilation,
+            groups=groups,
+            bias=bias,
+        )
+    return nn.Conv2d(
+        place.inputs,
+        layer.outputs,
+        layer.kernel,
+        stride=(layer.stride, 1),
+        padding=(padding, layer.kernel[1] // 2),
+        dilation=(layer.dilation, 1),
+        groups=groups,
+        bias=bias,
+    )
 
 
 def padded(hidden: Tensor, layer: Layer) -> Tensor:

@@ -7,13 +7,14 @@ last convolution and classifier, is ours. See docs/students.md.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wav2small.network.config import FRONTEND
 from wav2small.network.weights import check_arrays, read_safetensors
-from wav2small.train.students.base import StudentNet
+from wav2small.train.students.base import LogMelStudent
 
 try:
     import timm
@@ -24,7 +25,7 @@ HEADS = ("classifier.", "conv_head.", "norm_head.")
 """Prefixes of what timm stores behind the trunk."""
 
 
-class MobileNet(StudentNet):
+class MobileNet(LogMelStudent):
     """Log-mel as a picture with one channel, a trunk with a stride of 32 (16 tokens a second), pooling, outputs.
 
     Args:
@@ -38,17 +39,19 @@ class MobileNet(StudentNet):
 
     def __init__(self, trunk: str, dropout: float = 0.0, imagenet: str | Path | None = None) -> None:
         super().__init__(FRONTEND)
-        self.trunk = timm.create_model(trunk, pretrained=False, in_chans=1, features_only=True, out_indices=(-1,))
+        made: Any = timm.create_model(trunk, pretrained=False, in_chans=1, features_only=True, out_indices=(-1,))
+        channels = made.feature_info.channels()[-1]
+        self.trunk: nn.Module = made
         if imagenet is not None:
             self.trunk.load_state_dict(imagenet_trunk(imagenet, self.trunk.state_dict()), strict=False)
         self.trunk.to(memory_format=torch.channels_last)  # twice as fast to train on a CPU
-        channels = self.trunk.feature_info.channels()[-1]
         self.add_outputs(channels, dropout, token=channels, embedding_size=channels)
 
     def tokens(self, log_mel: Tensor) -> Tensor:
         """The trunk, and the mean of the mels that are left, here one: (batch, frames, n_mels) -> (.., channels)."""
         (hidden,) = self.trunk(log_mel[:, None])
-        return hidden.mean(3).transpose(1, 2)
+        tokens: Tensor = hidden.mean(3).transpose(1, 2)
+        return tokens
 
 
 def imagenet_trunk(path: str | Path, state: dict[str, Tensor]) -> dict[str, Tensor]:

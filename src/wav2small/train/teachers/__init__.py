@@ -1,7 +1,7 @@
 """Teachers by name: speech -> the arousal, dominance and valence that students learn from.
 
 An entry point of the group ``wav2small.teachers`` is a function ``(bf16, device) -> teacher``, and the teacher has what
-:class:`Teacher` lists; ``label --teacher NAME`` then knows it by its name.
+:class:`Teacher` lists; ``label --teacher NAME`` then finds it by its name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def parse_ensemble(name: str) -> tuple[list[str], list[float]]:
     """The members and their weights of ``ensemble:a=2,b``.
 
     Raises:
-        WeightsError: if there are not at least two, one is there twice, or a weight is no number above 0
+        WeightsError: if there are not at least two, one is there twice, or a weight is not a number above 0
     """
     parts = [part.strip().partition("=") for part in name.removeprefix(ENSEMBLE).split(",")]
     members = [member for member, _, _ in parts]
@@ -65,5 +65,5 @@ def parse_ensemble(name: str) -> tuple[list[str], list[float]]:
         raise WeightsError(f"{name!r}: an ensemble has two members or more, each once: ensemble:odyssey,dawn=2.")
     for _, _, text in parts:
         if text and not (re.fullmatch(r"\d*\.?\d+", text) and float(text) > 0):
-            raise WeightsError(f"{name!r}: the weight {text!r} is no number above 0: ensemble:odyssey,dawn=2.")
+            raise WeightsError(f"{name!r}: the weight {text!r} is not a number above 0: ensemble:odyssey,dawn=2.")
     return members, [float(text) if text else 1.0 for _, _, text in parts]

@@ -1,22 +1,18 @@
-"""What every teacher with a transformer does: long clips in pieces, answers clipped to 0 to 1."""
+"""What every teacher with a transformer does: long clips in parts, answers clipped to 0 to 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
-
-MAX_DUR = 30.0
-"""Seconds that a teacher hears at once."""
-PIECE_DUR = 15.0
-"""Seconds of a piece of a longer clip, at most; its label is the mean over the pieces."""
+from wav2small.runtime.windows import mean, parts
 
 
 class Teacher(Protocol):
-    """Whoever labels: has a name, a version and a licence, all three recorded with each label."""
+    """What labels audio; its name, version and licence are recorded with each label."""
 
     name: str
     version: str
@@ -31,8 +27,21 @@ class Teacher(Protocol):
         ...
 
 
+class TeacherId(NamedTuple):
+    """Name, version and licence of a teacher, as columns of its labels."""
+
+    teacher: str
+    teacher_version: str
+    teacher_licence: str
+
+    @classmethod
+    def of(cls, teacher: Teacher) -> TeacherId:
+        """Those of a teacher."""
+        return cls(teacher.name, teacher.version, teacher.licence)
+
+
 class TransformerTeacher:
-    """A teacher from what it answers to signals of at most ``MAX_DUR``: ``answers`` is all that a kind of it adds."""
+    """A teacher from what it answers to signals of at most 30 s: ``answers`` is all that a kind of it adds."""
 
     name: str
     version: str
@@ -43,7 +52,7 @@ class TransformerTeacher:
         raise NotImplementedError
 
     def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
-        """Emotion of each signal, clipped to 0 to 1; a clip longer than 30 s gets the mean of its pieces.
+        """Emotion of each signal, clipped to 0 to 1; a clip longer than 30 s gets the mean of its parts.
 
         Args:
             signals: mono float32 at 16 kHz, each shape=(samples,)
@@ -54,16 +63,12 @@ class TransformerTeacher:
         """The same, and the embedding that the emotion is read from, shape=(signals, size)."""
         if not signals:
             return [], np.zeros((0, 0), np.float32)
-        clips = [_pieces(signal) for signal in signals]
-        answers = self.answers([piece for clip in clips for piece in clip])
-        ends = np.cumsum([len(clip) for clip in clips], dtype=int)
-        parts = np.split(answers, ends)[: len(signals)]
-        means = np.array([part.mean(0) for part in parts]).reshape(len(signals), answers.shape[1])
-        emotions, embeddings = np.split(means, [len(OUTPUTS)], axis=1)
+        clips = [list(parts([signal], len(signal) / SAMPLING_RATE)) for signal in signals]
+        answers = self.answers([part for clip in clips for part in clip])
+        ends = np.cumsum([len(clip) for clip in clips[:-1]], dtype=int)
+        means = [
+            mean(values, [len(part) for part in clip]).astype(answers.dtype)
+            for clip, values in zip(clips, np.split(answers, ends), strict=True)
+        ]
+        emotions, embeddings = np.split(np.array(means), [len(OUTPUTS)], axis=1)
         return [Emotion(*row.tolist()) for row in np.clip(emotions, 0, 1)], embeddings
-
-
-def _pieces(signal: np.ndarray) -> list[np.ndarray]:
-    if len(signal) <= MAX_DUR * SAMPLING_RATE:
-        return [signal]
-    return np.array_split(signal, int(np.ceil(len(signal) / (PIECE_DUR * SAMPLING_RATE))))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     Data2VecAudioConfig,
     Data2VecAudioModel,
     HubertConfig,
     HubertModel,
+    PretrainedConfig,
+    PreTrainedModel,
     Wav2Vec2Config,
     Wav2Vec2Model,
     WavLMConfig,
@@ -30,7 +32,7 @@ from wav2small.train.teachers.pooling import FIXED
 from wav2small.train.teachers.speech import batches, long_enough, padded, padding_is_safe, states, unit_variance
 from wav2small.train.teachers.whisper import WhisperBody
 
-KINDS = {
+KINDS: dict[str, tuple[type[PretrainedConfig], Callable[[Any], PreTrainedModel], str]] = {
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model, "wav2vec2."),
     "hubert": (HubertConfig, HubertModel, "hubert."),
     "wavlm": (WavLMConfig, WavLMModel, "wavlm."),
@@ -43,7 +45,7 @@ HEADS = re.compile(r"(quantizer|project_hid|project_q|lm_head|final_proj|classif
 
 
 class SpeechBody:
-    """Statistics of the states of every layer of an encoder that hears the waveform itself.
+    """Statistics of the states of every layer of an encoder whose input is the waveform.
 
     Args:
         encoder: of one of ``KINDS`` but Whisper
@@ -53,7 +55,7 @@ class SpeechBody:
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: PreTrainedModel,
         normalise: bool,
         bf16: bool = False,
         device: str = "cpu",
@@ -61,7 +63,8 @@ class SpeechBody:
         key: str = "",
     ) -> None:
         self.device = torch.device(device)
-        self.encoder = encoder.to(self.device)
+        self.encoder = encoder
+        self.encoder.to(self.device)  # type: ignore[arg-type]
         self.normalise, self.bf16, self.pooling, self.key = normalise, bf16, pooling, key
 
     @property
@@ -111,7 +114,7 @@ def load_body(
     Args:
         name: a folder, or ``owner/name`` on the hub or below WAV2SMALL_MODELS
         layers: how many of its layers to keep, from the first; default: all
-        pooling: one of ``pooling.FIXED``
+        pooling: one of ``config.FIXED_POOLINGS``
         bf16: matrix products in bfloat16
         device: that torch computes on
 
@@ -126,16 +129,17 @@ def load_body(
     return wrap(encoder, wants_unit_variance(folder, config), bf16, device, pooling)
 
 
-def wrap(encoder: nn.Module, normalise: bool, bf16: bool, device: str, pooling: str = "mean+std") -> Body:
+def wrap(encoder: PreTrainedModel, normalise: bool, bf16: bool, device: str, pooling: str = "mean+std") -> Body:
     """An encoder with its arrays as a body."""
     used = {name: tensor for name, tensor in encoder.state_dict().items() if not TRAINING_ONLY.fullmatch(name)}
     key = fingerprint(used)
+    encoder.eval()  # type: ignore[no-untyped-call]
     if isinstance(encoder, WhisperEncoder):
-        return WhisperBody(encoder.eval(), bf16, device, pooling, key)
-    return SpeechBody(encoder.eval(), normalise, bf16, device, pooling, key)
+        return WhisperBody(encoder, bf16, device, pooling, key)
+    return SpeechBody(encoder, normalise, bf16, device, pooling, key)
 
 
-def build(config: Mapping[str, Any], where: str | Path, layers: int | None = None) -> nn.Module:
+def build(config: Mapping[str, Any], where: str | Path, layers: int | None = None) -> PreTrainedModel:
     """The encoder of a configuration, untrained.
 
     Raises:

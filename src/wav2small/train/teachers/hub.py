@@ -20,14 +20,21 @@ from wav2small.errors import WeightsError
 from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import Arrays, check_arrays, read_safetensors
 
+MODELS = "WAV2SMALL_MODELS"
+"""Environment variable with a folder of checkpoints, each in its ``owner/name``."""
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
 TRAINING_ONLY = re.compile(r"(.*\.)?masked_spec_embed")
 """What stands for masked frames in training; some checkpoints have it and some do not, and no answer depends on it."""
 
 
+def models_folder() -> Path:
+    """The folder that ``MODELS`` names, else the current one."""
+    return Path(os.environ.get(MODELS) or ".")
+
+
 def find_folder(name: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: one given by path, else in the folder WAV2SMALL_MODELS, else of the hub.
+    """The folder of a checkpoint: one given by path, else in the folder of models, else of the hub or its cache.
 
     Args:
         name: a folder, or ``owner/name`` as on the hub and below WAV2SMALL_MODELS
@@ -36,20 +43,20 @@ def find_folder(name: str, revision: str | None = None) -> Path:
     Raises:
         WeightsError: if it is in none of these places
     """
-    models = os.environ.get("WAV2SMALL_MODELS", "")
-    for folder in (Path(name), Path(models or ".") / name):
+    for folder in (Path(name), models_folder() / name):
         if (folder / CONFIG).is_file():
             return folder
     if Path(name).is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise WeightsError(f"{name}: is no folder with a {CONFIG}, and no owner/name of the hub. Give one of them.")
+        raise WeightsError(f"{name}: is neither a folder with a {CONFIG} nor owner/name of the hub. Give one of them.")
     try:
         return _from_hub(name, revision)
     except Exception as error:  # the classes of what a network does wrong change with the version of the library
-        where = f"is not in {models}" if models else "WAV2SMALL_MODELS names no folder of models"
+        models = os.environ.get(MODELS)
+        where = f"is not in {models}" if models else f"{MODELS} names no folder of models"
         reason = next(iter(str(error).splitlines()), type(error).__name__).strip(" .")
         raise WeightsError(
             f"{name}: {where}, and it cannot be fetched ({reason}). "
-            f"Put its files into the folder {name} of a folder, and set WAV2SMALL_MODELS to that."
+            f"Put its files into the folder {name} of a folder, and set {MODELS} to that."
         ) from None
 
 
@@ -73,14 +80,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """A configuration.
 
     Raises:
-        WeightsError: if it is missing, or no JSON object
+        WeightsError: if it is missing, or not a JSON object
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON ({error}). Copy it from the hub again.") from None
     if not isinstance(found, dict):
-        raise WeightsError(f"{path}: holds no JSON object. Copy it from the hub again.")
+        raise WeightsError(f"{path}: does not hold a JSON object. Copy it from the hub again.")
     return found
 
 
@@ -132,7 +139,7 @@ def _read_pickled(path: Path) -> Arrays:
         return {str(name): tensor.float().numpy() for name, tensor in state.items()}
     except (AttributeError, EOFError, OSError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).strip(" .")
-        raise WeightsError(f"{path}: is no file of arrays alone ({reason}). Copy it from the hub again.") from None
+        raise WeightsError(f"{path}: is not a file of arrays alone ({reason}). Copy it from the hub again.") from None
 
 
 def _today(name: str) -> str:

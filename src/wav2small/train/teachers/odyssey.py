@@ -25,7 +25,7 @@ from wav2small.train.teachers.speech import PublishedTeacher, states
 HUB_NAME = "3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes"
 REVISION = "00d0e12ba9bf957f5aeea36e8663c8c61cb50ac9"
 LICENCE = "MIT"
-WAVLM_LARGE = {
+WAVLM_LARGE: dict[str, Any] = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,

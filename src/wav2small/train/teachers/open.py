@@ -36,7 +36,8 @@ class Heads:
 
     def __call__(self, statistics: np.ndarray) -> np.ndarray:
         """A/D/V of statistics, shape=(clips, all layers, width) -> (clips, 3)."""
-        return self.each(statistics).mean(0)
+        mean: np.ndarray = self.each(statistics).mean(0)
+        return mean
 
     def each(self, statistics: np.ndarray) -> np.ndarray:
         """The answer of every head, shape=(heads, clips, 3)."""
@@ -71,17 +72,18 @@ class Heads:
             WeightsError: if an array is missing, left over or misshapen, or the metadata do not say what it is
         """
         arrays, metadata = read_safetensors(path)
-        shape = getattr(arrays.get("0.hidden.weight"), "shape", ())
+        shape: tuple[int, ...] = getattr(arrays.get("0.hidden.weight"), "shape", ())
         absent = [key for key in ("name", "version", "licence") if not metadata.get(key)]
         if absent or len(shape) != 2 or not re.fullmatch(r"\d+(,\d+)*", metadata.get("layers", "")):
             lacking = ", ".join(absent) or "layers with 0.hidden.weight"
-            raise WeightsError(f"{path}: holds no heads of a teacher, for want of {lacking}. Make it: wav2small fit.")
+            raise WeightsError(f"{path}: does not hold heads of a teacher: it lacks {lacking}. Make it: wav2small fit.")
         layers = [int(layer) for layer in metadata["layers"].split(",")]
-        heads = nn.ModuleList(Head(len(layers), shape[1], shape[0]) for name in arrays if name.endswith(".mix"))
+        heads = [Head(len(layers), shape[1], shape[0]) for name in arrays if name.endswith(".mix")]
+        net = nn.ModuleList(heads)
         for name in ("mean", "spread"):
-            heads.register_buffer(name, torch.zeros(len(layers), shape[1]))
-        load_strictly(heads, arrays, str(path))
-        return cls(layers, heads.mean.numpy(), heads.spread.numpy(), list(heads)), metadata
+            net.register_buffer(name, torch.zeros(len(layers), shape[1]))
+        load_strictly(net, arrays, str(path))
+        return cls(layers, net.get_buffer("mean").numpy(), net.get_buffer("spread").numpy(), heads), metadata
 
 
 class OpenTeacher(TransformerTeacher):

@@ -1,4 +1,4 @@
-"""Networks that hear the waveform itself: wav2vec2 and its family, in batches that change nobody's answer."""
+"""Networks whose input is the waveform: wav2vec2 and its family, in batches that do not change a clip's answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.train.teachers.base import TransformerTeacher
@@ -25,7 +25,8 @@ def unit_variance(signal: np.ndarray) -> np.ndarray:
 
     Source: ``Wav2Vec2FeatureExtractor`` of transformers with ``do_normalize``.
     """
-    return ((signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)).astype(np.float32)
+    normalised: np.ndarray = (signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)
+    return normalised.astype(np.float32)
 
 
 def padding_is_safe(config: PretrainedConfig) -> bool:
@@ -73,7 +74,7 @@ def is_real(lengths: Tensor, config: PretrainedConfig, tokens: int) -> Tensor:
     return torch.arange(tokens, device=lengths.device)[None] < counts[:, None]
 
 
-def states(encoder: nn.Module, signals: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+def states(encoder: PreTrainedModel, signals: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
     """States of an encoder: of the convolutions, then of each layer, the last with the norm after it.
 
     Args:

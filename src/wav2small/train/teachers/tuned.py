@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wav2small.errors import WeightsError
 from wav2small.network.weights import Arrays, write_safetensors
+from wav2small.train.config import ATTENTIVE
 from wav2small.train.teachers.base import TransformerTeacher
 from wav2small.train.teachers.bodies import Body, build, wrap
 from wav2small.train.teachers.hub import TRAINING_ONLY, load_strictly
@@ -20,9 +21,7 @@ from wav2small.train.teachers.pooling import FIXED, AttentiveStatistics
 from wav2small.train.teachers.speech import batches
 from wav2small.train.teachers.whisper import Head, WhisperBody
 
-ATTENTIVE = "attentive"
-POOLINGS = (*FIXED, ATTENTIVE)
-FACTS = ("name", "version", "licence", "encoder", "normalise", "pooling", "hidden")
+NEEDED = ("name", "version", "licence", "encoder", "normalise", "pooling", "hidden")
 """What the metadata of such a file must say."""
 
 
@@ -31,7 +30,7 @@ class TunedNet(nn.Module):
 
     Args:
         body: whose encoder is trained, or not
-        pooling: one of ``POOLINGS``
+        pooling: one of ``config.POOLINGS``
         hidden: numbers of the hidden layer
         dropout: before it and after
         categories: that it also names while it is trained; not kept
@@ -57,11 +56,13 @@ class TunedNet(nn.Module):
             layers, real = body.states(batch.to(body.device), lengths.to(body.device))
             pool = self.pool or FIXED[self.pooling][0]
             rows |= zip(group, pool(layers[-1].float(), real), strict=True)
-        return self.norm(torch.stack([rows[index] for index in range(len(signals))]))[:, None]
+        pooled: Tensor = self.norm(torch.stack([rows[index] for index in range(len(signals))]))
+        return pooled[:, None]
 
     def forward(self, signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
         """Signals at 16 kHz to A/D/V, (signals, 3), and logits of the categories."""
-        return self.head(self.pooled(signals))
+        found: tuple[Tensor, Tensor | None] = self.head(self.pooled(signals))
+        return found
 
     def arrays(self) -> Arrays:
         """What inference needs, in float16."""
@@ -73,13 +74,13 @@ class TunedNet(nn.Module):
         """Write the whole teacher, and how to build it."""
         (body,) = self.body
         config = body.encoder.config.to_dict()
-        facts = {
+        extra = {
             "encoder": json.dumps({key: value for key, value in config.items() if is_json(value)}),
             "normalise": json.dumps(bool(getattr(body, "normalise", False))),
             "pooling": self.pooling,
             "hidden": str(self.head.hidden.out_features),
         }
-        write_safetensors(path, self.arrays(), metadata | facts)
+        write_safetensors(path, self.arrays(), metadata | extra)
 
 
 def is_json(value: Any) -> bool:
@@ -111,9 +112,9 @@ class TunedTeacher(TransformerTeacher):
     """
 
     def __init__(self, path: Path, arrays: Arrays, metadata: dict[str, str], bf16: bool, device: str) -> None:
-        absent = [key for key in FACTS if not metadata.get(key)]
+        absent = [key for key in NEEDED if not metadata.get(key)]
         if absent:
-            raise WeightsError(f"{path}: holds no teacher, for want of {', '.join(absent)}. Make it: wav2small fit.")
+            raise WeightsError(f"{path}: is not a teacher, it lacks {', '.join(absent)}. Make it: wav2small finetune.")
         encoder = build(json.loads(metadata["encoder"]), path)
         body = wrap(encoder, json.loads(metadata["normalise"]), bf16, device)
         self.net = TunedNet(body, metadata["pooling"], int(metadata["hidden"])).eval()

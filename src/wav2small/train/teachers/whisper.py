@@ -6,14 +6,12 @@ Source: Radford et al. 2022, arXiv:2212.04356; ``openai/whisper-base`` on the hu
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WhisperConfig, WhisperFeatureExtractor
@@ -22,13 +20,12 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from wav2small.errors import WeightsError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.weights import read_safetensors
-from wav2small.train.teachers.hub import fingerprint, load_strictly
+from wav2small.train.teachers.hub import WEIGHTS, find_folder, fingerprint, load_strictly, models_folder
 from wav2small.train.teachers.pooling import FIXED
 
 ENCODER_FILE = "whisper-base-encoder.safetensors"
 HUB_NAME = "openai/whisper-base"
-HUB_FILE = "model.safetensors"
-"""The whole model as the hub has it; the names in it begin with ``encoder.``, or ``model.encoder.``."""
+REVISION = "e37978b90ca9030d5170a5c07aadb050351a65bb"
 FINGERPRINT = "f3106a6c48cd87ac450d9060cc1718094aa0df2d88edb62a759a1ffc758d60c1"
 """``fingerprint`` of the encoder that our heads were fitted on."""
 
@@ -38,7 +35,7 @@ MIN_LENGTH = 1600
 
 
 def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEncoder:
-    """The encoder, from the folder that WAV2SMALL_MODELS names, else from the hub or a folder in the hub's format.
+    """The encoder, from ``ENCODER_FILE`` in the folder of models, else from a checkpoint as ``find_folder`` finds it.
 
     Args:
         name: on the hub, or a folder with a ``model.safetensors``
@@ -47,17 +44,16 @@ def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEn
     Raises:
         WeightsError: if it is in neither place, or is not the one expected
     """
-    folder = os.environ.get("WAV2SMALL_MODELS", "")
-    path = Path(folder) / ENCODER_FILE
-    if not folder or not path.is_file():
-        path = _fetch_encoder(name, folder)
+    alone = models_folder() / ENCODER_FILE
+    path = alone if alone.is_file() else find_folder(name, REVISION) / WEIGHTS
     encoder = _read_encoder(path)
     if fingerprint(encoder.state_dict()) != expected:
         raise WeightsError(
             f"{path}: is not the Whisper encoder that the head was fitted on. "
             f"Needed: the encoder of {HUB_NAME} as published; remove the file to fetch it again."
         )
-    return encoder.eval()
+    encoder.eval()  # type: ignore[no-untyped-call]
+    return encoder
 
 
 def _read_encoder(path: Path) -> WhisperEncoder:
@@ -69,29 +65,6 @@ def _read_encoder(path: Path) -> WhisperEncoder:
     return encoder
 
 
-def _fetch_encoder(name: str, folder: str) -> Path:
-    try:
-        return _hub_file(name)
-    except Exception as error:  # the classes of what a network does wrong change with the version of the library
-        where = f"{ENCODER_FILE} is not in {folder}" if folder else "WAV2SMALL_MODELS names no folder of models"
-        reason = next(iter(str(error).splitlines()), type(error).__name__).strip(" .")
-        raise WeightsError(
-            f"the teacher needs the encoder of {name}: {where}, and it cannot be fetched ({reason}). "
-            f"Put {ENCODER_FILE} into a folder and set WAV2SMALL_MODELS to it."
-        ) from None
-
-
-def _hub_file(name: str) -> Path:
-    """The file in a folder, the hub's cache or the hub, which is asked once: a download tries again for minutes."""
-    if Path(name).is_dir():
-        return Path(name) / HUB_FILE
-    try:
-        return Path(hf_hub_download(name, HUB_FILE, local_files_only=True))
-    except OSError:
-        get_hf_file_metadata(hf_hub_url(name, HUB_FILE), timeout=10)
-        return Path(hf_hub_download(name, HUB_FILE))
-
-
 class WhisperBody:
     """Statistics of the hidden states of every layer, the input of the first layer included.
 
@@ -100,8 +73,8 @@ class WhisperBody:
         bf16: compute in bfloat16 where that is safe: twice as fast on processors that have it, and
             labels move by .0008 on average and .004 at most (60 clips of EmoDB)
         device: that torch computes on
-        pooling: one of ``pooling.FIXED``
-        key: what is known of it that tells its statistics from those of another body
+        pooling: one of ``config.FIXED_POOLINGS``
+        key: distinguishes its statistics from those of another body
     """
 
     def __init__(
@@ -114,9 +87,10 @@ class WhisperBody:
     ) -> None:
         self.pooling, self.key = pooling, key
         self.device = torch.device(device)
-        self.encoder = encoder.to(self.device)
+        self.encoder = encoder
+        self.encoder.to(self.device)  # type: ignore[arg-type]
         self.bf16 = bf16
-        self.features = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins)
+        self.features = WhisperFeatureExtractor(encoder.config.num_mel_bins)  # type: ignore[no-untyped-call]
 
     @property
     def layers(self) -> int:
@@ -155,7 +129,7 @@ class WhisperBody:
             pooled = [pool(state.float(), kept) for state in states]
         return torch.stack(pooled, 1).cpu().numpy()
 
-    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]
     def prepare(self, signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Log-mels side by side, (batch, mels, frames), and how many frames each has."""
         padded = [np.pad(signal, (0, max(0, MIN_LENGTH - len(signal)))) for signal in signals]
@@ -211,4 +185,5 @@ class Head(nn.Module):
     def embed(self, statistics: Tensor) -> Tensor:
         """The hidden layer that everything is read from, shape=(batch, hidden)."""
         mixed = (statistics * self.mix.softmax(0)[:, None]).sum(1)
-        return self.dropout(functional.gelu(self.hidden(self.dropout(mixed))))
+        hidden: Tensor = self.dropout(functional.gelu(self.hidden(self.dropout(mixed))))
+        return hidden

@@ -1,0 +1,136 @@
+"""Annotated speech: the rows of a manifest that people rated, with their folds, and training examples made of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wav2small.corpora.protocol import deal
+from wav2small.errors import ManifestError
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.tables.manifest import Segment, load_norms, read_manifest, segment_signal
+from wav2small.train.distort import distort, random_speed, surround, trim
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """The annotated segments of one manifest, without those of a split ``test``; one row each in every array."""
+
+    name: str
+    segments: list[Segment]
+    truth: np.ndarray
+    labels: list[str]
+    weights: np.ndarray
+    folds: np.ndarray
+
+
+def read_annotated(source: str, folds: int) -> Annotated:
+    """Segments with A/D/V or a category that has a norm, and how their speakers are dealt into folds.
+
+    Raises:
+        ManifestError: if there are none, or a fold or agreement is not a number
+    """
+    norms = load_norms()
+    known = [s for s in read_manifest(source) if s.emotion is not None or s.label in norms]
+    segments = [s for s in known if not s.split.startswith("test")]
+    if not segments:
+        where = "outside the split test " if known else ""
+        raise ManifestError(
+            f"{source}: no row {where}has arousal, dominance and valence, or a category that the norms know."
+        )
+    truth = [s.emotion if s.emotion is not None else norms[s.label].emotion for s in segments]
+    path = Path(source).absolute()
+    return Annotated(
+        name=path.parent.name if path.name == "manifest.csv" else path.stem if path.is_file() else path.name,
+        segments=segments,
+        truth=np.array(truth, np.float32),
+        labels=[segment.label.lower() for segment in segments],
+        weights=np.array([_agreement(segment) for segment in segments]),
+        folds=_folds(segments, folds),
+    )
+
+
+def _agreement(segment: Segment) -> float:
+    """Share of listeners who recognised the emotion; 1 where it is not known."""
+    found = re.search(r"(?:^|;)recognised_pct=([^;]*)", segment.fields.get("extra", ""))
+    if not found:
+        return 1.0
+    if not re.fullmatch(r"\d+(\.\d*)?", found[1]) or not 0 <= float(found[1]) <= 100:
+        raise ManifestError(f"{segment.file}: extra says recognised_pct={found[1]}. Needed: a number from 0 to 100.")
+    return float(found[1]) / 100
+
+
+def _folds(segments: list[Segment], folds: int) -> np.ndarray:
+    """The manifest's own fold, else speakers dealt out in order; a speaker is never in two folds."""
+    if all(segment.fields.get("fold") for segment in segments):
+        return np.array(_own_folds(segments)) % folds
+    fold = deal((s.speaker or s.file for s in segments), folds)
+    return np.array([fold[s.speaker or s.file] for s in segments])
+
+
+def _own_folds(segments: list[Segment]) -> list[int]:
+    seen: dict[str, str] = {}
+    for segment in segments:
+        fold = segment.fields["fold"]
+        if not fold.isdecimal():
+            raise ManifestError(f"{segment.file}: fold is {fold!r}. Needed: a number from 0, or no column fold.")
+        if segment.speaker and seen.setdefault(segment.speaker, fold) != fold:
+            raise ManifestError(
+                f"speaker {segment.speaker} is in fold {seen[segment.speaker]} and in fold {fold}. "
+                "Give each speaker one, or leave the column fold empty."
+            )
+    return [int(segment.fields["fold"]) for segment in segments]
+
+
+def is_dev(corpus: Annotated) -> np.ndarray:
+    """Which segments choose the weights: the split ``dev`` if there is one, else fold 0."""
+    splits = np.array([segment.split for segment in corpus.segments])
+    chosen: np.ndarray = splits == "dev" if (splits == "dev").any() else corpus.folds == 0
+    return chosen
+
+
+def part(corpus: Annotated, chosen: np.ndarray) -> Annotated:
+    """The chosen segments of a corpus."""
+    index = np.flatnonzero(chosen)
+    return Annotated(
+        corpus.name,
+        [corpus.segments[i] for i in index],
+        corpus.truth[index],
+        [corpus.labels[i] for i in index],
+        corpus.weights[index],
+        corpus.folds[index],
+    )
+
+
+def divided(corpora: Sequence[Annotated]) -> tuple[list[Annotated], list[Annotated]]:
+    """Training and dev part of each corpus.
+
+    Raises:
+        ManifestError: if one of them is empty, or a speaker is in both
+    """
+    train = [part(corpus, ~is_dev(corpus)) for corpus in corpora]
+    dev = [part(corpus, is_dev(corpus)) for corpus in corpora]
+    for name, parts in (("train on", train), ("choose by", dev)):
+        if not any(corpus.segments for corpus in parts):
+            raise ManifestError(f"there are no clips to {name}: all are of one speaker, split or fold. Needed: two.")
+    for one, other in zip(train, dev, strict=True):
+        shared = {s.speaker for s in one.segments} & {s.speaker for s in other.segments} - {""}
+        if shared:
+            raise ManifestError(f"{one.name}: speaker {min(shared)} is in train and in dev. Give each speaker one.")
+    return [corpus for corpus in train if corpus.segments], [corpus for corpus in dev if corpus.segments]
+
+
+def example(
+    segments: list[Segment], index: int, distorted: bool, rng: np.random.Generator, silence_dur: float
+) -> np.ndarray:
+    """A segment trimmed and surrounded by near silence of random length, as it is or distorted."""
+    signal = trim(segment_signal(segments[index]))
+    if distorted:
+        signal = random_speed(signal, rng)
+        signal = distort(signal, rng, lambda: segment_signal(segments[rng.integers(len(segments))]))
+    before, after = (rng.uniform(0, silence_dur, 2) * SAMPLING_RATE).astype(int)
+    return surround(signal, before, after, rng)

@@ -1,0 +1,82 @@
+"""Labelled clips in memory, and the batches that are drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav2small.errors import ManifestError
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.tables.manifest import Segment, read_manifest, segment_signal
+from wav2small.train import Progress
+from wav2small.train.config import TrainConfig
+from wav2small.train.embedding import from_text
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Signals (batch, samples), labels (batch, 3) and the teacher's embeddings (batch, size), size 0 if there are none."""
+
+
+def read_labelled(tables: Iterable[str], root: str | None = None) -> list[Segment]:
+    """The rows of tables of labels that have no error; ``root`` is the folder of their audio if not the tables' own."""
+    return [segment for table in tables for segment in read_manifest(table, root) if not segment.column("error")]
+
+
+class Clips:
+    """Labelled clips as int16, in buckets of similar length.
+
+    Args:
+        segments: each with an emotion, the teacher's
+        config: the longest part of a clip that is used, and the width of a bucket
+        progress: called with (done, total)
+    """
+
+    def __init__(self, segments: Sequence[Segment], config: TrainConfig, progress: Progress) -> None:
+        self.labels = np.array([segment.emotion for segment in segments], np.float32)
+        self.embeddings = _embeddings(segments)
+        self.signals: list[np.ndarray] = []
+        for done, segment in enumerate(segments, 1):
+            self.signals.append(np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16))
+            progress(done, len(segments))
+        self.arrange(config)
+
+    def arrange(self, config: TrainConfig) -> None:
+        """Sort the clips into the buckets of a config."""
+        self.config = config
+        widths = [min(config.max_dur, len(s) / SAMPLING_RATE) / config.bucket_dur for s in self.signals]
+        bucket = np.maximum(1, np.ceil(np.round(widths, 3))).astype(int)
+        self.buckets = {int(width): np.flatnonzero(bucket == width) for width in np.unique(bucket)}
+
+    def draw(self, step: int) -> Batch:
+        """Batch number ``step``."""
+        rng = np.random.default_rng([self.config.seed, step])
+        widths = list(self.buckets)
+        sizes = np.array([len(self.buckets[width]) for width in widths])
+        width = widths[rng.choice(len(widths), p=sizes / sizes.sum())]
+        index = rng.choice(self.buckets[width], self.config.batch_size)
+        samples = round(width * self.config.bucket_dur * SAMPLING_RATE)
+        batch = np.stack([_placed(self.signals[i], samples, rng) for i in index])
+        return torch.from_numpy(batch), torch.from_numpy(self.labels[index]), torch.from_numpy(self.embeddings[index])
+
+
+def _embeddings(segments: Sequence[Segment]) -> np.ndarray:
+    """Embeddings of the teacher, shape=(segments, size); size 0 if any segment lacks one."""
+    texts = [segment.fields.get("embedding", "") for segment in segments]
+    if not all(texts):
+        return np.zeros((len(segments), 0), np.float32)
+    found = [from_text(text, segment.file) for text, segment in zip(texts, segments, strict=True)]
+    sizes = sorted({len(embedding) for embedding in found})
+    if len(sizes) > 1:
+        raise ManifestError(f"embeddings have sizes {sizes[0]} and {sizes[-1]}. Label all clips with one teacher.")
+    return np.stack(found)
+
+
+def _placed(signal: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut or zero-padded at a random place, as float32 in [-1, 1]."""
+    offset = int(rng.integers(abs(samples - len(signal)) + 1))
+    floats = signal.astype(np.float32) / 32768
+    if len(signal) >= samples:
+        return floats[offset : offset + samples]
+    return np.pad(floats, (offset, samples - len(signal) - offset))

@@ -1,0 +1,152 @@
+"""Every setting of training with its default. The command line takes its defaults from here, so this needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIXED_POOLINGS = ("mean", "mean+std", "first", "max", "quantile")
+"""Poolings over time without weights."""
+ATTENTIVE = "attentive"
+POOLINGS = (*FIXED_POOLINGS, ATTENTIVE)
+"""All poolings; attentive statistics are trained."""
+TRAINED = ("none", "no-cnn", "full")
+"""Parts of a body that are trained: none, all but the convolutions, all."""
+ADAPTATIONS = ("tapt", "p-tapt")
+"""Kinds of pretraining on the task's own speech."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a student is trained.
+
+    Durations are in seconds, ``warm_up`` and ``evaluate_every`` in steps, ``tilt`` in dB, and ``start`` is the sha256
+    of the weights that training starts from. ``network`` is the JSON of a network that has no name among the students.
+    """
+
+    student: str = "wav2small"
+    network: str = ""
+    start: str = ""
+    steps: int = 4000
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warm_up: int = 200
+    average: float = 0.998
+    dropout: float = 0.2
+    max_dur: float = 4.0
+    bucket_dur: float = 0.5
+    tilt: float = 4.0
+    concordance: float = 1.0
+    squared_error: float = 0.0
+    embedding: float = 1.0
+    evaluate_every: int = 400
+    seed: int = 1
+    bf16: bool = False
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class BodyConfig:
+    """Which encoder a teacher is built on.
+
+    Args:
+        name: a folder in the hub's format, or ``owner/name``; None is the encoder of Whisper base
+        layers: how many of its layers to keep, from the first; None keeps all
+        pooling: one of ``FIXED_POOLINGS``
+        bf16: compute in bfloat16
+    """
+
+    name: str | None = None
+    layers: int | None = None
+    pooling: str = "mean+std"
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How heads are fitted; chosen by speaker-disjoint folds of the open corpora (docs/log.md)."""
+
+    layers: tuple[int, ...] = (1, 2, 3, 4)
+    hidden: int = 88
+    dropout: float = 0.4
+    folds: int = 5
+    heads_a_fold: int = 1
+    copies: int = 2
+    silence_dur: float = 1.2
+    epochs: float = 30.0
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    category_weight: float = 0.3
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How a body is trained together with its head.
+
+    Durations are in seconds. ``trained`` is one of ``TRAINED``, ``warm_up`` a share of the steps, ``distorted`` a share
+    of the clips; ``evaluate_every`` None is a tenth of the steps, 300 at most.
+    """
+
+    trained: str = "no-cnn"
+    pooling: str = "mean"
+    steps: int = 3000
+    batch_size: int = 16
+    learning_rate: float = 3e-5
+    head_learning_rate: float = 1e-3
+    layer_decay: float = 1.0
+    warm_up: float = 0.1
+    hidden: int = 256
+    dropout: float = 0.2
+    max_dur: float = 8.0
+    silence_dur: float = 0.6
+    distorted: float = 0.5
+    category_weight: float = 0.3
+    evaluate_every: int | None = None
+    seed: int = 1
+    bf16: bool = False
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """How a body is pretrained on the task's own speech before it is fine-tuned.
+
+    ``kind`` is one of ``ADAPTATIONS`` or None, ``clusters`` the number of clusters of each task of P-TAPT, and
+    ``warm_up`` a share of the steps.
+    """
+
+    kind: str | None = None
+    steps: int = 10_000
+    clusters: tuple[int, ...] = (64, 512, 4096)
+    learning_rate: float = 1e-4
+    warm_up: float = 0.1
+
+
+@dataclass(frozen=True)
+class ComposeConfig:
+    """Which clips are composed.
+
+    ``durations`` in seconds; ``fastest`` is the largest factor by which a piece is sped up or slowed down; ``plain`` is
+    the share of clips without any distortion; levels in dB re full scale.
+    """
+
+    clips: int = 1000
+    seed: int = 1
+    durations: tuple[float, ...] = (2.0, 3.0, 4.0)
+    mixture: float = 0.25
+    joined: float = 0.2
+    fastest: float = 1.25
+    plain: float = 0.25
+    lowest_level: float = -45.0
+    highest_level: float = -12.0
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """How audio is labelled: with embeddings or not, seconds of a padded batch, and rows that are written together."""
+
+    embed: bool = False
+    batch_dur: float = 32.0
+    part_rows: int = 256
