@@ -1,21 +1,37 @@
-# The two commands of the README: each makes its own virtual environment.
+# The commands of the README; demo, check and test make their virtual environments.
+#     make demo     the package without extras, on the example clips
+#     make check    style, types and the tests of up to a second
+#     make test     style, types and all tests; the C runtime on this machine and on emulated boards
+#     make tools    compilers, emulators and browsers for the tests, as root on Debian; without one its tests are skipped
 PYTHON ?= python3
+BIN = .venv-test/bin
+INSTALLED = .venv-test/installed
+TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,libclang-rt-dev cmake=cmake \
+  g++=g++ qemu-system-arm=qemu-system-arm valgrind=valgrind wasm-ld=lld chromium=chromium node=nodejs npm=npm
 
-.PHONY: demo test
-
-# The package without extras, on the example clips.
+.PHONY: demo check test style tools
 demo:
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet .
 	.venv/bin/wav2small predict examples
 
-# Everything that the tests need, then the tests; and the C runtime on this machine and on emulated boards.
-test:
+check: style
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+test: style
+	$(BIN)/pytest
+	$(MAKE) --no-print-directory -C c check firmware-check PYTHON=$(CURDIR)/$(BIN)/python
+
+style: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+# Everything that the tests need, in versions that are known to work.
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	.venv-test/bin/ruff check
-	.venv-test/bin/mypy
-	$(MAKE) --no-print-directory -C c tools
-	$(MAKE) --no-print-directory -C web tools
-	.venv-test/bin/pytest
-	$(MAKE) --no-print-directory -C c check firmware-check PYTHON=$(CURDIR)/.venv-test/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+tools:
+	.ci/install $(TOOLS)

@@ -1,12 +1,11 @@
 """Instructions for a second of audio on this kind of processor, by callgrind: that of three seconds less that of two.
 
-Run by `make -C c count`; needs valgrind.
+Run by `make -C c count`; needs gcc and valgrind.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +20,6 @@ def instructions(program: Path, seconds: int) -> int:
 
 
 def main(folder: Path, models: list[str]) -> None:
-    if not shutil.which("valgrind"):
-        print("no valgrind, no count")
-        return
     print("| model | M instructions a second of audio |\n|---|---|")
     for model in models:
         program, include = folder / model / "bench", f"-I{folder / model / 'src'}"

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from wav2small.audio import vad as speech
+
+MAX_DUR = 4
+"""Processor time of a test that is not marked ``slow``, which means about one second on a quiet machine."""
+BEGAN = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    item.stash[BEGAN] = processor_dur()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Where slow tests are left out, a test that takes long, with its fixtures, fails until it is marked as one."""
+    result = yield
+    taken = processor_dur() - item.stash[BEGAN]
+    if item.config.option.markexpr == "not slow" and taken > MAX_DUR:
+        pytest.fail(f"takes {taken:.1f} s of processor time. Mark it: @pytest.mark.slow", pytrace=False)
+    return result
+
+
+def processor_dur() -> float:
+    """Of this process and of its children that ended: other work on the machine adds nothing to it."""
+    return sum(os.times()[:4])
 
 
 @pytest.fixture
@@ -29,3 +56,14 @@ def silero():
     """Silero's network, if it is installed."""
     if speech.silero_path() is None:
         pytest.skip("needs the extra vad")
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts this process and the ones it starts, even if the tests run in a background job.
+
+    A shell without job control starts background jobs with SIGINT ignored, and child processes inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -136,6 +136,7 @@ def test_without_the_extra_or_its_library_it_says_what_to_install(monkeypatch, e
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "subtype"), [("WAV", "PCM_16"), ("AU", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")]
 )

@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -112,6 +111,7 @@ def test_a_table_names_its_columns_and_has_a_row_a_file(answer, clip):
 
 
 def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tmp_path):
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
     expected = {"file": clip, "start": 0, "end": 1, "arousal": 0.1, "dominance": 0.2, "valence": 0.3, "speech": True}
     expected["speech_ratio"] = 1.0
     options = ("predict", clip, "--every", 1, "--window", 1)
@@ -264,6 +264,8 @@ def test_a_channel_that_is_not_there_is_a_failure(answer, clip):
     ],
 )
 def test_a_wrong_call_is_a_usage_error(answer, options, words):
+    if "parquet" in options:
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
     result = run("predict", *options)
     assert result.exit_code == 2 and words in result.stderr
     assert answer == []
@@ -309,6 +311,8 @@ def test_ctrl_c_closes_the_json_that_is_begun(monkeypatch, clip):
 
 @pytest.mark.parametrize("format", ["csv", "json", "jsonl", "parquet", "table"])
 def test_ctrl_c_leaves_no_half_written_file(monkeypatch, clip, tmp_path, format):
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
     interrupted(monkeypatch, after=3)
     result = run("predict", clip, "--every", 0.25, "--window", 0.25, "--format", format, "-o", tmp_path / "rows")
     assert result.exit_code == 130
@@ -343,7 +347,9 @@ def test_models_lists_what_ships():
         assert row["name"] in shown.stdout and str(row["bytes"]) in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind here")
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path):
     path = write(tmp_path / "long.wav", noise(900))
     process = subprocess.Popen(
@@ -351,13 +357,27 @@ def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path)
     )
     first = [process.stdout.readline() for _ in range(5)]
     process.send_signal(signal.SIGINT)
-    rest, error = process.communicate(timeout=60)
+    rest, error = process.communicate(timeout=300)
     assert process.returncode == 130 and b"Traceback" not in error
     lines = b"".join(first).splitlines() + rest.splitlines()
     assert 5 <= len(lines) < 1800
     assert all(len(line.split(b",")) == len(COLUMNS) for line in lines)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind here")
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_that_the_parent_ignores_stays_ignored(tmp_path):
+    """As of a job that a script started in the background."""
+    command = [*PROGRAM, "predict", write(tmp_path / "minute.wav", noise(60)), "--every", "0.5", "--format", "csv"]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=300)
+    assert (process.returncode, len(rest.splitlines())) == (0, (60 - 3) / 0.5 + 1), "one row a window of three seconds"
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind here")
 def test_a_reader_that_leaves_early_is_no_error_message(tmp_path):
     path = write(tmp_path / "long.wav", noise(60))
@@ -367,7 +387,7 @@ def test_a_reader_that_leaves_early_is_no_error_message(tmp_path):
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    process.wait(timeout=60)
+    process.wait(timeout=300)
 
 
 def on_a_terminal(command: list[str]) -> bytes:
@@ -385,10 +405,11 @@ def on_a_terminal(command: list[str]) -> bytes:
             break
         seen += piece
     os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     return seen
 
 
+@pytest.mark.slow
 def test_a_bar_is_drawn_only_on_a_terminal_and_only_for_long_work(tmp_path):
     slow = (
         "import time, wav2small.runtime.model, wav2small.cli.progress as progress\n"
@@ -404,10 +425,17 @@ def test_a_bar_is_drawn_only_on_a_terminal_and_only_for_long_work(tmp_path):
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
 
 
+@pytest.mark.slow
 def test_one_short_file_is_answered_quickly():
-    start = time.perf_counter()
+    before = children_dur()
     subprocess.run([*PROGRAM, "predict", EXAMPLES / "08a05Fe.flac"], check=True, capture_output=True)
-    assert time.perf_counter() - start < 5
+    assert children_dur() - before < 3
+
+
+def children_dur() -> float:
+    """Processor time of the child processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from onnx import TensorProto, helper
 
 from random_student import NETWORKS, noise, random_arrays
 from wav2small.cli import main
@@ -31,6 +30,9 @@ from wav2small.network.weights import read_index, read_safetensors, resolve, sha
 from wav2small.runtime.model import load
 from wav2small.tables.manifest import read_manifest
 from wav2small.tables.table import read_table, write_table
+
+onnx = pytest.importorskip("onnx", reason="needs the extra train")
+TensorProto, helper = onnx.TensorProto, onnx.helper
 
 FIELDS = {"name", "precision", "parameters", "macs_per_5s", "tokens_per_second", "bytes", "peak_bytes", "p50_ms_5s"}
 FIELDS |= {"load_ms", "ccc", "cpu", "cores", "onnxruntime", "rtf", "p95_ms_60s", "p50_ms_1s", "trained_parameters"}
@@ -163,6 +165,7 @@ def test_torch_counts_as_many_macs_for_the_papers_form():
     assert counter.get_total_flops() == 2 * 388_220_791
 
 
+@pytest.mark.slow
 def test_every_student_is_counted():
     counts = {}
     for name, config in NETWORKS.items():
@@ -208,6 +211,7 @@ def test_percentiles_are_over_the_rounds():
     assert found["rtf"] == found["p50_ms_5s"] / 5000 == pytest.approx(0.102)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="not measured here")
 def test_peak_memory_is_the_models_own_however_large_the_parent_is():
     one = bench.Candidate("wav2small", "fp32", resolve("wav2small"))
@@ -284,6 +288,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(bench, "LOADS", 1)
 
 
+@pytest.mark.slow
 def test_every_shipped_onnx_is_measured_by_default_and_every_format_has_the_same_rows(quick):
     shown = {name: run("--runs", 1, "--format", name).stdout for name in ("json", "jsonl", "csv")}
     ships = {(row["name"], row["precision"]) for row in read_index() if row["file"].endswith(".onnx")}
@@ -357,6 +362,7 @@ def test_openvino_computes_the_same_file(quick):
     assert answer == pytest.approx(load("wav2small")(noise(16000)), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_opensmile_is_timed_and_not_scored(quick, corpus):
     pytest.importorskip("opensmile")
     segments = read_manifest(corpus)
@@ -395,6 +401,7 @@ def test_the_labels_of_a_table_are_the_truth_and_other_clips_are_not_heard(quick
         assert row["on"]["corpus0"]["truth_sha256"] == sha256(tmp_path / "labels.csv")
 
 
+@pytest.mark.slow
 def test_against_two_truths_each_clip_is_heard_once(quick, corpus, tmp_path, monkeypatch):
     write_table(read_table(corpus / "manifest.csv")[1:7], corpus / "labels.csv")
     asked: list[int] = []

@@ -630,6 +630,7 @@ def test_a_teacher_without_the_extra_is_one_sentence(corpus, monkeypatch):
 
 
 def test_outputs_that_cannot_be_written_are_said_before_the_work(corpus, predictions, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
     monkeypatch.setattr("wav2small.tables.manifest.read_manifest", lambda *_: pytest.fail("work was begun"))
     for option in ("--json", "--csv", "--predictions"):
         result = run(predictions, "--on", corpus, option, corpus / "none" / "out.csv")

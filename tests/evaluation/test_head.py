@@ -21,6 +21,8 @@ from wav2small.runtime.model import load
 from wav2small.runtime.predict import predict
 from wav2small.tables.manifest import read_manifest
 
+pytest.importorskip("sklearn", reason="needs the extra head")
+
 EMODB = Path(os.environ.get("WAV2SMALL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "open" / "emodb"
 FELT = ("anger", "sadness")
 
@@ -38,6 +40,7 @@ def clips(count: int, categories: int, apart: float, seed: int = 0) -> tuple[np.
     return embedding, [f"c{place}" for place in places], [f"s{speaker}" for speaker in speakers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("categories", [2, 3])
 def test_a_head_finds_what_is_there_on_unheard_speakers(categories):
     embedding, labels, speakers = clips(300, categories, apart=6.0)

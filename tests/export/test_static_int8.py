@@ -36,6 +36,8 @@ from wav2small.tables.manifest import read_manifest
 onnx = pytest.importorskip("onnx", reason="needs the extra train")
 quantization = pytest.importorskip("onnxruntime.quantization", reason="needs the extra train")
 
+pytestmark = pytest.mark.slow
+
 
 def weights(path: Path, config=WAV2SMALL, dev_ccc: float | None = 0.99) -> Path:
     """An untrained student whose answers to voices are spread around .5, as those of a trained one are."""

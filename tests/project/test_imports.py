@@ -97,10 +97,9 @@ def test_predicting_loads_no_torch_and_no_bar():
 
 
 def test_import_wav2small_takes_no_longer_than_numpy():
-    def seconds(module: str) -> float:
-        return float(fresh(f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"))
-
-    assert min(seconds("wav2small") for _ in range(5)) < min(seconds("numpy") for _ in range(5)) + 0.01
+    """Processor time, since other work on the machine makes the clock run on."""
+    script = "import time, numpy; t = time.process_time(); import wav2small; print(time.process_time() - t)"
+    assert min(float(fresh(script)) for _ in range(5)) < 0.01
 
 
 def test_importing_changes_nothing_outside():

@@ -109,6 +109,7 @@ def test_the_backend_c_embeds_and_answers_batches_from_many_threads():
     np.testing.assert_allclose(model.causal().push(signals[0]), expected.causal().push(signals[0]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_compile_at_once_and_leave_one_library(tmp_path):
     script = (
         "import wav2small.runtime.model as m, numpy as np; print(m.load('micro', backend='c')(np.ones(9000, 'f4')))"
@@ -206,6 +207,7 @@ def test_floats_do_not_depend_on_the_cutting(libraries, name, samples, sizes):
     np.testing.assert_allclose(pieces[1], whole[1], atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", ["micro", "micro-int8", "wav2small", "wav2small-running", *ROUNDED])
 def test_another_student_of_the_same_operators_needs_no_c(tmp_path, student):
     config = (NETWORKS | ROUNDED)[student]
@@ -307,6 +309,7 @@ def test_the_level_of_what_was_heard_ends_as_that_of_the_whole():
     assert abs(int(variance[-1]) / int(whole.variance) - 1) < 1e-6
 
 
+@pytest.mark.slow
 def test_rounding_wav2small_keeps_its_answers(tmp_path):
     speech = tmp_path / "speech"
     speech.mkdir()
@@ -380,6 +383,7 @@ def marked(stream: native.NativeStream) -> bool:
     return stream._calls.w2s_mark(stream._stream) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["micro-int8", "wav2small-int8"])
 def test_nothing_overflows_at_full_scale(libraries, students, name):
     """A square wave is the loudest that there is; its spectrum and powers still fit."""
@@ -452,6 +456,7 @@ def test_a_compiler_that_fails_or_a_cache_that_cannot_be_is_said(monkeypatch, tm
         native.library(DATA / "micro.safetensors")
 
 
+@pytest.mark.slow
 def test_a_front_end_of_another_size_exports(tmp_path, monkeypatch):
     frontend = replace(MICRO.frontend, n_fft=256, win_length=256, hop_length=128, n_mels=20)
     config = micro("small", channels=24, pooled=40, stride=3, dilations=(1, 3), frontend=frontend)

@@ -263,6 +263,7 @@ def test_any_backend_is_a_function_of_a_batch():
     np.testing.assert_array_equal(made.embed(np.full(100, 0.5, np.float32)), np.full(169, 0.5))
 
 
+@pytest.mark.slow
 def test_loading_and_asking_changes_no_global_of_torch_or_numpy(folder):
     script = (
         "import sys, os, threading, numpy as np, torch\n"

@@ -92,6 +92,7 @@ def batch(signal: np.ndarray, spans: list[tuple[int, int]]) -> list[np.ndarray]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(lengths, sizes, hops, windows, st.integers(0, 20), st.booleans())
 @settings(max_examples=60, deadline=None)
@@ -122,6 +123,7 @@ def grid(length: int, hop: float, window: float) -> list[tuple[float, float]]:
     return found
 
 
+@pytest.mark.slow
 @given(lengths, sizes, hops, windows, st.integers(0, 20), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_window_by_window_is_what_the_model_says_of_each_bit_for_bit(length, sizes, hop, window, seed, used):
@@ -223,6 +225,7 @@ def test_only_what_looks_back_only_runs_frame_by_frame():
     assert Model(lambda signals: (signals, signals), {"student": "micro"}, lambda: {}).causal() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["micro", "wav2small"])
 def test_a_file_by_stream_and_by_predict_every_has_the_same_events(tmp_path, name):
     signal = signal_of(11 * 44100, 6)

@@ -76,6 +76,7 @@ def equal(one: Heads, other: Heads) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(states(one), states(other), strict=True))
 
 
+@pytest.mark.slow
 def test_heads_learn_what_holds_for_speakers_they_have_not_heard():
     heads, scores = fit_heads([synthetic(), synthetic("more", 120, seed=1)], CONFIG, silently)
     assert scores.keys() == {"made", "more"}
@@ -96,6 +97,7 @@ def test_there_is_nothing_to_learn_from_noise():
     assert max(scores["made"].values()) < 0.25
 
 
+@pytest.mark.slow
 def test_a_head_never_sees_the_answers_for_the_speakers_it_is_scored_on():
     corpus = synthetic()
     told = corpus.truth.copy()

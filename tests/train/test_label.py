@@ -202,7 +202,7 @@ def test_the_order_of_the_manifest_changes_no_label(segments, tmp_path):
 def test_batches_are_computed_at_once_and_in_one_thread_of_torch_each(segments, tmp_path):
     import torch
 
-    together, threads = threading.Barrier(2, timeout=20), set()
+    together, threads = threading.Barrier(2, timeout=300), set()
 
     class Pair(Double):
         def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
@@ -685,7 +685,7 @@ def is_free(port: int) -> bool:
 
 def wait_for(port: int) -> None:
     """Until somebody listens."""
-    until = time.monotonic() + 180
+    until = time.monotonic() + 300
     while is_free(port):
         assert time.monotonic() < until, "Ray did not start"
         time.sleep(0.2)

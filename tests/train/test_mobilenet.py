@@ -153,6 +153,7 @@ def test_weights_of_another_trunk_are_refused(mobilenet, classifier):
         mobilenet.MobileNet("mobilenetv3_small_100", imagenet="nowhere.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenetv3-small", "mobilenetv4-small"])
 def test_what_is_exported_agrees_with_torch(mobilenet, tmp_path, monkeypatch, name):
     onnx = pytest.importorskip("onnx", reason="needs the extra train")

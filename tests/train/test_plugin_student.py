@@ -195,11 +195,13 @@ def test_predict_runs_it(exported, tables):
     assert all(0 <= row[name] <= 1 for name in OUTPUTS)
 
 
+@pytest.mark.slow
 def test_export_repeats_to_the_byte(trained, exported, tmp_path):
     for artefact in export.export(trained / "best.safetensors", tmp_path, name="mine"):
         assert artefact.path.read_bytes() == (exported / artefact.path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_it_can_ship(trained, tmp_path):
     about = {"version": "1", "training_data": "noise", "teacher": "nobody", "ccc": '{"noise": 0.5}'}
     export.ship(trained / "best.safetensors", name="mine", extra=about, folder=tmp_path)
@@ -260,6 +262,7 @@ def test_damaged_weights_are_one_sentence(trained, tmp_path, damage):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_from_torch_is_refused(trained, tmp_path, monkeypatch):
     right = export_torch.to_onnx
 
@@ -275,6 +278,7 @@ def test_a_graph_that_differs_from_torch_is_refused(trained, tmp_path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_int8_falls_back_to_sixteen_bits_and_is_refused_if_those_differ_too(trained, monkeypatch):
     student, tried = net(trained), []
     model, right = export_torch.to_onnx(student, "mine"), export_torch.compare

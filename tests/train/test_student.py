@@ -56,6 +56,7 @@ def test_names_and_shapes_are_those_of_the_reference():
     assert {name: array.shape for name, array in to_arrays(LayeredStudent(WAV2SMALL)).items()} == WAV2SMALL.shapes()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(samples=st.integers(64, 9000), batch=st.integers(1, 3), seed=st.integers(0, 3))
 def test_torch_agrees_with_the_reference_at_three_depths(samples, batch, seed):

@@ -41,7 +41,7 @@ RATE = 16000
 TINY = TrainConfig(steps=6, batch_size=6, warm_up=2, max_dur=0.25, bucket_dur=0.125, evaluate_every=2)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "ctrl_c")
 
 
 def make(folder: Path, count: int, seed: int) -> list[Segment]:
@@ -267,6 +267,7 @@ def embedded(segments: list[Segment], size: int = 2) -> list[Segment]:
     ]
 
 
+@pytest.mark.slow
 def test_embeddings_are_learnt_beside_the_labels(data, tmp_path):
     """Labels of the first tone only: the second is known from nothing but the embedding."""
     config = replace(TINY, steps=30, batch_size=16, warm_up=5, evaluate_every=30, embedding=4.0)

@@ -112,6 +112,7 @@ def test_what_is_frozen_stays_and_the_rest_is_trained(corpus, bodies, tmp_path, 
     assert scores.keys() == {"spoken"} and not net.training
 
 
+@pytest.mark.slow
 def test_an_easy_task_is_learnt(corpus, bodies, tmp_path):
     config = replace(TINY, trained="full", pooling="attentive", steps=40, batch_size=16, evaluate_every=20)
     config = replace(config, learning_rate=1e-2, head_learning_rate=1e-2, dropout=0.0, hidden=16)
@@ -213,6 +214,7 @@ def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp
             load_teacher(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "whisper"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_gpu_trains_a_body_and_answers_as_the_cpu(corpus, bodies, tmp_path, kind, checkpointing):

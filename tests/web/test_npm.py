@@ -108,7 +108,7 @@ def tools(project) -> Path:
 
 
 def npm(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["npm", *words], cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(["npm", *words], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")

@@ -313,7 +313,7 @@ def in_chromium(profile: Path, files: dict[str, bytes], microphone: Path) -> dic
         ["chromium", *flags, "--remote-debugging-port=0", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not Handler.reports and time.monotonic() < end:
             time.sleep(0.1)
     finally:
@@ -321,7 +321,7 @@ def in_chromium(profile: Path, files: dict[str, bytes], microphone: Path) -> dic
         browser.wait()
         server.shutdown()
         server.server_close()
-    assert Handler.reports, "the page did not report within two minutes"
+    assert Handler.reports, "the page did not report within five minutes"
     return Handler.reports[0]
 
 
