@@ -368,7 +368,7 @@ def test_a_rating_keeps_its_place_on_the_scale(arousal, dominance, valence, scal
 ORIGINAL = {
     "ravdess": ("noncommercial/ravdess", lambda file: file.replace("_03-", "/03-"), 1440),
     "emodb": ("open/emodb", lambda file: f"wav/{file}", 535),
-    "emogator": ("open/emogator", lambda file: file.replace("_", "/"), 5325),
+    "emogator": ("open/emogator", lambda file: file.replace("_", "/"), 10706),
 }
 
 

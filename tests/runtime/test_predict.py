@@ -326,7 +326,7 @@ def test_many_files_are_answered_with_the_options_of_one(tmp_path):
         assert rows == predict(path, model=Ear(), **options)
         assert [row.speech for row in rows] == [options.get("min_speech") != 6.0] * len(rows)
     assert [(row.start, row.end) for row in rows] == [(0, 3.5), (3.5, 4)]
-    with pytest.raises(WeightsError, match="has no calibration"):
+    with pytest.raises(WeightsError, match="needs a calibration"):
         list(predict_files([path], model=Ear(), options=Options(min_confidence=0.5)))
 
 
