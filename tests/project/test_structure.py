@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,10 @@ def test_recipes_and_benchmarks_use_the_package_and_not_its_commands_or_tests(pa
 
 def test_the_root_stays_small():
     assert len([module for module in FILES if "." not in module]) < 10
+
+
+def test_the_architecture_page_lists_the_modules_that_there_are():
+    page = PACKAGE.parents[1] / "docs" / "architecture.md"
+    made = runpy.run_path(str(PACKAGE.parents[1] / "recipes" / "architecture.py"))["document"]
+    text = page.read_text(encoding="utf-8")
+    assert text == made(text), "run: python recipes/architecture.py"

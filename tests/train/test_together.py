@@ -14,13 +14,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
 
-from test_train import TINY, checkpoint, embedded, log, make, run, silently  # noqa: E402
+from test_train import TINY, checkpoint, embedded, log, loop, make, run, silently  # noqa: E402
 
 from wav2small.errors import Wav2SmallError  # noqa: E402
 from wav2small.network.config import OUTPUTS, Emotion  # noqa: E402
 from wav2small.tables.manifest import Segment  # noqa: E402
 from wav2small.train import distributed as together  # noqa: E402
-from wav2small.train.student import Clips, Run, TrainConfig  # noqa: E402
+from wav2small.train.clips import Clips  # noqa: E402
+from wav2small.train.config import TrainConfig  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,34 +35,32 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 import test_together
 test_together.torch.set_num_threads(1)
-with test_together.together.as_one() as writes:
-    test_together.in_each_process(Path(sys.argv[2]), writes)
+with test_together.together.as_one():
+    test_together.in_each_process(Path(sys.argv[2]))
 """
 
 
-def in_each_process(folder: Path, writes: bool) -> None:
+def in_each_process(folder: Path) -> None:
     """Each step from where one process was before it, and a whole run."""
     data = recall(folder / "data.json")
     clips = Clips(data[0], CONFIG, silently)
     for student in STUDENTS:
         config = replace(CONFIG, student=student)
         for step in range(CONFIG.steps):
-            advance(
-                folder / "one" / student / f"{step}", folder / "two" / student / f"{step + 1}", config, clips, writes
-            )
+            advance(folder / "one" / student / f"{step}", folder / "two" / student / f"{step + 1}", config, clips)
         net = run(data, folder / "two" / student, config).net
         weights = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
         assert torch.equal(*together.gathered(weights[None])), "the processes have different weights"
 
 
-def advance(start: Path, end: Path, config: TrainConfig, clips: Clips, writes: bool = True) -> None:
+def advance(start: Path, end: Path, config: TrainConfig, clips: Clips) -> None:
     """One step, from the checkpoint in a folder to that in another."""
-    step = Run(start, config, clips)
-    step.advance(clips)
-    if writes:
+    one = loop(start, config, clips)
+    one.advance(next(iter(one.task.batches(one.step))))
+    one.folder = end
+    if together.rank() == 0:
         end.mkdir(parents=True)
-        step.folder = end
-        step.save()
+    one.save()
 
 
 def remember(data: tuple[list[Segment], list[Segment]], path: Path) -> None:

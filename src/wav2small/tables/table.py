@@ -22,7 +22,7 @@ from wav2small.tables import formats as writers
 TEXT_FORMATS = ("table", "csv", "json", "jsonl")
 FORMATS = (*TEXT_FORMATS, "parquet", *writers.WRITERS)
 SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
-SUFFIXES |= {f".{name}": name for name in ("textgrid", "eaf", "vtt", "rttm")}
+SUFFIXES |= {f".{name}": name for name in writers.WRITERS if name != "audformat"}  # which is CSV
 SPARE = ("error",)
 """Columns that a table on the screen is without where they are empty."""
 
