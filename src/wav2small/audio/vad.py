@@ -66,13 +66,15 @@ class Energy:
     """A frame is speech if the window is loud enough for any, and the frame within 30 dB of its loudest tenth."""
 
     def score(self, frames: np.ndarray, powers: np.ndarray) -> np.ndarray:
+        """The powers themselves, shape=(frames,)."""
         return powers
 
     def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        """Whether each frame of one window is loud, bool, shape=(frames,), by ``is_loud``."""
         return is_loud(scores)
 
     def reset(self) -> None:
-        pass
+        """Do nothing: a power does not depend on earlier frames."""
 
 
 class Silero:
@@ -86,12 +88,15 @@ class Silero:
         self.reset()
 
     def score(self, frames: np.ndarray, powers: np.ndarray) -> np.ndarray:
+        """Probability of speech in each frame, shape=(frames,); ``powers`` are not used."""
         return np.array([self._probability(frame) for frame in frames])
 
     def is_speech(self, scores: np.ndarray) -> np.ndarray:
+        """Whether each score reaches ``SILERO_THRESHOLD``, bool, shape=(frames,)."""
         return np.asarray(scores >= SILERO_THRESHOLD)
 
     def reset(self) -> None:
+        """Set the network's state and the samples before the first frame to zeros."""
         self._state = np.zeros((2, 1, 128), np.float32)
         self._context = np.zeros(SILERO_CONTEXT, np.float32)
 
@@ -207,7 +212,7 @@ def is_loud(powers: np.ndarray) -> np.ndarray:
 
 
 def contrast(powers: np.ndarray) -> float:
-    """dB between the quantiles .1 and .9 of the powers of frames, at most ``MAX_CONTRAST``, shape=(frames,)."""
+    """Level in dB of quantile .9 of the powers of frames, shape=(frames,), above quantile .1; 0 to ``MAX_CONTRAST``."""
     ordered = np.sort(powers)  # and not np.quantile, which takes ten times as long for so few
     quiet, loud = np.interp((len(powers) - 1) * np.array((0.1, 0.9)), np.arange(len(powers)), ordered)
     if loud <= quiet:

@@ -33,9 +33,11 @@ class LazyGroup(click.Group):
     """A group that imports a command when it is called, and says our errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of ``COMMANDS``."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of this name; None if the name is unknown."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
@@ -43,10 +45,15 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands and their summaries into the help text, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the command, and turn expected errors into one line on standard error and an exit code.
+
+        The code is 1 for a ``Wav2SmallError`` and for a full disk, 130 for Ctrl-C. Other errors are raised.
+        """
         try:
             return super().invoke(ctx)
         except Wav2SmallError as error:

@@ -117,6 +117,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def costs(row: Mapping[str, Any]) -> dict[str, object]:
+    """One row of the table of costs, as text: sizes, MACs, RTF, and times in ms as p50 (p95)."""
     from wav2small.evaluation.bench import DURATIONS
 
     times = {f"{dur} s": f"{row[f'p50_ms_{dur}s']:.1f} ({row[f'p95_ms_{dur}s']:.1f})" for dur in DURATIONS}
@@ -136,10 +137,12 @@ def costs(row: Mapping[str, Any]) -> dict[str, object]:
 
 
 def scaled(number: float | None, unit: float) -> str:
+    """A number in units of ``unit``, with one decimal unless that is 0; empty for None."""
     return "" if number is None else f"{number / unit:.1f}".removesuffix(".0")
 
 
 def figures(row: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+    """Rows of the table of CCC, one for each corpus that the model is scored on."""
     for name, ccc in row["ccc"].items():
         about = {key: row[key] for key in ("name", "precision", "runtime")}
         cells = {dimension: interval(ccc[dimension]) for dimension in OUTPUTS}
@@ -147,5 +150,6 @@ def figures(row: Mapping[str, Any]) -> Iterator[dict[str, object]]:
 
 
 def interval(score: Mapping[str, float | None]) -> str:
+    """A score as ``value [low, high]``, without the interval if that is missing; ``-`` if the score is missing."""
     value, low, high = (score[key] for key in ("value", "low", "high"))
     return "-" if value is None else f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")

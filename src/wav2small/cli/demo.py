@@ -22,7 +22,7 @@ class Handler(SimpleHTTPRequestHandler):
     }
 
     def log_message(self, format: str, *args: object) -> None:
-        pass
+        """Print nothing: requests are not logged."""
 
 
 def folder() -> Path:

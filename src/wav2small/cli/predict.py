@@ -173,6 +173,7 @@ def predicted(
 
 
 def as_rows(pairs: Iterator[Pair], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each prediction as a row of those ``columns`` that it has; ``speaker`` comes from the span."""
     for span, prediction in pairs:
         row = asdict(prediction) | ({"speaker": span.speaker} if span else {})
         yield {column: row[column] for column in columns if column in row}
@@ -216,6 +217,10 @@ class Tally:
             self.interrupted = True
 
     def exit_code(self) -> int:
+        """Exit code of the command: 130 after Ctrl-C, 1 if any file failed, otherwise 0.
+
+        If there is more than one file, the number of failed files is printed to standard error.
+        """
         if self.failed and len(self.files) > 1:
             click.echo(f"wav2small: {len(self.failed)} of {len(self.files)} files failed", err=True)
         return 130 if self.interrupted else int(bool(self.failed))

@@ -17,7 +17,8 @@ LINE_DUR = 60.0
 class Tell(Protocol):
     """Is told how far the work is, and maybe more in words."""
 
-    def __call__(self, done: float, total: float, note: str = "") -> None: ...
+    def __call__(self, done: float, total: float, note: str = "") -> None:
+        """Report that ``done`` of ``total`` units of work are complete; ``note`` is text to show with it."""
 
 
 @contextmanager

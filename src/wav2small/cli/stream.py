@@ -151,11 +151,13 @@ def opened(source: str | None, device: str | None, pcm: float | None) -> Abstrac
 
 
 def as_json(row: Row) -> None:
+    """Print an event as one line of JSON and flush it."""
     click.echo(json.dumps(row))
     sys.stdout.flush()
 
 
 def as_line(row: Row) -> None:
+    """Print start and end of an event in seconds and its content in words, and flush the line."""
     click.echo(f"{row['start']:8.2f} {row['end']:8.2f}  {spoken(row)}")
     sys.stdout.flush()
 
@@ -224,6 +226,7 @@ def meter(history: Sequence[Row], name: str) -> tuple[str, str]:
 
 
 def bar(value: float | None) -> str:
+    """A bar of ``BAR_WIDTH`` characters, filled up to a value from 0 to 1; empty for None."""
     full = round((value or 0.0) * BAR_WIDTH)
     return "█" * full + "·" * (BAR_WIDTH - full)
 

@@ -138,6 +138,7 @@ def rows(
 
 
 def check_packages(name: str, packages: Sequence[str], install: str) -> None:
+    """Raise MissingExtraError if any of the packages is not installed; ``install`` is what pip then needs."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"{name} needs {' and '.join(missing)}, not here yet: pip install {install}")
@@ -196,6 +197,10 @@ def load_torch(path: Path) -> Loaded:
 
 
 def load_teacher(_: Path) -> Loaded:
+    """The teacher ``open`` on one thread, and this process then stays on it; the path is not used.
+
+    ``parameters`` in the metadata are those of the encoder and of the heads.
+    """
     import torch
 
     from wav2small.train.teachers import load_teacher
@@ -417,6 +422,7 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
+    """Name of the CPU from ``/proc/cpuinfo``, or from ``platform`` where that does not have it."""
     listed = Path("/proc/cpuinfo")
     found = (
         re.search(r"^(?:model name|Model)\s*: (.+)$", listed.read_text(), re.MULTILINE) if listed.is_file() else None
@@ -431,6 +437,7 @@ def plot(found: Sequence[Mapping[str, Any]], file: str | Path) -> None:
 
 
 def plot_figure(found: Sequence[Mapping[str, Any]]) -> Figure:
+    """The figure that ``plot`` saves: one colour for each corpus, MACs on a log scale."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -236,6 +236,7 @@ def moments(values: Floats, weight: Floats) -> tuple[float, float, float, float]
 
 
 def rounded(values: Sequence[float] | Floats) -> tuple[float, ...]:
+    """Values rounded to four decimals, as they are stored in the JSON."""
     return tuple(round(float(value), 4) for value in values)
 
 

@@ -103,6 +103,7 @@ def at_run_time(model: Any) -> Iterator[Any]:
 
 
 def attribute(node: Any, name: str, default: int) -> int:
+    """Integer attribute of an ONNX node, or ``default`` where the node does not have it."""
     return next((entry.i for entry in node.attribute if entry.name == name), default)
 
 

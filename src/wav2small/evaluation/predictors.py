@@ -29,11 +29,23 @@ class Predictor:
 
 
 def manifest_name(manifest: str) -> str:
+    """Name of a manifest in reports: the folder of ``manifest.csv``, another file's stem, or a folder's own name."""
     path = Path(manifest).resolve()
     return path.parent.name if path.name == "manifest.csv" else path.stem if path.is_file() else path.name
 
 
 def read_truth(truth: str | None, segments: Sequence[Segment], norms: dict[str, Norm]) -> tuple[str, Sequence[Answer]]:
+    """Read the truth for segments, and what it is called in reports.
+
+    Args:
+        truth: ``manifest`` for its annotations, ``norms`` for the norms of its categories, or the path of another
+            manifest; None is ``manifest`` if any segment is annotated, otherwise ``norms``
+        segments: of the manifest that is scored
+        norms: of each category
+
+    Returns:
+        ``manifest``, ``norms`` or the stem of the path, and one answer for each segment
+    """
     if truth is None:
         truth = "manifest" if any(segment.emotion for segment in segments) else "norms"
     if truth == "manifest":
@@ -84,7 +96,6 @@ def _open_table(name: str, file: str) -> Predictor:
 
 def _open_model(name: str, spec: str) -> Predictor:
     """Weights by name, name:precision or path; safetensors are computed by the reference, in NumPy."""
-
     is_file = Path(spec).is_file()
     weights, _, precision = (spec, "", "") if is_file else spec.partition(":")
     backend = "numpy" if is_file and is_safetensors(Path(spec)) else "onnx"
@@ -119,7 +130,6 @@ def _answers(predict: Predict) -> Callable[[Sequence[Segment], bool], Iterable[A
 
 def file_sha256(source: str | Path | None) -> str | None:
     """Of a file, of the manifest in a folder, or of the plan of a label store; None where there is no file."""
-
     if source is None:
         return None
     files = (Path(source), Path(source) / "manifest.csv", Path(source) / PLAN)

@@ -309,6 +309,7 @@ def drop_large(path: Path) -> bool:
 
 
 def make_folder(folder: Path) -> None:
+    """Create a folder and its parents where they do not exist yet; raise WeightsError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -42,6 +42,7 @@ class ThreeDepths(nn.Module):
         self.net = net
 
     def forward(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Emotion, embedding and log-mel of signals at 16 kHz, shape=(batch, samples)."""
         log_mel = self.net.log_mel(signal)
         emotion, embedding = self.net.features_to_emotion(log_mel)
         return emotion, embedding, log_mel
@@ -181,6 +182,14 @@ def with_rounded_weights(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
 
 
 def store_int8(graph: onnx.GraphProto, name: str, array: np.ndarray, axis: int) -> None:
+    """Append a float32 weight to a graph as int8 and scales, with the nodes that multiply them to ``name``.
+
+    Args:
+        graph: changed in place
+        name: of the weight
+        array: its values
+        axis: of the array, with one scale for each index
+    """
     rows = np.moveaxis(array, axis, 0)
     integers, scale = rounded(rows.reshape(len(rows), -1))
     stored = np.moveaxis(integers.reshape(rows.shape), 0, axis)

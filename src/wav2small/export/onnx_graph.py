@@ -38,13 +38,16 @@ class Graph:
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, name: str, array: np.ndarray) -> str:
+        """Add a constant array; returns its name."""
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def number(self, name: str, value: float) -> str:
+        """Add a float32 scalar; returns its name."""
         return self.constant(name, np.asarray(value, np.float32))
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output; returns the name of the output."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
@@ -344,6 +347,7 @@ def quantise(model: onnx.ModelProto, factors: Mapping[str, np.ndarray] | None = 
 
 
 def cast(source: str, target: str) -> onnx.NodeProto:
+    """A node that casts ``source`` to float32; the node and its output are named ``target``."""
     return helper.make_node("Cast", [source], [target], target, to=onnx.TensorProto.FLOAT)
 
 

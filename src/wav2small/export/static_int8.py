@@ -107,6 +107,7 @@ class Reader:
         self.inputs = iter([{"signal": signal[None]} for signal in padded])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next input of the graph, ``signal`` with shape=(1, samples); None after the last one."""
         return next(self.inputs, None)
 
 

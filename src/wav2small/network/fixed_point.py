@@ -363,4 +363,5 @@ def narrow(sums: np.ndarray, shift: np.ndarray | int, size: int = 8) -> np.ndarr
 
 
 def wide(array: np.ndarray) -> np.ndarray:
+    """A copy in int64, in which products and sums of the integers do not overflow."""
     return array.astype(np.int64)

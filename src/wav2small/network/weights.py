@@ -231,6 +231,7 @@ def twins(digest: str, folder: Path = DATA) -> set[str]:
 
 
 def read_bytes(path: Path) -> bytes:
+    """The content of a file; raises WeightsError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -238,6 +239,14 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_header(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
+    """Parse the header of a safetensors file.
+
+    Returns:
+        the entries by name, and the byte at which the data starts
+
+    Raises:
+        WeightsError: if the header is truncated, larger than ``MAX_HEADER_BYTES`` or not JSON
+    """
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > min(len(content) - 8, MAX_HEADER_BYTES) or content[8:9] != b"{":
         raise WeightsError(f"{path}: not a safetensors file, or truncated in its header. Fetch it again.")
@@ -249,6 +258,7 @@ def read_header(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
 
 
 def offsets(entry: Any, path: Path, name: str) -> tuple[int, int]:
+    """Start and end of an array in bytes from the start of the data; raises WeightsError if the entry has none."""
     pair = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(value, int) for value in pair):
         raise WeightsError(f"{path}: array {name!r} has no data_offsets in the header. Fetch the file again.")
@@ -256,6 +266,17 @@ def offsets(entry: Any, path: Path, name: str) -> tuple[int, int]:
 
 
 def to_array(chunk: memoryview, entry: dict[str, Any], path: Path, name: str) -> np.ndarray:
+    """A copy of one array from its bytes.
+
+    Args:
+        chunk: bytes of this array
+        entry: of the header, with ``dtype`` and ``shape``
+        path: file named in errors
+        name: array named in errors
+
+    Raises:
+        WeightsError: if the dtype is not in ``DTYPES``, the shape is not valid or the number of bytes does not fit it
+    """
     dtype, shape = entry.get("dtype"), entry.get("shape")
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise WeightsError(f"{path}: array {name!r} is {dtype}, readable here: {', '.join(DTYPES)}. Convert it.")
@@ -268,6 +289,7 @@ def to_array(chunk: memoryview, entry: dict[str, Any], path: Path, name: str) ->
 
 
 def dtype_name(array: np.ndarray, name: str) -> str:
+    """Name of an array's dtype in safetensors, e.g. ``F32``; raises WeightsError if it is not in ``DTYPES``."""
     for known, dtype in DTYPES.items():
         if array.dtype.newbyteorder("<") == np.dtype(dtype):
             return known

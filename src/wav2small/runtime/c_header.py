@@ -237,6 +237,7 @@ def sizes(contents: Contents) -> list[str]:
 
 
 def float_tables(network: Network) -> list[str]:
+    """Lines of C with the constants and arrays of the float front end: window, cosines and mel filters."""
     frontend = network.frontend
     bands, mel = mel_by_bin(mel_filterbank(frontend) / 4, frontend.n_mels)  # the FFT gives twice the spectrum
     return [
@@ -250,6 +251,7 @@ def float_tables(network: Network) -> list[str]:
 
 
 def integer_tables(network: Network) -> list[str]:
+    """Lines of C with the constants and arrays of the fixed-point front end, and the powers for the softmax."""
     table = fixed_frontend.tables(network)
     bands, mel = mel_by_bin(table.mel, network.frontend.n_mels)
     numbers = {
@@ -280,6 +282,7 @@ def mel_by_bin(filters: np.ndarray, n_mels: int) -> tuple[np.ndarray, np.ndarray
 
     Args:
         filters: shape=(n_bins, n_mels)
+        n_mels: number of bands, at least 2
 
     Returns:
         shape=(n_bins - 1,) and (n_bins - 1, 2)

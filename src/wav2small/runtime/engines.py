@@ -72,12 +72,15 @@ class WindowEngine:
         self.reset()
 
     def reset(self) -> None:
+        """Discard the signal."""
         self._signal = np.zeros(0, np.float32)
 
     def push(self, block: np.ndarray) -> None:
+        """Append samples at 16 kHz, shape=(samples,), and keep the last ``win_length`` of all."""
         self._signal = np.concatenate([self._signal, block])[-self._windows.win_length :]
 
     def output(self, start: int, end: int) -> Output:
+        """The output for the last ``end - start`` samples, none of it reused from earlier windows."""
         return output_of(self._predictor, self._signal[start - end :])
 
 
@@ -93,11 +96,16 @@ class FrameEngine:
         self.reset()
 
     def reset(self) -> None:
+        """Begin a new stream: reset the network, and discard partial sums and positions."""
         self._network.reset()
         self._partials: deque[tuple[int, np.ndarray]] = deque()
         self._position, self._tokens, self._started = 0, 0, 0
 
     def push(self, block: np.ndarray) -> None:
+        """Process the next samples at 16 kHz, shape=(samples,), and add the partial sums of their tokens.
+
+        Partial sums from before the window that is answered next are discarded.
+        """
         self._position += len(block)
         tokens = self._network.push(block)
         while len(tokens):
@@ -126,11 +134,13 @@ class NativeFrameEngine:
         self.reset()
 
     def reset(self) -> None:
+        """Begin a new stream: reset the network and all counts."""
         self._network.reset()
         self._position, self._tokens, self._started, self._parts = 0, 0, 0, 0
         self._mark()
 
     def push(self, block: np.ndarray) -> None:
+        """Process the next samples at 16 kHz, shape=(samples,), cut where the first token of a window begins."""
         while len(block):
             first = first_token(self._network, self._windows.start(self._started))
             length = min(len(block), self._token_end(first - 1) - self._position)

@@ -148,6 +148,7 @@ def of_one_file(rows: Sequence[Row], format: str) -> list[Row]:
 
 
 def speakers(rows: Sequence[Row]) -> list[str]:
+    """Distinct speakers in the order in which they first appear; "" stands for rows without one."""
     return list(dict.fromkeys(map(_speaker, rows)))
 
 

@@ -82,10 +82,12 @@ class Adaptation(Task[Batch]):
         self.steps = Steps(divided(corpora)[0], config)
 
     def groups(self) -> list[dict[str, Any]]:
+        """One parameter group with all weights that are trained."""
         trained = [weight for weight in self.net.parameters() if weight.requires_grad]
         return [{"params": trained, "lr": self.adapt.learning_rate}]
 
     def batches(self, first: int) -> Iterable[Batch]:
+        """Batches from step ``first`` on, read ahead by the workers."""
         return read_ahead(self.steps, first, self.adapt.steps, self.workers)
 
     def run(self, folder: Path, about: str, progress: Progress) -> None:
@@ -106,6 +108,7 @@ class Tapt(Adaptation):
     net: Wav2Vec2ForPreTraining
 
     def loss(self, batch: Batch, step: int) -> Tensor:
+        """Contrastive loss and diversity loss of wav2vec2 for each masked token, a scalar."""
         rng, device, net = self.draw(step), self.body.device, self.net
         sound, lengths = self.body.prepare(batch[0])
         tokens = int(net._get_feat_extract_output_lengths(sound.shape[1]))
@@ -149,6 +152,7 @@ class PseudoLabels(Adaptation):
         super().__init__(body, net, corpora, config, adapt, workers)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
+        """Cross-entropy of the clusters at masked tokens, the mean over the tasks, a scalar."""
         device = self.body.device
         targets = torch.cat(_last_states(self.tuned, batch[0]))
         sound, lengths = self.body.prepare(batch[0])

@@ -92,12 +92,15 @@ class Finetuning(Task[Batch]):
         self.net = TunedNet(body, config.pooling, config.hidden, config.dropout, len(steps.categories))
 
     def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups with the learning rates that ``rates`` gives."""
         return rates(self.net, self.config)
 
     def batches(self, first: int) -> Iterable[Batch]:
+        """Batches from step ``first`` on, read ahead by the workers."""
         return read_ahead(self.steps, first, self.config.steps, self.workers)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
+        """``annotation_loss`` of a batch, a scalar; the net runs in bfloat16 if the config says so."""
         signals, truth, category = batch
         device = self.body.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
@@ -111,6 +114,7 @@ class Finetuning(Task[Batch]):
         return {name: float(np.mean([score[name] for score in self.scores.values()])) for name in OUTPUTS}
 
     def keep(self, line: dict[str, float]) -> None:
+        """Write the weights of the net and the last CCC of each corpus to the file ``best``."""
         with whole_file(self.best) as temporary:
             torch.save({"net": self.net.state_dict(), "scores": self.scores}, temporary)
 
@@ -168,6 +172,7 @@ def read_ahead(steps: Dataset[Any], first: int, last: int, workers: int) -> Iter
 
 
 def as_it_is(batch: Any) -> Any:
+    """The batch itself; a ``collate_fn`` that can be pickled for worker processes."""
     return batch
 
 

@@ -84,13 +84,16 @@ class Distillation(Task[Batch]):
         self.forward = torch.compile(forward, dynamic=False) if config.compiled else forward
 
     def modules(self) -> dict[str, nn.Module]:
+        """The student, the map to the teacher's embedding, and the moving average of the student, by name."""
         return {"net": self.net, "guess": self.guess, "averaged": self.averaged}
 
     def groups(self) -> list[dict[str, Any]]:
+        """One parameter group with the trained weights of the student and of the map to the teacher's embedding."""
         trained = [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
         return [{"params": trained, "lr": self.config.learning_rate}]
 
     def batches(self, first: int) -> Iterator[Batch]:
+        """Batches of clips from step ``first`` to the last, each drawn when it is needed."""
         return map(self.clips.draw, range(first, self.config.steps))
 
     def loss(self, batch: Batch, step: int) -> Tensor:

@@ -19,11 +19,13 @@ ENSEMBLE = "ensemble:"
 
 
 def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
-    """A teacher by name; ``bf16`` computes matrix products in bfloat16, ``device`` is one that ``choose_device`` gave.
+    """A teacher by name.
 
     Args:
         name: of an entry point of the group ``wav2small.teachers``; a file that fit wrote; or several of these with
             weights if they differ, ``ensemble:odyssey=2,mine.safetensors``
+        bf16: compute matrix products in bfloat16
+        device: of torch, as ``choose_device`` returns it
 
     Raises:
         PluginError: if there is none of that name, saying which is closest
