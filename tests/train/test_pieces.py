@@ -1,4 +1,4 @@
-"""A teacher gets a clip of 30 s whole, and a longer one in equal pieces of at most 15 s, whose mean is the answer."""
+"""A teacher gets a clip of 30 s whole, and a longer one in the parts of ``runtime.windows``, weighted by length."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Lengths(TransformerTeacher):
         (15 * RATE + 1, [15 * RATE + 1]),
         (30 * RATE - 1, [30 * RATE - 1]),
         (30 * RATE, [30 * RATE]),
-        (30 * RATE + 1, [160_001, 160_000, 160_000]),
-        (45 * RATE, [15 * RATE] * 3),
-        (45 * RATE + 1, [180_001] + [180_000] * 3),
+        (30 * RATE + 1, [160_002, 160_002, 159_997]),
+        (45 * RATE, [15 * RATE + 1] * 2 + [15 * RATE - 2]),
+        (45 * RATE + 1, [180_002] * 3 + [179_995]),
     ],
 )
 def test_thirty_seconds_go_whole_and_more_in_pieces_of_at_most_fifteen(length, pieces):
@@ -56,6 +56,8 @@ def test_pieces_are_the_clips_and_each_clip_has_the_mean_of_its_own(lengths):
         own = [next(pieces)]
         while sum(map(len, own)) < len(clip):
             own.append(next(pieces))
-        assert len(own) == 1 or max(map(len, own)) <= 15 * RATE
-        np.testing.assert_allclose(emotion, (np.mean([piece[0] for piece in own]), 0.5, 0.25), rtol=1e-6)
-        np.testing.assert_allclose(embedding, [len(clip) / len(own)])
+        assert len(own) == 1 or max(map(len, own)) <= 15 * RATE + 1
+        sizes = [len(piece) for piece in own]
+        arousal = np.average([piece[0] for piece in own], weights=sizes)
+        np.testing.assert_allclose(emotion, (arousal, 0.5, 0.25), rtol=1e-6)
+        np.testing.assert_allclose(embedding, [np.average(sizes, weights=sizes)])
