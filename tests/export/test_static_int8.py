@@ -253,7 +253,7 @@ def test_an_int8_file_that_loses_too_much_is_refused(speech, tmp_path, monkeypat
     """Scales that were set by a tone a thousandth as loud as speech clip everything."""
     best = weights(tmp_path / "best.safetensors", MICRO)
     dev = labels(tmp_path / "dev.csv", speech, best)
-    monkeypatch.setattr("wav2small.audio.read.is_speech", lambda signal: True)
+    monkeypatch.setattr("wav2small.export.static_int8.is_speech", lambda signal: True)
     (tmp_path / "quiet").mkdir()
     soundfile.write(tmp_path / "quiet" / "hum.wav", 1e-3 * np.sin(np.arange(16000) / 50), 16000)
     result = command(best, "-o", tmp_path / "out", "--dev", dev, "--calibrate", tmp_path / "quiet")

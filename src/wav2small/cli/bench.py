@@ -9,7 +9,7 @@ import click
 
 from wav2small.cli.progress import progress_bar
 from wav2small.network.config import OUTPUTS
-from wav2small.tables import table as tables
+from wav2small.tables.table import TEXT_FORMATS, check_writable, render, write_table
 
 if TYPE_CHECKING:
     from wav2small.evaluation.bench import Corpus
@@ -40,7 +40,7 @@ def names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
 )
 @click.option("--with", "others", default="", callback=names, metavar="NAME,...", help="Measure these beside.")
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="Rounds of timing.")
-@click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
+@click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True)
 @click.option("--json", "json_file", metavar="FILE", help="Write a line of JSON a row, with all that was measured.")
 @click.option("--plot", "plot_file", metavar="FILE", help="Write a PNG: CCC of arousal over MACs. Needs --on.")
 def command(
@@ -73,20 +73,20 @@ def command(
     if plot_file:
         bench.check_packages("--plot", ("matplotlib",), "'wav2small[plot]'")
     for file in filter(None, (json_file, plot_file)):
-        tables.check_writable(file)
+        check_writable(file)
     corpora = [one for manifest in manifests for one in read_corpora(manifest, truths)]
     if len({one.name for one in corpora}) < len(corpora):
         raise click.UsageError(f"two of the manifests have one name: {', '.join(one.name for one in corpora)}.")
     with progress_bar("bench") as progress:
         rows = bench.rows(models, precisions, others, corpora, runs, progress)
     if json_file:
-        tables.write_table(rows, json_file, "jsonl")
+        write_table(rows, json_file, "jsonl")
     if plot_file:
         bench.plot(rows, plot_file)
     if format == "table":
         show(rows)
     else:
-        click.echo(tables.render(rows, format), nl=False)
+        click.echo(render(rows, format), nl=False)
 
 
 def read_corpora(manifest: str, truths: Sequence[str]) -> Iterator[Corpus]:
@@ -109,11 +109,11 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Tables for people: what models cost, then how good they are."""
     first = rows[0]
     click.echo(f"{first['cpu']}, {first['cores']} cores, one thread; {first['runs']} runs: ms p50 (p95)")
-    click.echo(tables.render([costs(row) for row in rows], "table"), nl=False)
+    click.echo(render([costs(row) for row in rows], "table"), nl=False)
     scores = [line for row in rows for line in figures(row)]
     if scores:
         click.echo("\nCCC; in brackets the 95 % interval")
-        click.echo(tables.render(scores, "table"), nl=False)
+        click.echo(render(scores, "table"), nl=False)
 
 
 def costs(row: Mapping[str, Any]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wav2small.tables import table as tables
+from wav2small.tables.table import TEXT_FORMATS, check_parquet, check_writable, format_of, render, write_table
 
 if TYPE_CHECKING:
     from wav2small.corpora.check import Finding
@@ -31,9 +31,7 @@ SHOWN_VALUES = 12
     help="Column fold: leave one speaker or session out at a time, or deal speakers into N folds; else 5.",
 )
 @click.option("--report", type=click.Path(), help="Table with everything that is missing or doubtful, a row each.")
-@click.option(
-    "--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True, help="Of the list."
-)
+@click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True, help="Of the list.")
 def command(
     name: str | None, folder: str | None, output: str | None, fold: str | None, report: str | None, format: str
 ) -> None:
@@ -54,7 +52,7 @@ def command(
       wav2small corpus webdataset shards -o clips.csv
     """
     if name is None:
-        click.echo(tables.render(known(), format), nl=False)
+        click.echo(render(known(), format), nl=False)
         return
     if folder is None:
         raise click.UsageError(f"Give the folder that holds {name}: wav2small corpus {name} FOLDER")
@@ -64,9 +62,9 @@ def command(
     from wav2small.tables.manifest import to_row
 
     for file in filter(None, (output, report)):
-        tables.check_writable(file)
-        if tables.format_of(file) == "parquet":
-            tables.check_parquet()
+        check_writable(file)
+        if format_of(file) == "parquet":
+            check_parquet()
     unpacked = Path(output).with_name(f"{Path(output).stem}-audio") if output else None
     segments = read_corpus(name, Path(folder), fold, unpacked)
     corpus = load_corpus(name)
@@ -78,13 +76,13 @@ def command(
     for line in (*summary(kept), *shown(findings)):
         click.echo(line)
     if report:
-        tables.write_table([finding._asdict() for finding in findings], report, columns=("kind", "name", "detail"))
+        write_table([finding._asdict() for finding in findings], report, columns=("kind", "name", "detail"))
     if not kept:
         from wav2small.errors import ManifestError
 
         raise ManifestError(f"{folder}: no annotated file has audio. Copy the audio beside the annotation.")
     if output:
-        tables.write_table([to_row(segment, Path(output).parent) for segment in kept], output)
+        write_table([to_row(segment, Path(output).parent) for segment in kept], output)
         click.echo(f"{output}: {len(kept):,} rows")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wav2small.tables import table as tables
+from wav2small.tables.table import TEXT_FORMATS, render
 
 
 def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -33,7 +33,7 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     "--dev", multiple=True, metavar="LABELS", help="Refuse what loses CCC on these, the labels train chose by."
 )
 @click.option("--calibrate", metavar="SPEECH", help="Folder or manifest: int8 between the layers too.")
-@click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
+@click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True)
 def command(
     weights: str,
     folder: str | None,
@@ -70,7 +70,8 @@ def command(
       wav2small export best.safetensors -o models --to integers --calibrate open/librispeech
       wav2small export --to c micro-int8 firmware/wav2small
     """
-    from wav2small.export import artefacts as export
+    from wav2small.export.artefacts import export, export_integers
+    from wav2small.export.artefacts import ship as export_into_package
     from wav2small.network.licences import is_non_commercial
     from wav2small.tables.manifest import read_manifest
 
@@ -80,16 +81,14 @@ def command(
     if to == "c":
         if name or version or metadata or dev or calibrate or ship:
             raise click.UsageError("--to c takes WEIGHTS and FOLDER only: it says what the weights say.")
-        click.echo(tables.render([c_row(weights, str(output))], format), nl=False)
+        click.echo(render([c_row(weights, str(output))], format), nl=False)
         return
     if to == "integers":
         if not calibrate or dev:
             raise click.UsageError("--to integers needs --calibrate SPEECH, and goes without --dev.")
         where, speech = None if ship else str(output), read_manifest(calibrate)
-        path = export.export_integers(weights, speech, where, name, version, metadata)
-        click.echo(
-            tables.render([{"file": str(path), "precision": "int8", "bytes": path.stat().st_size}], format), nl=False
-        )
+        path = export_integers(weights, speech, where, name, version, metadata)
+        click.echo(render([{"file": str(path), "precision": "int8", "bytes": path.stat().st_size}], format), nl=False)
         return
     if calibrate and not dev:
         raise click.UsageError("--calibrate needs --dev: a static int8 file is held to its CCC alone.")
@@ -98,10 +97,10 @@ def command(
     held = [segment for path in dev for segment in read_manifest(path) if not segment.column("error")]
     speech = read_manifest(calibrate) if calibrate else []
     if ship:
-        artefacts = export.ship(weights, name, version, metadata)
+        artefacts = export_into_package(weights, name, version, metadata)
     else:
-        artefacts = export.export(weights, str(output), name, version, metadata, held, speech)
-    click.echo(tables.render([row(artefact) for artefact in artefacts], format), nl=False)
+        artefacts = export(weights, str(output), name, version, metadata, held, speech)
+    click.echo(render([row(artefact) for artefact in artefacts], format), nl=False)
     for artefact in artefacts:
         if is_non_commercial(artefact.licence):
             click.echo(f"{artefact.path}: {artefact.licence}: not for commercial use", err=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from wav2small.tables import table as tables
+from wav2small.tables.table import TEXT_FORMATS, render
 
 COLUMNS = ("name", "version", "precision", "file", "parameters", "bytes", "licence", "teacher", "ccc")
 
 
 @click.command()
-@click.option("--format", type=click.Choice(tables.TEXT_FORMATS), default="table", show_default=True)
+@click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True)
 @click.option("--network", metavar="NAME|FILE", help="Print the network of a student or of a file of weights as JSON.")
 def command(format: str, network: str | None) -> None:
     """List the weights that ship: name, version, parameters, bytes, licence, teacher and CCC; then every student.
@@ -32,7 +32,7 @@ def command(format: str, network: str | None) -> None:
     if format in ("table", "csv"):
         rows = [{"file": row.get("train")} | row | {"ccc": ", ".join(figures(row.get("ccc", {})))} for row in rows]
         rows = [{name: row.get(name) for name in COLUMNS} for row in rows]
-    click.echo(tables.render(rows, format), nl=False)
+    click.echo(render(rows, format), nl=False)
 
 
 def figures(value: object, name: str = "") -> Iterator[str]:

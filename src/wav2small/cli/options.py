@@ -75,9 +75,9 @@ class AnswerOptions(NamedTuple):
 
     def load(self, model: str, precision: str, backend: str = "onnx") -> Model:
         """The model with this calibration and head."""
-        from wav2small.runtime import model as models
+        from wav2small.runtime.model import load
 
-        return models.load(model, precision, backend, calibration=self.calibration, head=self.head)
+        return load(model, precision, backend, calibration=self.calibration, head=self.head)
 
 
 def answer_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -20,7 +20,7 @@ from wav2small.cli.options import (
 from wav2small.cli.progress import progress_bar
 from wav2small.network.config import OUTPUTS
 from wav2small.options import Options, default_window
-from wav2small.tables import table as tables
+from wav2small.tables.table import FORMATS, check_parquet, check_writable, format_of, lines, write_table
 
 if TYPE_CHECKING:
     from wav2small.runtime.model import Model
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     help="With --every: length of a window; 3, or that of --every if more.",
 )
 @channel_option
-@click.option("--format", type=click.Choice(tables.FORMATS), help="Of the rows; by the suffix of -o, else table.")
+@click.option("--format", type=click.Choice(FORMATS), help="Of the rows; by the suffix of -o, else table.")
 @click.option("-o", "--output", metavar="FILE", help="Write the rows to FILE, whole or not at all.")
 @click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
 @click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
@@ -92,10 +92,10 @@ def command(
     if window is not None and every is None:
         raise click.UsageError("--window needs --every.")
     check_together(every, segments, by_speaker, trends, plot)
-    format = format or (tables.format_of(output) if output else "table")
+    format = format or (format_of(output) if output else "table")
     columns = columns_of(answer, bool(segments), by_speaker)
     if format == "parquet":
-        tables.check_parquet()
+        check_parquet()
         if not output:
             raise click.UsageError("--format parquet needs -o FILE.")
     check_outputs(output, trends, plot)
@@ -114,9 +114,9 @@ def command(
             rows = iter(kept)
             write_more(kept, trends, plot, channel)
         if output:
-            tables.write_table(rows, output, format, columns)
+            write_table(rows, output, format, columns)
         else:
-            for piece in tables.lines(rows, format, columns):
+            for piece in lines(rows, format, columns):
                 if format != "table" or tally.failed != tally.files:
                     click.echo(piece, nl=False)
     sys.exit(tally.exit_code())
@@ -137,13 +137,13 @@ def check_together(
 def check_outputs(output: str | None, trends: str | None, plot: str | None) -> None:
     """Refuse files that cannot be written, before the work and not after it."""
     if trends:
-        tables.format_of(trends)
+        format_of(trends)
     if plot:
         from wav2small.evaluation.plots import check_drawable
 
         check_drawable(plot)
     for path in filter(None, (output, trends, plot)):
-        tables.check_writable(path)
+        check_writable(path)
 
 
 def columns_of(answer: AnswerOptions, has_segments: bool, by_speaker: bool) -> list[str]:
@@ -187,7 +187,7 @@ def write_more(rows: list[dict[str, Any]], trends: str | None, plot: str | None,
     done = [row for row in rows if row["end"] is not None and row["error"] is None]
     found = find_trends(done)
     if trends:
-        tables.write_table(found, trends, columns=TREND_FIELDS)
+        write_table(found, trends, columns=TREND_FIELDS)
     if plot:
         from wav2small.evaluation.plots import draw
 

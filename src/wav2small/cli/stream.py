@@ -141,13 +141,13 @@ def show_events(
 
 def opened(source: str | None, device: str | None, pcm: float | None) -> AbstractContextManager[Audio]:
     """The microphone, standard input or a file."""
-    from wav2small.audio import sources as live
+    from wav2small.audio import sources
 
     if source is None:
-        return live.microphone_audio(device)
+        return sources.microphone_audio(device)
     if source == "-":
-        return live.pipe_audio(sys.stdin.buffer) if pcm is None else live.raw_audio(sys.stdin.buffer, pcm)
-    return live.file_audio(source)
+        return sources.pipe_audio(sys.stdin.buffer) if pcm is None else sources.raw_audio(sys.stdin.buffer, pcm)
+    return sources.file_audio(source)
 
 
 def as_json(row: Row) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wav2small.audio import read as audio
+from wav2small.audio.read import read
 from wav2small.audio.vad import Energy, is_enough, sound
 from wav2small.errors import ManifestError
 from wav2small.evaluation.score import Predict
@@ -103,7 +103,7 @@ def listen(
     rows: list[tuple[Any, ...]] = []
     clips = [(corpus, segment) for corpus, segments in corpora.items() for segment in segments]
     for clip, (corpus, segment) in enumerate(clips):
-        signal = segment.cut(audio.read(segment.path))[: round(WHOLE_DUR * SAMPLING_RATE)]
+        signal = segment.cut(read(segment.path))[: round(WHOLE_DUR * SAMPLING_RATE)]
         heard = list(conditions(signal, clip, cut_durs, snrs))
         speaker = f"{corpus}/{segment.speaker or f'clip {clip}'}"
         label = segment.emotion or (np.nan,) * len(OUTPUTS)

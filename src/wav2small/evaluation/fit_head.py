@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.audio import read as audio
+from wav2small.audio.read import read
 from wav2small.errors import ManifestError, MissingExtraError
 from wav2small.network.weights import Arrays
 from wav2small.runtime.head import Head
@@ -36,7 +36,7 @@ def embeddings(
     """
     found = []
     for segment in segments:
-        found.append(embed(segment.cut(audio.read(segment.path))))
+        found.append(embed(segment.cut(read(segment.path))))
         progress(len(found), len(segments))
     return np.stack(found)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.audio import read as audio
+from wav2small.audio.read import blocks
 from wav2small.errors import MissingExtraError, Wav2SmallError
 from wav2small.files import whole_file
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
@@ -82,7 +82,7 @@ def peaks(file: str, channel: int | None) -> tuple[np.ndarray, np.ndarray, np.nd
     """Seconds, and the lowest and highest sample after each; memory grows with these alone."""
     length, position = round(PEAK_DUR * SAMPLING_RATE), 0
     parts = []
-    for block in audio.blocks(file, channel):
+    for block in blocks(file, channel):
         for start in range(0, len(block), length):
             part = block[start : start + length]
             parts.append(((position + start) / SAMPLING_RATE, part.min(), part.max()))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wav2small.audio import read as audio
+from wav2small.audio.read import read_with_duration
 from wav2small.audio.vad import FILE_DUR, detector, is_enough, sound
 from wav2small.errors import AudioError, ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.metrics import auc, bootstrap_interval, concordance_cc, pearson_cc
@@ -110,7 +110,7 @@ def _clips(segments: Iterable[Segment], options: Options) -> Iterator[Clip | Ans
     for segment in segments:
         try:
             if segment.path != path:
-                (signal, duration), path = audio.read_with_duration(segment.path, options.channel), segment.path
+                (signal, duration), path = read_with_duration(segment.path, options.channel), segment.path
             yield _clip(segment, signal, duration)
         except AudioError as error:
             yield Answer(None, "error", str(error))

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.audio import read as audio
+from wav2small.audio.read import is_speech, read
 from wav2small.errors import ManifestError, WeightsError
 from wav2small.tables.manifest import Segment
 
@@ -114,8 +114,8 @@ class Reader:
 def speech(segments: Sequence[Segment]) -> list[np.ndarray]:
     """Up to ``CLIPS`` of the segments that hold speech, as signals at 16 kHz."""
     places = np.unique(np.linspace(0, len(segments) - 1, min(CLIPS, len(segments))).round().astype(int))
-    signals = [segments[place].cut(audio.read(segments[place].path)) for place in places]
-    found = [signal for signal in signals if audio.is_speech(signal)]
+    signals = [segments[place].cut(read(segments[place].path)) for place in places]
+    found = [signal for signal in signals if is_speech(signal)]
     if not found:
         raise ManifestError(f"calibration: no speech in {len(signals)} clips, so no scale can be set. Give speech.")
     return found

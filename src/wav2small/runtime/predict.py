@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from wav2small.audio import read as audio
+from wav2small.audio import read
 from wav2small.audio.decode import Source
 from wav2small.audio.vad import FILE_DUR, Sound, detector, is_enough, sound
 from wav2small.errors import AudioError
@@ -68,7 +68,7 @@ def predict(
     speech, weighted by their duration.
 
     Args:
-        source: path, binary file object, or array as in ``audio.prepare``
+        source: path, binary file object, or array as in ``audio.read.prepare``
         sampling_rate: of an array, Hz; a file states its own
         model: name or path of weights, or a predictor: ``load(...)``, loaded once for many calls; the calibration and
             the head that a model was loaded with are used
@@ -91,10 +91,10 @@ def predict(
     rows = _FilePredictor(model, Options(every, window, channel, min_speech, vad, min_confidence)).rows
     if not isinstance(source, np.ndarray):
         file = str(source) if isinstance(source, (str, Path)) else STDIN
-        return list(rows(file, audio.duration(source), audio.blocks(source, channel)))
+        return list(rows(file, read.duration(source), read.blocks(source, channel)))
     if sampling_rate is None:
         raise AudioError("an array needs its sampling_rate in Hz: predict(signal, 16000)")
-    signal = audio.prepare(source, sampling_rate, channel)
+    signal = read.prepare(source, sampling_rate, channel)
     return list(rows("", len(signal) / SAMPLING_RATE, [signal]))
 
 
@@ -125,8 +125,8 @@ def predict_files(
             if error is not None:
                 raise error
             with _opened(file) as source:
-                duration = audio.duration(source)
-                blocks = _reporting(audio.blocks(source, options.channel), duration, progress, done, len(files))
+                duration = read.duration(source)
+                blocks = _reporting(read.blocks(source, options.channel), duration, progress, done, len(files))
                 yield from predictor.rows(file, duration, blocks)
         except AudioError as failure:
             yield _failed(file, failure)
@@ -158,7 +158,7 @@ def predict_segments(
     predictor = _FilePredictor(model, replace(options, hop_dur=None))
     file = str(source) if isinstance(source, (str, Path)) else STDIN
     with _opened(file) if isinstance(source, (str, Path)) else nullcontext(source) as opened:
-        reader = _ForwardReader(audio.blocks(opened, options.channel))
+        reader = _ForwardReader(read.blocks(opened, options.channel))
         for done, span in enumerate(spans, 1):
             signal = reader.cut(round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE))
             yield span, predictor.segment(file, span, signal)
@@ -174,7 +174,7 @@ def predict_segments_of_files(
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[Span | None, Prediction]]:
     """``predict_segments`` of each file with its own segments; a file that fails is a row without a segment."""
-    for file in audio.find_files(paths):
+    for file in read.find_files(paths):
         own = spans_of(spans, file)
         try:
             yield from predict_segments(file, own, model=model, options=options, progress=progress)
@@ -208,7 +208,7 @@ def _listed(paths: Iterable[str | Path]) -> dict[str, AudioError | None]:
     files: dict[str, AudioError | None] = {}
     for path in map(str, paths):
         try:
-            files.update(dict.fromkeys(audio.find_files([path])))
+            files.update(dict.fromkeys(read.find_files([path])))
         except AudioError as error:
             files[path] = error
     return files

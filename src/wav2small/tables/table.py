@@ -17,12 +17,12 @@ from wav2small.errors import ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.files import check_writable as check_writable
 from wav2small.files import locate
 from wav2small.files import whole_file as whole_file
-from wav2small.tables import formats as writers
+from wav2small.tables import formats
 
 TEXT_FORMATS = ("table", "csv", "json", "jsonl")
-FORMATS = (*TEXT_FORMATS, "parquet", *writers.WRITERS)
+FORMATS = (*TEXT_FORMATS, "parquet", *formats.WRITERS)
 SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
-SUFFIXES |= {f".{name}": name for name in writers.WRITERS if name != "audformat"}  # which is CSV
+SUFFIXES |= {f".{name}": name for name in formats.WRITERS if name != "audformat"}  # which is CSV
 SPARE = ("error",)
 """Columns that a table on the screen is without where they are empty."""
 
@@ -71,8 +71,8 @@ def render(rows: Sequence[Row], format: str) -> str:
 
 def lines(rows: Iterable[Row], format: str, columns: Sequence[str] | None = None) -> Iterator[str]:
     """Rows as pieces of text, each as soon as its row is there when ``columns`` are given (a table needs all rows)."""
-    if format in writers.WRITERS:
-        return iter([writers.WRITERS[format](list(rows))])
+    if format in formats.WRITERS:
+        return iter([formats.WRITERS[format](list(rows))])
     if format not in TEXT_FORMATS:
         raise Wav2SmallError(f"{format} is no text format; there are {', '.join(TEXT_FORMATS)}")
     if columns is None or format == "table":

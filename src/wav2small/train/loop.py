@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from wav2small.errors import WeightsError
 from wav2small.files import whole_file
-from wav2small.train import Progress, make_folder
-from wav2small.train import distributed as together
+from wav2small.train import Progress, distributed, make_folder
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 Batch = TypeVar("Batch")
@@ -143,7 +142,7 @@ class Loop(Generic[Batch]):
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all; of several processes, one writes."""
-        if together.rank():
+        if distributed.rank():
             return
         state: dict[str, object] = {name: module.state_dict() for name, module in self.task.modules().items()}
         state |= {"settings": self.settings, "optimiser": self.optimiser.state_dict()}
@@ -183,7 +182,7 @@ class Loop(Generic[Batch]):
         loss = self.task.loss(batch, self.step)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        together.sum_gradients(self.trained)
+        distributed.sum_gradients(self.trained)
         torch.nn.utils.clip_grad_norm_(self.trained, MAX_NORM)
         self.optimiser.step()
         self.step += 1
@@ -193,7 +192,7 @@ class Loop(Generic[Batch]):
         return self.losses[-1]
 
     def _evaluate(self, start: float, report: Report) -> None:
-        if together.rank():
+        if distributed.rank():
             self.due, self.losses = False, []
             return
         self.task.net.eval()

@@ -29,8 +29,7 @@ from wav2small.network.config import OUTPUTS, Network
 from wav2small.network.licences import joined, of_weights
 from wav2small.network.weights import licence_of, write_safetensors
 from wav2small.tables.manifest import Segment
-from wav2small.train import Progress, make_folder
-from wav2small.train import distributed as together
+from wav2small.train import Progress, distributed, make_folder
 from wav2small.train.clips import Batch, Clips
 from wav2small.train.config import TrainConfig
 from wav2small.train.loop import Loop, Plan, Report, Scores, Task
@@ -76,7 +75,7 @@ class Distillation(Task[Batch]):
         torch.manual_seed(config.seed)
         self.net = initial(config, start).to(self.device)
         self.averaged = copy.deepcopy(self.net).eval()
-        together.see_whole_batches(self.net)
+        distributed.see_whole_batches(self.net)
         weight = torch.zeros(clips.embeddings.shape[1], self.net.embedding_size)
         self.guess = nn.ParameterDict({"weight": weight, "bias": torch.from_numpy(clips.embeddings.mean(0))})
         self.guess.to(self.device)
@@ -103,7 +102,7 @@ class Distillation(Task[Batch]):
         log_mel = self.log_mel(signal)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
             emotion, own = self.forward(log_mel)
-        emotion = together.gathered(emotion)
+        emotion = distributed.gathered(emotion)
         error = ((emotion - label).square().mean(0) / self.variance.to(self.device)).mean()
         loss = config.concordance * ccc_loss(label, emotion).mean() + config.squared_error * error
         return loss + config.embedding * self.embedding_loss(embedding, own) if self.embedding_variance else loss
@@ -111,13 +110,13 @@ class Distillation(Task[Batch]):
     @torch.no_grad()
     def log_mel(self, signal: Tensor) -> Tensor:
         """Log-mel of this process's share of a batch, equalised at random."""
-        share = together.share(len(signal))
+        share = distributed.share(len(signal))
         log_mel = self.net.log_mel(signal[share].to(self.device))
         return log_mel + tilt(len(signal), log_mel.shape[2], self.config.tilt)[share].to(self.device)
 
     def embedding_loss(self, embedding: Tensor, own: Tensor) -> Tensor:
         """Squared error of the guess of the teacher's embedding, relative to its variance."""
-        guessed = together.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
+        guessed = distributed.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
         return (guessed - embedding).square().sum(1).mean() / self.embedding_variance
 
     @torch.no_grad()
@@ -213,7 +212,7 @@ def train(
         AudioError: if a segment cannot be read
         WeightsError: if ``folder`` holds another run
     """
-    if config.compiled and together.world() > 1:
+    if config.compiled and distributed.world() > 1:
         raise Wav2SmallError("a compiled network is trained by one process. Leave out --compile, or torchrun.")
     check_segments(train_segments, dev_segments)
     initial(config, start)  # an error here is reported before the clips are read
