@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from wav2small.audio import read as audio
-from wav2small.export import onnx_graph as graph
+from wav2small.export import onnx_graph
 from wav2small.export.static_int8 import static_int8
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.reference import load_student
@@ -37,7 +37,7 @@ CLIPS = 20
 
 def main(weights: str, *folders: str) -> None:
     arrays, _, network = load_student(weights)
-    ours = graph.build(arrays, network)
+    ours = onnx_graph.build(arrays, network)
     exported = torch_graph(from_arrays(arrays, network))
     forms: dict[str, Callable[[], onnx.ModelProto]] = {
         "fp32, our graph": lambda: ours,
@@ -46,7 +46,7 @@ def main(weights: str, *folders: str) -> None:
         "(b) dynamic, everything but the front end": lambda: dynamic(exported, ["MatMul", "Gemm", "Conv"]),
         "(c) weights only, DequantizeLinear": lambda: weights_only(ours, dequantised),
         "(c) weights only, Cast and Mul": lambda: weights_only(ours, folded),
-        "(c) Cast and Mul, all but lin, sof float16 (ships)": lambda: graph.quantise(ours),
+        "(c) Cast and Mul, all but lin, sof float16 (ships)": lambda: onnx_graph.quantise(ours),
         "(d) Linears dynamic, convolutions DequantizeLinear": lambda: weights_only(
             dynamic(exported, ["MatMul", "Gemm"]), dequantised
         ),
@@ -171,7 +171,7 @@ def weights_only(model: onnx.ModelProto, replace: Callable[[str, np.ndarray], Re
 
 
 def integers_and_scale(name: str, weight: np.ndarray) -> list[onnx.TensorProto]:
-    integers, scale = graph.rounded(weight.reshape(len(weight), -1))
+    integers, scale = onnx_graph.rounded(weight.reshape(len(weight), -1))
     scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
     return [
         numpy_helper.from_array(integers.reshape(weight.shape), f"{name}.int8"),
@@ -188,7 +188,7 @@ def dequantised(name: str, weight: np.ndarray) -> Replaced:
 def folded(name: str, weight: np.ndarray) -> Replaced:
     integers, scale = integers_and_scale(name, weight)
     scaling = helper.make_node("Mul", [f"{name}.float", scale.name], [name])
-    return [integers, scale], [graph.cast(integers.name, f"{name}.float"), scaling]
+    return [integers, scale], [onnx_graph.cast(integers.name, f"{name}.float"), scaling]
 
 
 if __name__ == "__main__":

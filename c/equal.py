@@ -20,9 +20,7 @@ import numpy as np
 
 from wav2small.audio import read as audio
 from wav2small.files import whole_file
-from wav2small.network import fixed_frontend as integer_frontend
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
+from wav2small.network import fixed_frontend, fixed_point, reference
 from wav2small.network.config import SAMPLING_RATE, Network
 from wav2small.network.weights import DATA, Arrays, sha256
 from wav2small.runtime import native
@@ -37,7 +35,7 @@ def real(files: list[str], samples: int, rng: np.random.Generator) -> np.ndarray
     parts: list[np.ndarray] = []
     while sum(map(len, parts)) < samples:
         signal = audio.read(files[rng.integers(len(files))])
-        parts.append(integer_frontend.to_samples(signal * np.float32(10 ** rng.uniform(-2, 0.5))))
+        parts.append(fixed_frontend.to_samples(signal * np.float32(10 ** rng.uniform(-2, 0.5))))
     return np.concatenate(parts)[:samples]
 
 
@@ -55,20 +53,20 @@ def made_up(samples: int, rng: np.random.Generator) -> np.ndarray:
             np.ones(size),
             np.zeros(size),
         )
-        parts.append(integer_frontend.to_samples(level * kinds[rng.integers(len(kinds))]))
+        parts.append(fixed_frontend.to_samples(level * kinds[rng.integers(len(kinds))]))
     return np.concatenate(parts)[:samples]
 
 
 def expected(
-    samples: np.ndarray, ends: list[int], level: integer_frontend.Level | None, arrays: Arrays, config: Network
+    samples: np.ndarray, ends: list[int], level: fixed_frontend.Level | None, arrays: Arrays, config: Network
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The reference's embedding and emotion after each of these numbers of tokens."""
-    tokens = integer.tokens(integer_frontend.log_mel(samples, config, level), arrays, config)
-    state = integer.pool(tokens[:0], arrays)
+    tokens = fixed_point.tokens(fixed_frontend.log_mel(samples, config, level), arrays, config)
+    state = fixed_point.pool(tokens[:0], arrays)
     for start, end in zip([0, *ends], ends, strict=False):
         for token in tokens[start:end]:
-            state = integer.pool_token(state, token, arrays)
-        yield integer.to_numbers(integer.answer(state, arrays), arrays)
+            state = fixed_point.pool_token(state, token, arrays)
+        yield fixed_point.to_numbers(fixed_point.answer(state, arrays), arrays)
 
 
 def session(
@@ -77,9 +75,9 @@ def session(
     """One stream: answers compared, and how many of them differed."""
     stream, level = library.stream(), None
     if config.normalisation == "utterance" and rng.random() < 0.5:
-        stream.level(*map(float, integer_frontend.mean_and_variance(samples)))
+        stream.level(*map(float, fixed_frontend.mean_and_variance(samples)))
     elif config.normalisation == "utterance":
-        level = integer_frontend.heard_level(samples, config)
+        level = fixed_frontend.heard_level(samples, config)
     tokens, at, ends, found = 0, 0, [], []
     while at < len(samples):
         piece = samples[at : at + int(rng.integers(0, LARGEST_PIECE))]

@@ -12,9 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from wav2small.network import fixed_frontend as integer_frontend
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
+from wav2small.network import fixed_frontend, fixed_point, reference
 from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import DATA
 
@@ -58,8 +56,8 @@ def expected(model: str, samples: np.ndarray) -> tuple[np.ndarray, float]:
     """The reference's answer, and how far off the firmware may be; what is normalised is so by what was heard."""
     arrays, _, config = reference.load_student(DATA / f"{model}.safetensors")
     if config.integers and config.normalisation == "utterance":
-        level = integer_frontend.heard_level(samples, config)
-        return integer.to_numbers(integer_frontend.forward(samples, arrays, config, level), arrays)[1], 0.0
+        level = fixed_frontend.heard_level(samples, config)
+        return fixed_point.to_numbers(fixed_frontend.forward(samples, arrays, config, level), arrays)[1], 0.0
     signal = (samples / 32768).astype(np.float32)
     return reference.forward(signal, arrays, config)[1], 0.0 if config.integers else FLOAT_TOLERANCE
 

@@ -21,8 +21,7 @@ from wav2small.errors import MissingExtraError, WeightsError
 from wav2small.export import artefacts as export
 from wav2small.export import parity
 from wav2small.export.parity import TOLERANCES, difference, relative, run_depths, with_log_mel
-from wav2small.network import fixed_point as integer
-from wav2small.network import probes, reference, weights
+from wav2small.network import fixed_point, probes, reference, weights
 from wav2small.network.frontend import log_mel, normalise
 from wav2small.network.micro import MICRO, MICRO_INT8
 from wav2small.network.wav2small import WAV2SMALL
@@ -79,13 +78,13 @@ def test_int8_agrees_with_the_reference_on_its_probes(runners, label, seed):
 @settings(max_examples=20, deadline=None)
 @given(samples=st.integers(64, 12000), seed=st.integers(0, 2))
 def test_int8_is_exactly_the_graph_of_the_rounded_weights(runners, samples, seed):
-    from wav2small.export import onnx_graph as graph
+    from wav2small.export import onnx_graph
 
-    model = graph.build(random_arrays(seed), WAV2SMALL)
+    model = onnx_graph.build(random_arrays(seed), WAV2SMALL)
     for constant in model.graph.initializer:
         array = onnx.numpy_helper.to_array(constant)
-        if constant.name in graph.INT8:
-            integers, scale = graph.rounded(array)
+        if constant.name in onnx_graph.INT8:
+            integers, scale = onnx_graph.rounded(array)
             constant.CopyFrom(onnx.numpy_helper.from_array(integers * scale, constant.name))
         elif constant.name.endswith(".weight"):
             constant.CopyFrom(onnx.numpy_helper.from_array(array.astype("f2").astype("f4"), constant.name))
@@ -108,7 +107,7 @@ def test_every_student_is_exported_and_agrees(tmp_path, config):
         assert model.metadata["student"] == config.name and model.metadata["normalisation"] == config.normalisation
         allowed = TOLERANCES[artefact.precision]
         if config.name == "micro-int8":
-            arrays, config = integer.to_floats(arrays, config)[0], MICRO
+            arrays, config = fixed_point.to_floats(arrays, config)[0], MICRO
         for signal in (noise(400), noise(9000, 2), probes.voice(np.random.default_rng(5), 5.0)):
             embedding, emotion = reference.forward(signal, arrays, config)
             assert relative(model.embed(signal), embedding) < allowed.embedding
@@ -205,11 +204,11 @@ def test_real_speech_agrees_at_three_depths(runners):
 
 
 def test_rounding_is_within_half_a_step_and_keeps_what_is_zero():
-    from wav2small.export import onnx_graph as graph
+    from wav2small.export import onnx_graph
 
     weight = random_arrays()["lin.weight"].copy()
     weight[3] = 0
-    integers, scale = graph.rounded(weight)
+    integers, scale = onnx_graph.rounded(weight)
     assert integers.dtype == np.int8 and np.abs(integers).max(axis=1).tolist() == [127] * 3 + [0] + [127] * 165
     assert (np.abs(integers * scale - weight) <= scale / 2 * 1.0001).all()
 
@@ -295,9 +294,9 @@ def test_metadata_that_cannot_be_used_is_refused(best, tmp_path, keywords, said)
 
 def spoil(name: str, factor: float):
     """A builder of graphs in which one constant is wrong."""
-    from wav2small.export import onnx_graph as graph
+    from wav2small.export import onnx_graph
 
-    right = graph.build
+    right = onnx_graph.build
 
     def build(arrays, network):
         model = right(arrays, network)

@@ -10,8 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from random_student import noise, random_arrays
 from wav2small.errors import WeightsError
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
+from wav2small.network import fixed_point, reference
 from wav2small.network.fixed_point import power_for, to_integers
 from wav2small.network.micro import MICRO, MICRO_INT8
 from wav2small.network.probes import voice
@@ -49,13 +48,13 @@ def answers(net: IntegerStudent, signal: np.ndarray) -> tuple[np.ndarray, ...]:
 def test_tokens_are_the_same_integers_and_the_answer_agrees(net, signal):
     arrays = to_integers(to_arrays(net), MICRO_INT8)
     log_mel, tokens, embedding, emotion = answers(net, signal)
-    steps = integer.to_log_mel(log_mel)
-    found = integer.tokens(steps, arrays, MICRO_INT8)
+    steps = fixed_point.to_log_mel(log_mel)
+    found = fixed_point.tokens(steps, arrays, MICRO_INT8)
     np.testing.assert_array_equal(found, tokens * 2.0 ** net.bits("hidden"))
-    by_integers = integer.forward(steps, arrays, MICRO_INT8)
-    unit = 2.0 ** -(net.bits("value") + integer.EMBEDDING_BITS)
+    by_integers = fixed_point.forward(steps, arrays, MICRO_INT8)
+    unit = 2.0 ** -(net.bits("value") + fixed_point.EMBEDDING_BITS)
     np.testing.assert_allclose(by_integers[0] * unit, embedding, atol=8 * unit)
-    np.testing.assert_allclose(by_integers[1] / 2**integer.EMOTION_BITS, emotion, atol=0.005)
+    np.testing.assert_allclose(by_integers[1] / 2**fixed_point.EMOTION_BITS, emotion, atol=0.005)
 
 
 def test_integers_stay_near_the_weights_they_were_made_from(net):
@@ -74,20 +73,20 @@ def test_what_is_stored_has_the_sizes_that_c_gives_it(net):
 
 def test_a_stream_of_tokens_has_the_embedding_of_all(net):
     arrays = to_integers(to_arrays(net), MICRO_INT8)
-    tokens = integer.tokens(integer.to_log_mel(answers(net, noise(16000))[0]), arrays, MICRO_INT8)
-    whole = integer.embedding(integer.pool(tokens, arrays))
-    state = integer.Pooling(*(np.full(MICRO.pooled, start, np.int64) for start in (-(2**15), 0, 0)))
+    tokens = fixed_point.tokens(fixed_point.to_log_mel(answers(net, noise(16000))[0]), arrays, MICRO_INT8)
+    whole = fixed_point.embedding(fixed_point.pool(tokens, arrays))
+    state = fixed_point.Pooling(*(np.full(MICRO.pooled, start, np.int64) for start in (-(2**15), 0, 0)))
     for token in tokens:
-        state = integer.pool_token(state, token, arrays)
-    np.testing.assert_array_equal(integer.embedding(state), whole)
-    frames = integer.tokens(integer.to_log_mel(answers(net, noise(8000))[0]), arrays, MICRO_INT8)
+        state = fixed_point.pool_token(state, token, arrays)
+    np.testing.assert_array_equal(fixed_point.embedding(state), whole)
+    frames = fixed_point.tokens(fixed_point.to_log_mel(answers(net, noise(8000))[0]), arrays, MICRO_INT8)
     np.testing.assert_array_equal(frames, tokens[: len(frames)])
 
 
 @given(hnp.arrays(np.int64, 5, elements=st.integers(-(2**40), 2**40)), st.integers(-3, 30))
 def test_narrow_is_the_nearest_integer_with_halves_up(values, shift):
     expected = np.clip(np.floor(values / 2.0**shift + 0.5), -128, 127)
-    np.testing.assert_array_equal(integer.narrow(values, shift), expected)
+    np.testing.assert_array_equal(fixed_point.narrow(values, shift), expected)
 
 
 @settings(max_examples=50)

@@ -25,9 +25,7 @@ from random_student import NETWORKS, ROUNDED, metadata_of, noise, random_arrays
 from wav2small.cli import main
 from wav2small.errors import NativeError, WeightsError
 from wav2small.export.c_folder import export_c
-from wav2small.network import fixed_frontend as integer_frontend
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
+from wav2small.network import fixed_frontend, fixed_point, reference
 from wav2small.network.config import OUTPUTS
 from wav2small.network.frontend import running_log_mel
 from wav2small.network.micro import MICRO, MICRO_INT8, micro
@@ -164,8 +162,8 @@ def test_a_wheel_in_a_fresh_environment_has_the_sources_of_c(tmp_path):
     st.integers(0, 99),
 )
 def test_integers_are_equal_to_the_bit_in_any_cutting(libraries, students, samples, sizes, level, seed):
-    signal = integer_frontend.to_samples(noise(samples, seed, level))
-    embedding, emotion = integer_frontend.forward(signal, *students["micro-int8"])
+    signal = fixed_frontend.to_samples(noise(samples, seed, level))
+    embedding, emotion = fixed_frontend.forward(signal, *students["micro-int8"])
     found = answered(libraries["micro-int8"], np.split(signal, np.minimum(np.cumsum(sizes or [0]), samples)))
     np.testing.assert_array_equal(found[1] * 2**15, emotion)
     unit = 2.0 ** -(int(students["micro-int8"][0]["value.bits"]) + 8)
@@ -181,17 +179,17 @@ def test_integers_are_equal_to_the_bit_in_any_cutting(libraries, students, sampl
 )
 def test_integers_of_wav2small_are_equal_to_the_bit_too(libraries, students, samples, sizes, level, seed):
     """With the level of the utterance, and with that of what was heard so far."""
-    signal = integer_frontend.to_samples(noise(samples, seed, level) + np.float32(level * (seed - 50) / 50))
+    signal = fixed_frontend.to_samples(noise(samples, seed, level) + np.float32(level * (seed - 50) / 50))
     arrays, config = students["wav2small-int8"]
     pieces = np.split(signal, np.minimum(np.cumsum(sizes or [0]), samples))
-    heard = integer_frontend.forward(signal, arrays, config, integer_frontend.heard_level(signal, config))[1]
+    heard = fixed_frontend.forward(signal, arrays, config, fixed_frontend.heard_level(signal, config))[1]
     np.testing.assert_array_equal(answered(libraries["wav2small-int8"], pieces)[1] * 2**15, heard)
     stream = libraries["wav2small-int8"].stream()
-    stream.level(*map(float, integer_frontend.mean_and_variance(signal)))
+    stream.level(*map(float, fixed_frontend.mean_and_variance(signal)))
     for piece in pieces:
         stream.push(piece)
     stream.finish()
-    embedding, emotion = integer.to_numbers(integer_frontend.forward(signal, arrays, config), arrays)
+    embedding, emotion = fixed_point.to_numbers(fixed_frontend.forward(signal, arrays, config), arrays)
     for found, expected in zip(stream.read(), (embedding, emotion), strict=True):
         np.testing.assert_array_equal(found, expected)
 
@@ -288,23 +286,23 @@ def test_what_is_no_number_counts_as_zero(libraries, name):
 def test_integer_log_mel_is_near_that_in_floats():
     """0.05 dB down to where samples have a few steps; where most are 0, what is left of a band is rounding."""
     for level, tolerance in ((0.3, 0.02), (0.01, 0.05), (1e-3, 0.1), (2e-4, 1.0)):
-        samples = integer_frontend.to_samples(level * voices(5) / 0.1 + noise(48000, 1, level / 10))
+        samples = fixed_frontend.to_samples(level * voices(5) / 0.1 + noise(48000, 1, level / 10))
         expected = running_log_mel(samples / 32768.0, INTEGERS.level_frames, INTEGERS.frontend)
-        np.testing.assert_allclose(integer_frontend.log_mel(samples, INTEGERS) / 64, expected, atol=tolerance)
+        np.testing.assert_allclose(fixed_frontend.log_mel(samples, INTEGERS) / 64, expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("gain", [0.3, 0.01, 1e-3])
 def test_integer_log_mel_over_the_utterance_is_near_that_in_floats(gain):
     """Beside a mean, which is gone; above 80 dB below full scale, where a band has a step or two."""
-    samples = integer_frontend.to_samples(gain * (voices(5) / 0.1 + noise(48000, 1)) + np.float32(0.1))
-    found = np.maximum(integer_frontend.log_mel(samples, SQUARE) / 64, -80)
+    samples = fixed_frontend.to_samples(gain * (voices(5) / 0.1 + noise(48000, 1)) + np.float32(0.1))
+    found = np.maximum(fixed_frontend.log_mel(samples, SQUARE) / 64, -80)
     expected = np.maximum(reference.features(samples / 32768.0, WAV2SMALL), -80)
     np.testing.assert_allclose(found, expected, atol=1e-4 / gain + 0.02)
 
 
 def test_the_level_of_what_was_heard_ends_as_that_of_the_whole():
-    samples = integer_frontend.to_samples(noise(64 + 32 * 500, 3) + np.float32(0.2))
-    (mean, variance), whole = integer_frontend.heard_level(samples, SQUARE), integer_frontend.whole_level(samples)
+    samples = fixed_frontend.to_samples(noise(64 + 32 * 500, 3) + np.float32(0.2))
+    (mean, variance), whole = fixed_frontend.heard_level(samples, SQUARE), fixed_frontend.whole_level(samples)
     assert abs(int(mean[-1]) - int(whole.mean)) <= 1 + 2**27 * 1e-7
     assert abs(int(variance[-1]) / int(whole.variance) - 1) < 1e-6
 
@@ -357,7 +355,7 @@ def with_parts():
 def test_a_window_is_the_pooling_of_the_tokens_of_its_parts(with_parts, students, name, sizes, parts, seed):
     """Integers to the bit: the parts are merged in the order in which they were heard."""
     stream, (arrays, config) = with_parts[name].stream(), students[name]
-    samples = integer_frontend.to_samples(noise(sum(sizes), seed))
+    samples = fixed_frontend.to_samples(noise(sum(sizes), seed))
     ends = [stream.push(piece) for piece in np.split(samples, np.cumsum(sizes)[:-1]) if marked(stream)]
     found = np.zeros(3, np.float32)
     result = stream._calls.w2s_read_window(stream._stream, parts, found.ctypes, None)
@@ -372,10 +370,10 @@ def test_a_window_is_the_pooling_of_the_tokens_of_its_parts(with_parts, students
         expected = arrays["out.weight"] @ pooled + arrays["out.bias"]
         np.testing.assert_allclose(found, expected, atol=1e-4)
         return
-    tokens = integer.tokens(integer_frontend.log_mel(samples, config), arrays, config)
+    tokens = fixed_point.tokens(fixed_frontend.log_mel(samples, config), arrays, config)
     cut = np.split(tokens[-sum(heard) :], np.cumsum(heard)[:-1])
-    state = reduce(integer.merge, [integer.pool(part, arrays) for part in cut])
-    np.testing.assert_array_equal(found * 2**15, integer.answer(state, arrays)[1])
+    state = reduce(fixed_point.merge, [fixed_point.pool(part, arrays) for part in cut])
+    np.testing.assert_array_equal(found * 2**15, fixed_point.answer(state, arrays)[1])
 
 
 def marked(stream: native.NativeStream) -> bool:
@@ -392,10 +390,10 @@ def test_nothing_overflows_at_full_scale(libraries, students, name):
         square = np.where(np.sin(2 * np.pi * hertz * np.arange(20000) / 16000 + 0.1) > 0, 32767, -32768).astype(
             np.int16
         )
-        table = integer_frontend.tables(config)
-        assert 0 <= integer_frontend.mel_power(square, table, config).sum(1).max() < 2**62.9
+        table = fixed_frontend.tables(config)
+        assert 0 <= fixed_frontend.mel_power(square, table, config).sum(1).max() < 2**62.9
         expected = reference.features(square / 32768.0, replace(config, integers=False))
-        found = integer_frontend.log_mel(square, config) / 64
+        found = fixed_frontend.log_mel(square, config) / 64
         np.testing.assert_allclose(np.maximum(found, -60), np.maximum(expected, -60), atol=0.1)
         _, emotion = reference.forward(square / 32768.0, arrays, config)
         np.testing.assert_array_equal(libraries[name].answer(square / np.float32(32768))[1], emotion)
@@ -404,7 +402,7 @@ def test_nothing_overflows_at_full_scale(libraries, students, name):
 @settings(deadline=None)
 @given(st.integers(1, 2**62))
 def test_log2_of_integers(value):
-    found = integer_frontend.log2_of(np.array([value]), integer_frontend.tables(INTEGERS))[0]
+    found = fixed_frontend.log2_of(np.array([value]), fixed_frontend.tables(INTEGERS))[0]
     assert abs(found / 2**16 - np.log2(float(value))) < 1e-4
 
 

@@ -20,8 +20,7 @@ from wav2small import Event, Prediction, Stream, load, predict
 from wav2small.audio import read as audio
 from wav2small.audio import vad as speech
 from wav2small.errors import AudioError, MissingExtraError, Wav2SmallError
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
+from wav2small.network import fixed_point, reference
 from wav2small.network.config import Emotion
 from wav2small.network.fixed_frontend import log_mel, to_samples
 from wav2small.network.micro import MICRO
@@ -208,15 +207,15 @@ def test_integers_in_c_stay_integers_window_by_window():
     """To the bit: as the reference pools the tokens of each window, part by part."""
     arrays, _, config = reference.load_student(DATA / "micro-int8.safetensors")
     signal = to_samples(signal_of(80_000, 8)).astype(np.float32) / 32768
-    tokens = integer.tokens(log_mel(to_samples(signal), config), arrays, config)
+    tokens = fixed_point.tokens(log_mel(to_samples(signal), config), arrays, config)
     events = answers(Stream(model("micro", "int8", "c"), 0.7, 2.1, min_speech=0), cut(signal, [1600]))
     assert len(events) == 6
     for event in events:
         cuts = [-(-round(start * 16000) // 320) for start in np.arange(0, 8, 0.7) if start >= event.start - 1e-9]
         end = (round(event.end * 16000) - 400) // 320 + 1
         parts = np.split(tokens[:end], [first for first in cuts if first < end])[1:]
-        state = reduce(integer.merge, [integer.pool(part, arrays) for part in parts])
-        assert emotion(event) == tuple(np.clip(integer.answer(state, arrays)[1] / np.float32(2**15), 0, 1))
+        state = reduce(fixed_point.merge, [fixed_point.pool(part, arrays) for part in parts])
+        assert emotion(event) == tuple(np.clip(fixed_point.answer(state, arrays)[1] / np.float32(2**15), 0, 1))
 
 
 def test_only_what_looks_back_only_runs_frame_by_frame():

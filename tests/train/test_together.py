@@ -19,7 +19,7 @@ from test_train import TINY, checkpoint, embedded, log, loop, make, run, silentl
 from wav2small.errors import Wav2SmallError  # noqa: E402
 from wav2small.network.config import OUTPUTS, Emotion  # noqa: E402
 from wav2small.tables.manifest import Segment  # noqa: E402
-from wav2small.train import distributed as together  # noqa: E402
+from wav2small.train import distributed  # noqa: E402
 from wav2small.train.clips import Clips  # noqa: E402
 from wav2small.train.config import TrainConfig  # noqa: E402
 
@@ -35,7 +35,7 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 import test_together
 test_together.torch.set_num_threads(1)
-with test_together.together.as_one():
+with test_together.distributed.as_one():
     test_together.in_each_process(Path(sys.argv[2]))
 """
 
@@ -50,7 +50,7 @@ def in_each_process(folder: Path) -> None:
             advance(folder / "one" / student / f"{step}", folder / "two" / student / f"{step + 1}", config, clips)
         net = run(data, folder / "two" / student, config).net
         weights = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
-        assert torch.equal(*together.gathered(weights[None])), "the processes have different weights"
+        assert torch.equal(*distributed.gathered(weights[None])), "the processes have different weights"
 
 
 def advance(start: Path, end: Path, config: TrainConfig, clips: Clips) -> None:
@@ -58,7 +58,7 @@ def advance(start: Path, end: Path, config: TrainConfig, clips: Clips) -> None:
     one = loop(start, config, clips)
     one.advance(next(iter(one.task.batches(one.step))))
     one.folder = end
-    if together.rank() == 0:
+    if distributed.rank() == 0:
         end.mkdir(parents=True)
     one.save()
 
@@ -132,34 +132,34 @@ def test_a_run_of_two_processes_begins_as_that_of_one(both, student):
 
 def test_one_process_alone_is_left_as_it_is():
     net, rows = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout()), torch.ones(4, 3)
-    together.see_whole_batches(net)
+    distributed.see_whole_batches(net)
     assert all("forward" not in vars(module) for module in net.modules())
-    assert together.gathered(rows) is rows and rows[together.share(4)].shape == (4, 3)
-    with together.as_one() as writes:
-        assert writes and together.world() == 1
+    assert distributed.gathered(rows) is rows and rows[distributed.share(4)].shape == (4, 3)
+    with distributed.as_one() as writes:
+        assert writes and distributed.world() == 1
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5), (6, 3, 4, 2)])
 def test_statistics_and_dropout_are_those_of_torch(monkeypatch, shape):
     """With the sums of one process, which are those of all."""
-    monkeypatch.setattr(together, "all_reduce", lambda tensor: tensor)
+    monkeypatch.setattr(distributed, "all_reduce", lambda tensor: tensor)
     kind = torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d
     ours, theirs = kind(3), kind(3)
     for step in range(3):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(step)) * 3 + 1
-        torch.testing.assert_close(together._batch_norm(ours, x), theirs(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(distributed._batch_norm(ours, x), theirs(x), atol=1e-5, rtol=1e-5)
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
     drop = torch.nn.Dropout(0.3)
     torch.manual_seed(7)
     expected = drop(x)
     torch.manual_seed(7)
-    assert torch.equal(together._dropout(drop, x), expected)
+    assert torch.equal(distributed._dropout(drop, x), expected)
 
 
 def test_what_cannot_be_shared_is_said(monkeypatch):
-    monkeypatch.setattr(together, "world", lambda: 3)
+    monkeypatch.setattr(distributed, "world", lambda: 3)
     with pytest.raises(Wav2SmallError, match="3 processes cannot share a batch of 32 evenly"):
-        together.share(32)
+        distributed.share(32)
     with pytest.raises(Wav2SmallError, match="a network with BatchNorm3d is trained by one process"):
-        together.see_whole_batches(torch.nn.BatchNorm3d(3))
+        distributed.see_whole_batches(torch.nn.BatchNorm3d(3))

@@ -24,9 +24,7 @@ import soxr
 from wav2small.audio import read as audio
 from wav2small.audio.vad import FILE_DUR, Energy, SpeechMeter, is_enough, sound
 from wav2small.cli import demo
-from wav2small.network import fixed_frontend as integer_frontend
-from wav2small.network import fixed_point as integer
-from wav2small.network import reference
+from wav2small.network import fixed_frontend, fixed_point, reference
 from wav2small.network.probes import voice
 from wav2small.network.weights import DATA, identity
 
@@ -168,10 +166,10 @@ def expected(signal: np.ndarray) -> list[float]:
 def expected_events(signal: np.ndarray, ends: list[int], ended: bool) -> list[dict]:
     """Of a stream with so many samples at each event: the latest parts, where Python's rule hears enough speech."""
     arrays, _, config = reference.load_student(MICRO)
-    log_mel = integer_frontend.log_mel(integer_frontend.to_samples(signal), config)
-    tokens = integer.tokens(log_mel, arrays, config)
+    log_mel = fixed_frontend.log_mel(fixed_frontend.to_samples(signal), config)
+    tokens = fixed_point.tokens(log_mel, arrays, config)
     bounds = [0, *(-(-config.frontend.num_frames(end) // config.frames_a_token) for end in ends)]
-    parts = [integer.pool(tokens[start:end], arrays) for start, end in pairwise(bounds)]
+    parts = [fixed_point.pool(tokens[start:end], arrays) for start, end in pairwise(bounds)]
     meter, found = SpeechMeter(Energy()), []
     meter.push(signal)
     if ended:
@@ -179,7 +177,9 @@ def expected_events(signal: np.ndarray, ends: list[int], ended: bool) -> list[di
     for at, end in enumerate(ends):
         start = max(0, (-(-end // PART) - PARTS) * PART)
         ratio = meter.sound(start, end).ratio
-        emotion = integer.answer(reduce(integer.merge, parts[max(0, at + 1 - PARTS) : at + 1]), arrays)[1] / 2**15
+        emotion = (
+            fixed_point.answer(reduce(fixed_point.merge, parts[max(0, at + 1 - PARTS) : at + 1]), arrays)[1] / 2**15
+        )
         speech = is_enough(ratio, end - start)
         found.append({"start": start / 16000, "end": end / 16000, "speechRatio": pytest.approx(ratio)})
         found[-1]["emotion"] = dict(zip(NAMES, emotion.tolist(), strict=True)) if speech else None
