@@ -17,8 +17,8 @@ here=$(dirname "$0")
 if [ "${1:-}" = --rehearse ]; then
     rehearsal=${2:-$(mktemp -d)}
     export WAV2SMALL_MODELS=$rehearsal/models
-    python "$here/rehearse.py" "$rehearsal/corpora"
-    python "$here/../tests/tiny_teachers.py" "$WAV2SMALL_MODELS"
+    python "$here/rehearsal/corpora.py" "$rehearsal/corpora"
+    python "$here/rehearsal/tiny_teachers.py" "$WAV2SMALL_MODELS"
     CLIPS=${CLIPS:-64} STEPS=${STEPS:-2} STUDENTS=${STUDENTS:-wav2small mobilenetv4-small}
     set -- "$rehearsal/corpora/msp-podcast" "$rehearsal/corpora/iemocap" "$rehearsal/run" "$rehearsal/corpora/audio"
 fi

@@ -35,4 +35,4 @@ for name in wav2small micro; do  # what their answers mean, beside the weights
     wav2small calibrate "${dev[@]}" --model $name -o "$here/../src/wav2small/data/$name.calibration.json"
     wav2small calibrate "${dev[@]}" --model $name --precision int8 -o "$here/../src/wav2small/data/$name-int8.calibration.json"
 done
-python "$here/../tests/make_golden.py"
+python "$here/make_golden.py"

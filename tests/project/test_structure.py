@@ -15,6 +15,7 @@ PACKAGE = Path(wav2small.__file__).parent
 LAYERS = ("", "network", "audio", "tables", "runtime corpora", "train", "evaluation", "export", "cli")
 """Packages from the lowest to the highest; "" holds the modules beside ``__init__``."""
 FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")}
+SCRIPTS = [*(PACKAGE.parents[1] / "recipes").glob("*.sh")]
 OUTSIDE = [path for folder in ("recipes", "benchmarks") for path in (PACKAGE.parents[1] / folder).rglob("*.py")]
 
 
@@ -61,9 +62,13 @@ def test_no_imports_run_in_a_circle():
 
 
 @pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: path.name)
-def test_recipes_and_benchmarks_use_the_package_and_not_its_commands_or_tests(path):
+def test_recipes_and_benchmarks_use_the_package_and_not_its_commands(path):
     assert not [module for module in imports(path) if module.startswith("cli.") and module != "cli.__init__"]
-    assert "tests" not in {part for part in path.read_text(encoding="utf-8").split('"') if part == "tests"}
+
+
+@pytest.mark.parametrize("path", [*OUTSIDE, *SCRIPTS], ids=lambda path: path.name)
+def test_recipes_and_benchmarks_need_no_test(path):
+    assert "tests/" not in path.read_text(encoding="utf-8")
 
 
 def test_the_root_stays_small():

@@ -293,7 +293,7 @@ def test_a_model_adds_no_thread(folder):
 
 shipped = pytest.mark.skipif("wav2small" not in weights.shipped_names(), reason="weights have not shipped yet")
 has_golden = pytest.mark.skipif(
-    not (weights.DATA / "wav2small.golden.npz").is_file(), reason="tests/make_golden.py has not run yet"
+    not (weights.DATA / "wav2small.golden.npz").is_file(), reason="recipes/make_golden.py has not run yet"
 )
 
 

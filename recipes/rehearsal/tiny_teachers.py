@@ -1,7 +1,8 @@
 """Small random checkpoints in the hub's own format, with the keys of the published ones: a folder of models.
 
-``python tests/tiny_teachers.py FOLDER`` writes them; with ``WAV2SMALL_MODELS=FOLDER`` the teachers odyssey, dawn and
-paper then answer, from random weights.
+    python recipes/rehearsal/tiny_teachers.py FOLDER
+
+With ``WAV2SMALL_MODELS=FOLDER`` the teachers odyssey, dawn and paper then answer, from random weights.
 """
 
 from __future__ import annotations

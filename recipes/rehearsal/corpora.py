@@ -1,6 +1,6 @@
 """Made-up corpora for ``recipes/paper.sh --rehearse``: MSP-Podcast and IEMOCAP in small, and some sound beside.
 
-    python recipes/rehearse.py FOLDER
+    python recipes/rehearsal/corpora.py FOLDER
 
 The layout is that of the owners; the audio is the four clips of examples/ (EmoDB, CC0), each time at another speed and
 level, and the ratings are made up.
@@ -30,7 +30,7 @@ TURNS = 4
 def turn(path: Path, rng: np.random.Generator) -> np.ndarray:
     """Write one turn; returns its arousal, dominance and valence, each from 0 to 1."""
     name = list(EXAMPLES)[rng.integers(len(EXAMPLES))]
-    signal, _ = soundfile.read(Path(__file__).parents[1] / "examples" / f"{name}.flac", dtype="float32")
+    signal, _ = soundfile.read(Path(__file__).parents[2] / "examples" / f"{name}.flac", dtype="float32")
     places = np.arange(0, len(signal) - 1, rng.uniform(0.8, 1.25))
     signal = np.interp(places, np.arange(len(signal)), signal) * 10 ** (rng.uniform(-10, 0) / 20)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Write data/wav2small.golden.npz: what the shipped weights answer at three depths to a second of an EmoDB clip.
 
-    python tests/make_golden.py
+    python recipes/make_golden.py
 
 Run once for each new shipped weights. Every other form of the network is held against this file.
 """
@@ -30,7 +30,7 @@ def golden() -> dict[str, np.ndarray]:
     arrays, _, network = reference.load_student(path)
     signal = audio.read(Path(__file__).parents[1] / "examples" / CLIP)[START : START + SAMPLING_RATE]
     embedding, emotion = reference.forward(signal, arrays, network)
-    source = f"tests/make_golden.py, numpy {np.__version__}, EmoDB {CLIP} from sample {START}"
+    source = f"recipes/make_golden.py, numpy {np.__version__}, EmoDB {CLIP} from sample {START}"
     return {
         "signal": np.rint(signal * 32768).astype(np.int16),
         "log_mel": log_mel(normalise(signal)),
