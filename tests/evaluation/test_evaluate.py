@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from random_student import METADATA, random_arrays
+from random_student import metadata_of, random_arrays
 from wav2small.cli import main
 from wav2small.errors import AudioError, ManifestError, MissingExtraError, Wav2SmallError
 from wav2small.evaluation.predictors import model_predictor
@@ -570,7 +570,7 @@ def test_real_weights_answer_in_evaluate_as_in_predict(tmp_path):
     arrays = dict(random_arrays())
     arrays |= {"out.weight": 0.05 * arrays["out.weight"], "out.bias": np.full(3, 0.5, np.float32)}
     weights = tmp_path / "random.safetensors"
-    write_safetensors(weights, arrays, METADATA)
+    write_safetensors(weights, arrays, metadata_of())
     labels = [{"file": file.name, "arousal": 0.5, "dominance": 0.5, "valence": 0.5} for file in EXAMPLES.glob("*.flac")]
     write_table(labels, tmp_path / "truth.csv")
     files = ("--truth", tmp_path / "truth.csv", "--predictions", tmp_path / "said.csv", "--json", tmp_path / "out.json")

@@ -24,7 +24,6 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder  # noqa:
 
 from wav2small.train import choose_device  # noqa: E402
 from wav2small.train.teachers import hub, load_teacher, whisper  # noqa: E402
-from wav2small.train.teachers.base import TransformerTeacher  # noqa: E402
 from wav2small.train.teachers.hub import fingerprint  # noqa: E402
 from wav2small.train.teachers.open import Heads, OpenTeacher  # noqa: E402
 from wav2small.train.teachers.whisper import Head, WhisperBody, find_encoder  # noqa: E402
@@ -204,27 +203,6 @@ def test_the_real_encoder_has_the_fingerprint(monkeypatch):
     assert (len(encoder.layers), encoder.config.d_model) == (6, 512)
     statistics = WhisperBody(encoder).statistics([voice(0.5)])
     assert statistics.shape == (1, 7, 1024) and np.isfinite(statistics).all() and statistics[0, 6].std() > 0.1
-
-
-@pytest.mark.parametrize(
-    ("samples", "pieces"),
-    [
-        (1, [1]),
-        (30 * RATE, [30 * RATE]),
-        (30 * RATE + 1, [10 * RATE + 1, 10 * RATE, 10 * RATE]),
-        (45 * RATE, [15 * RATE] * 3),
-        (61 * RATE, [61 * RATE // 5] * 5),
-    ],
-)
-def test_a_clip_above_30_seconds_is_labelled_in_pieces_of_at_most_15(samples, pieces):
-    class Counting(TransformerTeacher):
-        def answers(self, signals: list[np.ndarray]) -> np.ndarray:
-            assert [len(signal) for signal in signals] == pieces
-            return np.arange(4.0)[None] / 10 + np.arange(len(signals))[:, None] / 100
-
-    (emotion,), embedding = Counting().label_and_embed([np.zeros(samples, np.float32)])
-    mean = (len(pieces) - 1) / 200
-    np.testing.assert_allclose([*emotion, *embedding[0]], np.arange(4) / 10 + mean)
 
 
 def test_states_of_30_seconds_are_those_of_the_library():

@@ -62,7 +62,8 @@ backend_option = click.option(
 def config_option(config: type, field: str, *declarations: str, **attributes: Any) -> Callable[[Command], Command]:
     """A click option with the default of a dataclass's field; by default with the name of the field too."""
     declarations = declarations or ("--" + field.replace("_", "-"),)
-    return click.option(*declarations, default=getattr(config, field), show_default=True, **attributes)
+    shown = getattr(config, field) not in ("", None)
+    return click.option(*declarations, default=getattr(config, field), show_default=shown, **attributes)
 
 
 class AnswerOptions(NamedTuple):

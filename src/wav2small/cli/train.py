@@ -19,7 +19,7 @@ COMPILE_HELP = "Fuse the network with torch.compile; needs a C++ compiler."
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--root", type=click.Path(file_okay=False), help="Folder of the audio, if not what was labelled.")
 @config_option(TrainConfig, "student", help="Which network; wav2small models lists them.")
-@click.option("--network", metavar="FILE", type=click.Path(dir_okay=False), help="JSON of a network of your own.")
+@config_option(TrainConfig, "network", metavar="FILE", help="JSON of a network of your own.")
 @click.option("--from", "start", type=click.Path(dir_okay=False), help="Weights to start from: safetensors of a run.")
 @config_option(TrainConfig, "steps", type=click.IntRange(1), help=f"Batches of {TrainConfig.batch_size} clips.")
 @config_option(TrainConfig, "learning_rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate.")
@@ -38,7 +38,7 @@ def command(
     dev: tuple[str, ...],
     output: str,
     root: str | None,
-    network: str | None,
+    network: str,
     start: str | None,
     data: str,
     licence: str | None,
