@@ -16,9 +16,9 @@ from unittest import mock
 
 import numpy as np
 import torch
-from factors import trained
 from torch import Tensor, nn
 
+from factors import trained
 from wav2small.network.config import Network
 from wav2small.network.micro import MICRO, micro
 from wav2small.tables.manifest import read_manifest
