@@ -75,6 +75,7 @@ def test_windows_every_third_of_a_second_do_not_drift():
 
 @given(lengths, st.lists(st.integers(0, 20 * RATE), max_size=8), st.floats(-2, 2))
 @example(600_002, [], -2.0)
+@example(479_999, [], 2.0)
 @settings(deadline=None)
 def test_parts_joined_are_the_clip_and_do_not_depend_on_the_blocks(length, sizes, error):
     """Nor is a sample lost where the header and the resampler round the duration differently."""
@@ -85,7 +86,7 @@ def test_parts_joined_are_the_clip_and_do_not_depend_on_the_blocks(length, sizes
     assert len(found) == count
     assert count == 1 or max(map(len, found)) <= 15 * RATE + 1
     assert all(len(one) == len(other) for one, other in pairwise(found[:-1]))
-    assert len(found[0]) - len(found[-1]) <= 2 * count
+    assert len(found[0]) - len(found[-1]) <= 2 * count + max(error, 0)
 
 
 @given(lengths)
