@@ -165,6 +165,16 @@ LAYER_RULES = {
     "a kernel needs an odd number of mels": [{"kernel": (1, 2)}],
     "a convolution must name its norm, as a layer is named": [{"norm": ""}, {"norm": "no.dots"}],
 }
+NETWORK_RULES = {
+    "name must be text without spaces and slashes": [{"name": name} for name in ("", "a b", "a/b", "a\\b")],
+    "normalisation must be one of utterance, running": [{"normalisation": "none"}],
+    "level_dur must be at least a hop": [{"level_dur": 0.004}, {"level_dur": -1.0}],
+    "pooling must be one of tokens, gram": [{"pooling": "mean"}],
+    "layers must hold at least one layer": [{"layers": ()}],
+    "pooled and batch_norm_eps must be above 0": [{"pooled": 0}, {"batch_norm_eps": 0.0}],
+    "trained_int8 needs mels_are_channels": [{"mels_are_channels": False}],
+    "integers need the pooling of tokens": [{"pooling": "gram", "integers": True}],
+}
 RULES = [
     *(
         (Frontend(), change, f"frontend: {rule}; got ")
@@ -172,6 +182,7 @@ RULES = [
         for change in changes
     ),
     *((Layer("a", 1, norm="n"), change, f": {rule}; got ") for rule in LAYER_RULES for change in LAYER_RULES[rule]),
+    *((MICRO, change, f": {rule}") for rule in NETWORK_RULES for change in NETWORK_RULES[rule]),
 ]
 
 
@@ -186,6 +197,8 @@ def test_the_ends_of_a_range_are_allowed():
         replace(Frontend(), **change)
     replace(Layer("a_1", 1, norm="n"), kernel=(2, 1), causal=True)
     replace(Layer("a", 1, norm="n"), kernel=(2, 1), dilation=2)
+    assert replace(MICRO, level_dur=MICRO.frontend.hop_length / 16000).level_frames == 1
+    assert replace(MICRO, pooled=1).embedding_size == 1
 
 
 def test_a_gram_is_of_the_channels_of_a_token():
@@ -198,10 +211,17 @@ def test_a_gram_is_of_the_channels_of_a_token():
 
 def test_a_layer_adds_the_output_of_a_layer_and_not_the_log_mel():
     first, second, third = (Layer(name, 40, causal=True, norm=f"n{name}") for name in "abc")
-    for layers in ((replace(first, adds=True),), (first, replace(second, adds=True))):
+    adding = replace(third, adds=True)
+    for layers in (
+        (replace(first, adds=True),),
+        (first, replace(second, adds=True)),
+        (first, second, replace(adding, stride=2)),
+        (first, replace(second, stride=2), adding),
+        (replace(first, outputs=9), second, adding),
+    ):
         with pytest.raises(NetworkError, match=f"layer '{layers[-1].name}' adds the input of the layer before, which"):
             replace(MICRO, layers=layers)
-    assert replace(MICRO, layers=(first, second, replace(third, adds=True))).streams() == ["hidden", "inner1"]
+    assert replace(MICRO, layers=(first, second, adding)).streams() == ["hidden", "inner1"]
 
 
 def test_training_changes_all_parameters_but_a_stored_front_end():

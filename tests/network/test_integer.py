@@ -99,6 +99,10 @@ def test_the_power_is_the_finest_that_fits(top):
     assert top * 2.0**bits <= 127 < top * 2.0 ** (bits + 1)
 
 
+def test_the_power_has_ends_and_is_4_for_nothing_but_zero():
+    assert power_for([0.0, 1e-30, 127 / 2**24, 127 * 2.0**16, 1e30]).tolist() == [4, 24, 24, -16, -16]
+
+
 def test_an_answer_is_cut_to_32_bits_as_in_c():
     arrays = {"out.weight": np.ones((4, 1), np.int8), "out.shift": np.int8([-2, -2, -1, 1])}
     arrays["out.bias"] = np.int32([2**30, -(2**30), 2**29, 5])

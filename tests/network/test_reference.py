@@ -12,7 +12,7 @@ from wav2small.errors import WeightsError
 from wav2small.network import fixed_point, reference
 from wav2small.network.config import Frontend
 from wav2small.network.micro import MICRO_INT8
-from wav2small.network.wav2small import WAV2SMALL
+from wav2small.network.wav2small import SMALL, WAV2SMALL
 from wav2small.network.weights import write_safetensors
 
 
@@ -27,6 +27,19 @@ def test_the_features_are_those_of_the_networks_own_front_end():
     lower = 10 * np.log10(variance / (variance + floor))
     bands = found[0] > -90  # a band without bins is at the floor of the power
     np.testing.assert_allclose(found[:, bands], reference.features(signal, default)[:, bands] + lower, atol=1e-3)
+
+
+@pytest.mark.parametrize("network", [WAV2SMALL, SMALL], ids=lambda network: network.name)
+def test_a_bias_of_the_score_changes_nothing_and_need_not_be_there(network):
+    arrays, without = random_arrays(0, network), replace(network, name="without", score_bias=False)
+    embedding, emotion = reference.forward(noise(3001), arrays, network)
+    for bias in (arrays["sof.bias"] + np.float32(3), None):
+        changed = {name: array for name, array in arrays.items() if name != "sof.bias"}
+        changed |= {} if bias is None else {"sof.bias": bias}
+        reference.check_student(changed, network if bias is not None else without)
+        found = reference.forward(noise(3001), changed, network if bias is not None else without)
+        np.testing.assert_allclose(found[0], embedding, atol=1e-4)
+        np.testing.assert_allclose(found[1], emotion, atol=1e-4)
 
 
 def test_integers_are_read_as_training_writes_them_and_as_they_run(tmp_path):

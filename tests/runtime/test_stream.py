@@ -207,6 +207,17 @@ def test_the_tokens_are_those_of_the_reference_for_any_cutting():
         network.reset()
 
 
+def test_the_tokens_of_the_highest_tones_are_those_of_the_reference():
+    """The last bins of the spectrum have power there and hardly any in speech."""
+    arrays, time = random_arrays(3, MICRO), np.arange(16_001) / 16000
+    network = Causal(weights_from_arrays(arrays, MICRO), MICRO)
+    for hertz in (40, 80, 7700, 7900, 7960):
+        signal = (0.1 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+        expected = reference.tokens(reference.features(signal, MICRO), arrays, MICRO)
+        network.reset()
+        np.testing.assert_allclose(network.push(signal), expected, atol=2e-3)
+
+
 def test_integers_stream_as_the_numbers_they_stand_for():
     integers = load(DATA / "micro-int8.safetensors", backend="numpy")
     signal = signal_of(60_000, 5)
