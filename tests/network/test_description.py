@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from wav2small.errors import NetworkError
 from wav2small.network import config, frontend, micro, reference, wav2small
 from wav2small.network.config import Frontend, Layer, Network
 from wav2small.network.micro import MICRO
-from wav2small.network.wav2small import WAV2SMALL
+from wav2small.network.wav2small import SMALL, WAV2SMALL
 from wav2small.network.weights import DATA, NETWORK, read_index, read_safetensors
 
 DATACLASSES = (Frontend, Layer, Network)
@@ -145,6 +146,88 @@ def edited(change) -> str:
 def test_a_wrong_description_is_refused_with_the_reason(text, said):
     with pytest.raises(NetworkError, match=f"^mine.json: .*{said}"):
         Network.from_json(text, "mine.json")
+
+
+FRONTEND_RULES = {
+    "win_length must be from 2 to n_fft": [{"win_length": 1}, {"win_length": 65}],
+    "hop_length must be 1 or more": [{"hop_length": 0}],
+    "n_mels must be 2 or more": [{"n_mels": 1}],
+    "fmin and fmax must rise within 0 to 8000 Hz": [{"fmin": -0.5}, {"fmin": 500, "fmax": 500}, {"fmax": 8000.5}],
+    "amin and variance_floor must be above 0": [{"amin": 0.0}, {"variance_floor": 0.0}],
+}
+LAYER_RULES = {
+    "a name is of a-z, 0-9 and _, and begins with a letter": [{"name": "1a"}, {"name": "A"}, {"name": ""}],
+    "outputs, kernel, stride and dilation must be 1 or more": [
+        *({field: 0} for field in ("outputs", "stride", "dilation")),
+        *({"kernel": kernel} for kernel in ((0, 1), (1, 0))),
+    ],
+    "a centred kernel needs an even (frames - 1) x dilation": [{"kernel": (2, 1)}, {"kernel": (4, 1), "dilation": 3}],
+    "a kernel needs an odd number of mels": [{"kernel": (1, 2)}],
+    "a convolution must name its norm, as a layer is named": [{"norm": ""}, {"norm": "no.dots"}],
+}
+NETWORK_RULES = {
+    "name must be text without spaces and slashes": [{"name": name} for name in ("", "a b", "a/b", "a\\b")],
+    "normalisation must be one of utterance, running": [{"normalisation": "none"}],
+    "level_dur must be at least a hop": [{"level_dur": 0.004}, {"level_dur": -1.0}],
+    "pooling must be one of tokens, gram": [{"pooling": "mean"}],
+    "layers must hold at least one layer": [{"layers": ()}],
+    "pooled and batch_norm_eps must be above 0": [{"pooled": 0}, {"batch_norm_eps": 0.0}],
+    "trained_int8 needs mels_are_channels": [{"mels_are_channels": False}],
+    "integers need the pooling of tokens": [{"pooling": "gram", "integers": True}],
+}
+RULES = [
+    *(
+        (Frontend(), change, f"frontend: {rule}; got ")
+        for rule, changes in FRONTEND_RULES.items()
+        for change in changes
+    ),
+    *((Layer("a", 1, norm="n"), change, f": {rule}; got ") for rule in LAYER_RULES for change in LAYER_RULES[rule]),
+    *((MICRO, change, f": {rule}") for rule in NETWORK_RULES for change in NETWORK_RULES[rule]),
+]
+
+
+@pytest.mark.parametrize(("right", "change", "said"), RULES, ids=lambda value: str(value)[:40])
+def test_a_number_out_of_its_range_is_refused_with_the_rule(right, change, said):
+    with pytest.raises(NetworkError, match=re.escape(said)):
+        replace(right, **change)
+
+
+def test_the_ends_of_a_range_are_allowed():
+    for change in ({"win_length": 2}, {"hop_length": 1}, {"n_mels": 2}, {"amin": 1e-30}, {"variance_floor": 1e-30}):
+        replace(Frontend(), **change)
+    replace(Layer("a_1", 1, norm="n"), kernel=(2, 1), causal=True)
+    replace(Layer("a", 1, norm="n"), kernel=(2, 1), dilation=2)
+    assert replace(MICRO, level_dur=MICRO.frontend.hop_length / 16000).level_frames == 1
+    assert replace(MICRO, pooled=1).embedding_size == 1
+
+
+def test_a_gram_is_of_the_channels_of_a_token():
+    last = replace(SMALL.layers[-1], outputs=5)
+    assert replace(SMALL, layers=(*SMALL.layers[:-1], last), pooled=5).embedding_size == 5 * 13 + 25
+    for pooled in (4, 13):
+        with pytest.raises(NetworkError, match="with the pooling gram, pooled must be the channels of a token"):
+            replace(SMALL, layers=(*SMALL.layers[:-1], last), pooled=pooled)
+
+
+def test_a_layer_adds_the_output_of_a_layer_and_not_the_log_mel():
+    first, second, third = (Layer(name, 40, causal=True, norm=f"n{name}") for name in "abc")
+    adding = replace(third, adds=True)
+    for layers in (
+        (replace(first, adds=True),),
+        (first, replace(second, adds=True)),
+        (first, second, replace(adding, stride=2)),
+        (first, replace(second, stride=2), adding),
+        (replace(first, outputs=9), second, adding),
+    ):
+        with pytest.raises(NetworkError, match=f"layer '{layers[-1].name}' adds the input of the layer before, which"):
+            replace(MICRO, layers=layers)
+    assert replace(MICRO, layers=(first, second, adding)).streams() == ["hidden", "inner1"]
+
+
+def test_training_changes_all_parameters_but_a_stored_front_end():
+    assert MICRO.num_trained() == MICRO.num_parameters() == 53_267
+    stored = 2 * 33 * 64 + 26 * 33
+    assert WAV2SMALL.num_parameters() - WAV2SMALL.num_trained() == stored
 
 
 def test_a_pool_is_of_one_kind():

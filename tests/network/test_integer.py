@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -91,9 +91,22 @@ def test_narrow_is_the_nearest_integer_with_halves_up(values, shift):
 
 @settings(max_examples=50)
 @given(st.floats(1e-4, 1e4))
+@example(127.0)
+@example(127 / 2**9)
 def test_the_power_is_the_finest_that_fits(top):
     bits = power_for(top)
     assert top * 2.0**bits <= 127 < top * 2.0 ** (bits + 1)
+
+
+def test_the_power_has_ends_and_is_4_for_nothing_but_zero():
+    assert power_for([0.0, 1e-30, 127 / 2**24, 127 * 2.0**16, 1e30]).tolist() == [4, 24, 24, -16, -16]
+
+
+def test_an_answer_is_cut_to_32_bits_as_in_c():
+    arrays = {"out.weight": np.ones((4, 1), np.int8), "out.shift": np.int8([-2, -2, -1, 1])}
+    arrays["out.bias"] = np.int32([2**30, -(2**30), 2**29, 5])
+    state = integer.Pooling(*np.int64([[0], [1], [0]]))
+    np.testing.assert_array_equal(integer.answer(state, arrays)[1], [2**31 - 1, -(2**31), 2**30, 3])
 
 
 def test_rounding_passes_the_gradient_where_it_fits():

@@ -133,6 +133,8 @@ def header(tmp_path, entries: object, body: bytes = b"") -> str:
         ({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(5), "1 bytes after"),
         ({"x": {"dtype": "F32", "shape": [1]}}, bytes(4), "no data_offsets"),
         ({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0.0, float("inf")]}}, bytes(4), "no data_offsets"),
+        ({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4.5]}}, bytes(4), "no data_offsets"),
+        ({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 2, 4]}}, bytes(4), "no data_offsets"),
         ({"x": "data_offsets"}, b"", "no data_offsets"),
         ({"__metadata__": {"k": 1}}, b"", "not text by key"),
         ([1, 2], b"", "not a safetensors file"),
@@ -185,8 +187,8 @@ def test_load_student_takes_exactly_a_students_arrays(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda arrays: arrays.pop("sof.bias"), "missing: sof.bias"),
-        (lambda arrays: arrays.update({"norm1.num_batches_tracked": np.array(3)}), "left over: norm1.num_batches_tr"),
+        (lambda arrays: arrays.pop("sof.bias"), "this network; missing: sof.bias"),
+        (lambda arrays: arrays.update({"norm1.num_batches_tracked": np.array(3)}), "; left over: norm1.num_batches_"),
         (lambda arrays: arrays.update({"out.bias": np.zeros(4, np.float32)}), r"out.bias is float32 \(4,\)"),
         (lambda arrays: arrays.update({"out.bias": np.zeros(3)}), r"out.bias is float64 \(3,\), .* float32 \(3,\)"),
         (lambda arrays: arrays.update({"out.bias": np.float32([0, np.nan, 0])}), "out.bias holds NaN"),
@@ -197,7 +199,7 @@ def test_other_arrays_are_refused_by_name(tmp_path, change, said):
     arrays = dict(random_arrays())
     change(arrays)
     write_safetensors(tmp_path / "a", arrays, metadata_of(WAV2SMALL))
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=f"a: .*{said}"):
         reference.load_student(tmp_path / "a")
 
 
@@ -225,6 +227,26 @@ def test_the_identity_is_of_the_numbers_and_not_of_how_the_network_is_described(
     assert weights.identity(tmp_path / "a") == weights.identity(tmp_path / "bare") == weights.sha256(tmp_path / "bare")
     write_safetensors(tmp_path / "b", random_arrays(1), METADATA)
     assert weights.identity(tmp_path / "b") != weights.identity(tmp_path / "a")
+
+
+def test_the_licence_of_weights_is_that_of_their_teachers_and_their_own(tmp_path):
+    for metadata, expected in (
+        ({"teacher_licence": "MIT AND CC-BY-4.0", "licence": "Apache-2.0 AND MIT"}, "MIT AND CC-BY-4.0 AND Apache-2.0"),
+        ({"licence": "Apache-2.0"}, "Apache-2.0"),
+        ({"teacher_licence": "MIT"}, "MIT"),
+        ({"name": "silent"}, ""),
+    ):
+        write_safetensors(tmp_path / "a", {}, metadata)
+        assert weights.licence_of(tmp_path / "a") == expected
+
+
+def test_what_was_made_for_other_weights_is_refused_also_if_these_have_no_sha256():
+    weights.check_made_for("the head", "mine 1", "abc", {"sha256": "abc"})
+    for metadata, said in (({"sha256": "def"}, "def"), ({}, "")):
+        with pytest.raises(
+            WeightsError, match=rf"^the head is of mine 1 \(sha256 abc\.\.\.\), .* \(sha256 {said}\.\.\.\)$"
+        ):
+            weights.check_made_for("the head", "mine 1", "abc", metadata)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav2small.audio.vad import MAX_CONTRAST, Energy, contrast, sound
@@ -50,6 +50,7 @@ def test_the_map_is_monotone_and_hits_its_knots(one, other):
     assert calibration().calibrated(Emotion(0.0, 0.35, 1.0)) == pytest.approx((0.0, 0.2, 1.0))
 
 
+@settings(deadline=None)
 @given(emotions, st.floats(0.1, 20), st.floats(0, 60))
 def test_an_interval_holds_the_answer_and_is_no_narrower_for_less_speech_or_more_noise(output, dur, level):
     found = calibration().read(output, dur, level)
@@ -97,6 +98,23 @@ def test_what_is_known_too_badly_has_no_word():
     assert read(0.4, 0.4, half=0.24).word == "neutral"
     assert read(0.6, 0.2).word == "tense"
     assert read(0.6, 0.2, speech_dur=1.0, level=5.0).word is None
+
+
+def test_an_interval_that_ends_at_the_mean_or_at_the_edge_of_neutral_is_neutral():
+    """In numbers that floats hold exactly: the mean is 1/2, intervals are 1/4 wide, neutral is from 1/4 to 3/4."""
+    one = Scale((0.0, 1.0), (0.0, 1.0), 0.5, 0.2, 0.1, 0.9, {"0.8": ((0.125,),)})
+    made = Calibration("mine", "abc", dict.fromkeys(OUTPUTS, one), (), ())
+    for arousal in (0.375, 0.625):
+        for valence in (0.375, 0.625):
+            assert made.read(Emotion(arousal, 0.5, valence), 3.0, 30.0).word == "neutral"
+    assert made.read(Emotion(0.64, 0.5, 0.64), 3.0, 30.0).word == "elated"
+
+
+def test_neutral_is_known_of_arousal_and_valence_alike():
+    for name in OUTPUTS:
+        scales = dict.fromkeys(OUTPUTS, scale()) | {name: scale(0.3)}
+        found = Calibration("mine", "abc", scales, (2.0,), (15.0,)).read(Emotion(0.5, 0.5, 0.5), 3.0, 30.0)
+        assert found.word == ("neutral" if name == "dominance" else None)
 
 
 def test_it_round_trips_and_names_its_weights(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import wav2small.runtime.model
@@ -94,6 +94,8 @@ def test_a_batch_is_its_signals_one_by_one_in_order(model, lengths):
 
 
 @given(st.lists(any_length(64, 3 * BATCH_LENGTH), max_size=30))
+@example([BATCH_LENGTH] * 2)
+@example([BATCH_LENGTH // 3] * 7)
 def test_groups_hold_every_signal_once_and_never_more_than_fits(lengths):
     found = groups(lengths)
     assert sorted(index for group in found for index in group) == list(range(len(lengths)))

@@ -24,7 +24,7 @@ from wav2small.network import fixed_point, reference
 from wav2small.network.config import Emotion
 from wav2small.network.fixed_frontend import log_mel, to_samples
 from wav2small.network.micro import MICRO
-from wav2small.network.weights import DATA
+from wav2small.network.weights import DATA, NETWORK
 from wav2small.runtime.causal import Causal, weights_from_arrays
 from wav2small.runtime.model import Model
 from wav2small.runtime.native import COMPILERS
@@ -173,6 +173,18 @@ def test_after_a_reset_nothing_is_left_of_the_stream_before(name, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@given(st.integers(0, 3), any_length(160, 399), st.integers(0, 20))
+@settings(max_examples=20, deadline=None)
+def test_a_last_window_shorter_than_a_token_is_padded_to_one(backend, whole, rest, seed):
+    signal = signal_of(1600 * whole + rest, seed)
+    event = answers(Stream(model(backend=backend), 0.1, 0.1, min_speech=0), [signal])[-1]
+    assert round(event.end * 16000) == len(signal)
+    if event.speech:
+        (expected,) = batch(signal, [(1600 * whole, len(signal))])
+        np.testing.assert_allclose(emotion(event), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_first_window_is_what_predict_says_of_it(precision, backend):
     micro, signal = model("micro", precision, backend), signal_of(7 * 16000, 3)
@@ -192,6 +204,17 @@ def test_the_tokens_are_those_of_the_reference_for_any_cutting():
         assert len(found) == len(expected[: len(found)])
         np.testing.assert_allclose(found, expected[: len(found)], atol=2e-4)
         network.reset()
+
+
+def test_the_tokens_of_the_highest_tones_are_those_of_the_reference():
+    """The last bins of the spectrum have power there and hardly any in speech."""
+    arrays, time = random_arrays(3, MICRO), np.arange(16_001) / 16000
+    network = Causal(weights_from_arrays(arrays, MICRO), MICRO)
+    for hertz in (40, 80, 7700, 7900, 7960):
+        signal = (0.1 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+        expected = reference.tokens(reference.features(signal, MICRO), arrays, MICRO)
+        network.reset()
+        np.testing.assert_allclose(network.push(signal), expected, atol=2e-3)
 
 
 def test_integers_stream_as_the_numbers_they_stand_for():
@@ -221,7 +244,8 @@ def test_integers_in_c_stay_integers_window_by_window():
 def test_only_what_looks_back_only_runs_frame_by_frame():
     assert model("micro").causal() is not None and model("wav2small").causal() is None
     assert load(DATA / "wav2small.safetensors", backend="numpy").causal() is None
-    assert Model(lambda signals: (signals, signals), {"student": "micro"}, lambda: {}).causal() is None
+    for metadata in ({"student": "micro"}, {NETWORK: MICRO.to_json()}):  # without weights
+        assert Model(lambda signals: (signals, signals), metadata, lambda: {}).causal() is None
 
 
 @pytest.mark.slow

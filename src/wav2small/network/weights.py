@@ -248,7 +248,7 @@ def read_header(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
         WeightsError: if the header is truncated, larger than ``MAX_HEADER_BYTES`` or not JSON
     """
     size = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or size > min(len(content) - 8, MAX_HEADER_BYTES) or content[8:9] != b"{":
+    if size > min(len(content) - 8, MAX_HEADER_BYTES) or content[8:9] != b"{":  # less than 8 bytes: below zero
         raise WeightsError(f"{path}: not a safetensors file, or truncated in its header. Fetch it again.")
     try:
         header = json.loads(content[8 : 8 + size].decode())
