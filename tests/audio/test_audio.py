@@ -236,10 +236,10 @@ def test_a_missing_file_an_empty_file_a_folder_and_text_are_each_one_sentence(tm
 
 def test_a_remote_file_is_read_as_a_local_one_and_its_errors_name_it(tmp_path, monkeypatch):
     upath = pytest.importorskip("upath", reason="needs the extra remote")
-    address = "memory://clips/a.wav"
+    address = "memory://audio/a.wav"
     upath.UPath(address).write_bytes(write(tmp_path / "a.wav", noise(1001)).read_bytes())
     np.testing.assert_array_equal(audio.read(address), audio.read(tmp_path / "a.wav"))
-    assert message("memory://clips/gone.wav") == "memory://clips/gone.wav: there is no such file; check the name"
+    assert message("memory://audio/gone.wav") == "memory://audio/gone.wav: there is no such file; check the name"
     for failure, kind, words in (
         (PermissionError(13, "Permission denied"), AudioError, "cannot be opened: Permission denied"),
         (IsADirectoryError("a folder"), AudioError, "cannot be opened: a folder"),
