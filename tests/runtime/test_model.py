@@ -18,7 +18,7 @@ import wav2small.runtime.model
 from lengths import any_length
 from random_student import metadata_of, noise, random_arrays
 from wav2small.audio import read as audio
-from wav2small.errors import AudioError, PluginError, WeightsError
+from wav2small.errors import AudioError, MissingExtraError, PluginError, WeightsError
 from wav2small.export.parity import TOLERANCES, relative
 from wav2small.network import reference, weights
 from wav2small.network.config import Emotion
@@ -219,6 +219,15 @@ def test_the_name_of_a_file_says_nothing(folder, tmp_path):
 def test_what_cannot_be_loaded_is_said(ships, arguments, said):
     with pytest.raises(WeightsError, match=said):
         load(**arguments)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_backend_whose_package_is_missing_is_one_sentence(monkeypatch, backend):
+    monkeypatch.setattr("wav2small.evaluation.backends.find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtraError, match=f"the backend '{backend}' needs {backend}, which is not installed: pip"
+    ):
+        load("micro", backend=backend)
 
 
 def test_a_backend_that_is_unknown_is_said_with_those_that_are():

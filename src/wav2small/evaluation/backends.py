@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wav2small.errors import MissingExtraError
 from wav2small.network.weights import read_safetensors, sha256
 from wav2small.runtime.backends import Backend, Opened, check_safetensors, open_onnx
 
 
+def check_package(name: str, install: str) -> None:
+    """Raise ``MissingExtraError`` if the package that a backend is named after is not installed."""
+    if find_spec(name) is None:
+        raise MissingExtraError(f"the backend {name!r} needs {name}, which is not installed: pip install {install}")
+
+
 def open_torch(path: Path) -> Opened:
     """A student in torch, on the threads that torch has."""
+    check_package("torch", "'wav2small[train]'")
     import torch
 
     from wav2small.train.students import described, from_arrays
@@ -32,6 +41,7 @@ def open_torch(path: Path) -> Opened:
 
 def open_openvino(path: Path) -> Opened:
     """An ONNX file in OpenVINO, in float32 as asked: by itself it takes bfloat16 where the processor has it."""
+    check_package("openvino", "openvino")
     openvino: Any = import_module("openvino")
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
