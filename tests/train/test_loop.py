@@ -162,6 +162,7 @@ def test_a_task_without_scores_keeps_nothing_and_logs_its_loss(tmp_path):
     }
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_within_a_step_waits_for_its_end(tmp_path):
     class Interrupted(Line):
         def loss(self, batch: torch.Tensor, step: int) -> torch.Tensor:
