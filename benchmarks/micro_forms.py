@@ -66,7 +66,7 @@ def ours(**change: object) -> Callable[[float], LayeredStudent]:
     return lambda dropout: LayeredStudent(micro(**change), dropout)
 
 
-def heard(**change: float) -> Callable[[float], LayeredStudent]:
+def frontend_with(**change: float) -> Callable[[float], LayeredStudent]:
     return ours(frontend=replace(MICRO.frontend, **change))
 
 
@@ -85,10 +85,10 @@ FORMS: dict[str, Callable[[float], LayeredStudent]] = {
     "mean as pooling": lambda dropout: Averaged(MICRO, dropout),
     "squeeze and excitation": lambda dropout: Squeezed(MICRO, dropout),
     "3 blocks and a GRU": lambda dropout: Recurrent(micro(dilations=(1, 2, 4)), dropout),
-    "26 mels": heard(n_mels=26),
-    "64 mels": heard(n_mels=64),
-    "windows of 32 ms": heard(win_length=512),
-    "hop of 16 ms": heard(hop_length=256),
+    "26 mels": frontend_with(n_mels=26),
+    "64 mels": frontend_with(n_mels=64),
+    "windows of 32 ms": frontend_with(win_length=512),
+    "hop of 16 ms": frontend_with(hop_length=256),
     "level of 1 s": lambda dropout: LayeredStudent(replace(MICRO, level_dur=1.0), dropout),
     "level of 10 s": lambda dropout: LayeredStudent(replace(MICRO, level_dur=10.0), dropout),
 }

@@ -77,7 +77,7 @@ def session(
     if config.normalisation == "utterance" and rng.random() < 0.5:
         stream.level(*map(float, fixed_frontend.mean_and_variance(samples)))
     elif config.normalisation == "utterance":
-        level = fixed_frontend.heard_level(samples, config)
+        level = fixed_frontend.level_so_far(samples, config)
     tokens, at, ends, found = 0, 0, [], []
     while at < len(samples):
         piece = samples[at : at + int(rng.integers(0, LARGEST_PIECE))]

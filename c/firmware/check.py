@@ -56,7 +56,7 @@ def expected(model: str, samples: np.ndarray) -> tuple[np.ndarray, float]:
     """The reference's answer, and how far off the firmware may be; what is normalised is so by what was heard."""
     arrays, _, config = reference.load_student(DATA / f"{model}.safetensors")
     if config.integers and config.normalisation == "utterance":
-        level = fixed_frontend.heard_level(samples, config)
+        level = fixed_frontend.level_so_far(samples, config)
         return fixed_point.to_numbers(fixed_frontend.forward(samples, arrays, config, level), arrays)[1], 0.0
     signal = (samples / 32768).astype(np.float32)
     return reference.forward(signal, arrays, config)[1], 0.0 if config.integers else FLOAT_TOLERANCE

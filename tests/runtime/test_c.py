@@ -182,7 +182,7 @@ def test_integers_of_wav2small_are_equal_to_the_bit_too(libraries, students, sam
     signal = fixed_frontend.to_samples(noise(samples, seed, level) + np.float32(level * (seed - 50) / 50))
     arrays, config = students["wav2small-int8"]
     pieces = np.split(signal, np.minimum(np.cumsum(sizes or [0]), samples))
-    heard = fixed_frontend.forward(signal, arrays, config, fixed_frontend.heard_level(signal, config))[1]
+    heard = fixed_frontend.forward(signal, arrays, config, fixed_frontend.level_so_far(signal, config))[1]
     np.testing.assert_array_equal(answered(libraries["wav2small-int8"], pieces)[1] * 2**15, heard)
     stream = libraries["wav2small-int8"].stream()
     stream.level(*map(float, fixed_frontend.mean_and_variance(signal)))
@@ -302,7 +302,7 @@ def test_integer_log_mel_over_the_utterance_is_near_that_in_floats(gain):
 
 def test_the_level_of_what_was_heard_ends_as_that_of_the_whole():
     samples = fixed_frontend.to_samples(noise(64 + 32 * 500, 3) + np.float32(0.2))
-    (mean, variance), whole = fixed_frontend.heard_level(samples, SQUARE), fixed_frontend.whole_level(samples)
+    (mean, variance), whole = fixed_frontend.level_so_far(samples, SQUARE), fixed_frontend.whole_level(samples)
     assert abs(int(mean[-1]) - int(whole.mean)) <= 1 + 2**27 * 1e-7
     assert abs(int(variance[-1]) / int(whole.variance) - 1) < 1e-6
 

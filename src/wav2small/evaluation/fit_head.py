@@ -1,4 +1,4 @@
-"""Labelled clips to a head: logistic regression on the embedding of a model, and its confusions of unheard speakers.
+"""Labelled clips to a head: logistic regression on the embedding of a model, and its confusions on held-out speakers.
 
 Needs scikit-learn (extra ``head``).
 """

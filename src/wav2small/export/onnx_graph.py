@@ -116,11 +116,11 @@ def log_mel(graph: Graph, network: Network) -> None:
 def small_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
     """One convolution for both parts of the DFT; the mel matrix adds their squares as it weighs.
 
-    Bins that no mel band hears are left out.
+    Bins that are in no mel band are left out.
     """
-    heard = np.flatnonzero(mel_filterbank(frontend).any(1))
-    kernel = dft_kernel(frontend)[:, heard].reshape(-1, 1, frontend.win_length)
-    filters = mel_filterbank(frontend).T[:, heard]
+    used = np.flatnonzero(mel_filterbank(frontend).any(1))
+    kernel = dft_kernel(frontend)[:, used].reshape(-1, 1, frontend.win_length)
+    filters = mel_filterbank(frontend).T[:, used]
     graph.node("Unsqueeze", [source, "axis_1"], "channel")
     dft = graph.constant("dft", kernel.astype(np.float32))
     graph.node("Conv", ["channel", dft], "spectrum", strides=[frontend.hop_length], kernel_shape=[frontend.win_length])
@@ -134,7 +134,7 @@ def large_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
 
     A window is rows of ``COLUMNS`` samples. Step one is a short DFT down each column. Its output c, a complex number a
     column, holds the bins c, c + rows, c + 2 rows, ... of the whole: step two is one matrix for each c. What c below
-    and above half give is the same but for its sign, so half of them will do, and bins that come twice are heard once.
+    and above half give is the same but for its sign, so half of them will do, and bins that come twice are used once.
     Large matrices are written as formulas, which a runtime computes once, when it loads the file: phases are whole
     numbers of steps, so float32 is exact enough.
     """
@@ -155,11 +155,11 @@ def large_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
     graph.node("MatMul", [dft_rows(graph, bins, n_fft), "inner"], "spectrum")
     graph.node("Mul", ["spectrum", "spectrum"], "squares")
     graph.node("Reshape", ["squares", graph.constant("flat", np.array([0, half * 2 * COLUMNS, -1]))], "power")
-    heard = np.minimum(bins, n_fft - bins)
-    _, first = np.unique(heard, return_index=True)
-    heard = np.where(np.isin(np.arange(heard.size), first), heard.ravel(), 0).reshape(heard.shape)
+    used = np.minimum(bins, n_fft - bins)
+    _, first = np.unique(used, return_index=True)
+    used = np.where(np.isin(np.arange(used.size), first), used.ravel(), 0).reshape(used.shape)
     return graph.node(
-        "MatMul", [mel_formula(graph, np.concatenate([heard, heard], axis=1), frontend), "power"], "mel_power"
+        "MatMul", [mel_formula(graph, np.concatenate([used, used], axis=1), frontend), "power"], "mel_power"
     )
 
 

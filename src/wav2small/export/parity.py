@@ -1,4 +1,4 @@
-"""How far an ONNX form of the student is from reference.py, at log-mel, embedding and emotion."""
+"""How far an ONNX form of the student is from the reference, at log-mel, embedding and emotion."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 As frontend.py, and as a C runtime without floats repeats it bit by bit: a window, an FFT of the real signal, powers of
 the mel bands in 64 bits, each over the level by a difference of logarithms: the running one, or that of the utterance,
-known before or as it was heard so far. docs/integers.md says the numbers.
+known before or of the samples until then. docs/integers.md has the numbers.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def log_mel(samples: np.ndarray, network: Network, utterance: Level | None = Non
 
 
 def whole_level(samples: np.ndarray) -> Level:
-    """Of a whole signal, as C is told it."""
+    """The level of a whole signal, as C takes it."""
     return to_level(*mean_and_variance(samples))
 
 
@@ -160,8 +160,8 @@ def to_level(mean: np.float32, variance: np.float32) -> Level:
     return Level(*(np.array(int(part * unit), np.int64) for part, unit in zip((mean, variance), units, strict=True)))
 
 
-def heard_level(samples: np.ndarray, network: Network) -> Level:
-    """Of what was heard until the end of each frame, exactly but for the last bit."""
+def level_so_far(samples: np.ndarray, network: Network) -> Level:
+    """The level of the samples until the end of each frame, exact but for the last bit."""
     frontend = network.frontend
     ends = frontend.win_length + frontend.hop_length * np.arange(frontend.num_frames(len(samples)))
     numbers = samples.astype(np.int64)

@@ -97,7 +97,7 @@ def log_mel(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
 
 
 def running_log_mel(signal: np.ndarray, level_frames: int, config: Frontend = FRONTEND) -> np.ndarray:
-    """Log-mel of each frame over the level that was heard until then; nothing later is needed.
+    """Log-mel of each frame over the level until then; nothing later is needed.
 
     The level is the power of all bands, averaged over the last ``level_frames`` frames, or those there are.
 

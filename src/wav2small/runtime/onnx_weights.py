@@ -1,4 +1,4 @@
-"""The weights inside an ONNX file, without the package onnx, which is no part of the runtime.
+"""The weights inside an ONNX file, without the package onnx, which is not a runtime dependency.
 
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto for the numbers of the fields, and
 https://protobuf.dev/programming-guides/encoding for how they are written.
