@@ -75,6 +75,15 @@ def test_its_integers_can_be_trained_too(trained, data, tmp_path):  # noqa: F811
     assert {path.name for path in tmp_path.glob("mine*")} == {"mine-int8.onnx", "mine-int8.safetensors"}
 
 
+def test_a_printed_network_is_checked_and_printed_as_it_is(trained, tmp_path):
+    best = run("models", "--network", trained / "run" / "best.safetensors").stdout
+    (tmp_path / "a.json").write_text(best)
+    assert run("models", "--network", tmp_path / "a.json").stdout == best
+    (tmp_path / "a.json").write_text(best.replace('"stride": 2', '"stride": 0'))
+    result = run("models", "--network", tmp_path / "a.json")
+    assert result.exit_code == 1 and "stride and dilation must be 1 or more" in result.stderr
+
+
 def test_another_network_does_not_resume_the_run(trained, tmp_path):
     (tmp_path / "other.json").write_text(replace(micro(channels=48, pooled=64), name="micro48").to_json())
     given = [trained / "train.csv", "--dev", trained / "dev.csv", "-o", trained / "run", "--steps", 8]

@@ -14,7 +14,11 @@ COLUMNS = ("name", "version", "precision", "file", "parameters", "bytes", "licen
 
 @click.command()
 @click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True)
-@click.option("--network", metavar="NAME|FILE", help="Print the network of a student or of a file of weights as JSON.")
+@click.option(
+    "--network",
+    metavar="NAME|FILE",
+    help="Print the network of a student or of a file as JSON; a JSON file is checked.",
+)
 def command(format: str, network: str | None) -> None:
     """List the weights that ship: name, version, parameters, bytes, licence, teacher and CCC; then every student.
 
@@ -45,15 +49,17 @@ def figures(value: object, name: str = "") -> Iterator[str]:
 
 
 def network_json(name: str) -> str:
-    """The network of a student, or of a file of weights, as JSON for people."""
+    """The network of a student, of a file of weights, or of a JSON file, which is checked, as JSON for people."""
     from wav2small import plugins
     from wav2small.errors import NetworkError
-    from wav2small.network.config import Network
+    from wav2small.network.config import Network, read_network
     from wav2small.runtime import backends
     from wav2small.runtime.model import load
 
     if not Path(name).is_file():
         found = plugins.load(plugins.STUDENTS, name)
+    elif Path(name).read_bytes()[:1] == b"{":
+        found = read_network(name)
     else:
         backend = "numpy" if backends.is_safetensors(Path(name)) else "onnx"
         found = load(name, backend=backend).network
