@@ -1,4 +1,4 @@
-"""Laws of CCC, r, AUC and the bootstrap, and values that others published."""
+"""Laws of CCC, r, AUC, their mean within groups and the bootstrap, and values that others published."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wav2small.errors import Wav2SmallError
-from wav2small.metrics import auc, bootstrap_interval, concordance_cc, pearson_cc
+from wav2small.metrics import auc, bootstrap_interval, concordance_cc, mean_within, pearson_cc
 
 values = st.integers(-1000, 1000).map(lambda n: n / 1000)
 pairs = st.lists(st.tuples(values, values), min_size=1, max_size=40).map(lambda rows: np.array(rows).T)
@@ -219,3 +219,35 @@ def test_no_interval_from_one_speaker_or_a_statistic_that_is_hardly_ever_defined
     low, high = bootstrap_interval(lambda i: auc(positive[i], score[i]), np.arange(31))
     assert (low, high) == (0.0, 0.0)
     assert np.isnan(bootstrap_interval(lambda i: float("nan") if 0 in i else 1.0, np.arange(31))).all()
+
+
+def two_corpora_apart():
+    """What tells the corpora apart is all that truth and prediction share: (truth, prediction, corpus)."""
+    rng = np.random.default_rng(5)
+    corpus = np.repeat(["acted", "bursts"], 500)
+    truth, prediction = (np.where(corpus == "acted", 0.0, 1.0) + 0.1 * rng.normal(size=1000) for _ in range(2))
+    return truth, prediction, corpus
+
+
+def test_telling_corpora_apart_is_worth_much_pooled_and_nothing_within():
+    truth, prediction, corpus = two_corpora_apart()
+    assert pearson_cc(truth, prediction) > 0.9
+    assert abs(mean_within(pearson_cc, truth, prediction, corpus)) < 0.1
+
+
+def test_mean_within_counts_each_group_once_whatever_its_size_and_order():
+    truth, prediction = np.array([0, 1, 0, 1, 0, 1, 0, 1.0]), np.array([0, 1, 1, 0, 1, 0, 1, 0.0])
+    groups = np.array(["few"] * 2 + ["many"] * 6)
+    assert mean_within(pearson_cc, truth, prediction, groups) == pytest.approx(0.0, abs=1e-12)
+    order = np.array([4, 0, 6, 2, 1, 5, 3, 7])
+    shuffled = mean_within(pearson_cc, truth[order], prediction[order], groups[order])
+    assert shuffled == pytest.approx(0.0, abs=1e-12)
+    assert mean_within(pearson_cc, truth, prediction, ["one"] * 8) == pearson_cc(truth, prediction)
+
+
+def test_mean_within_leaves_out_groups_without_a_value():
+    constant_in_b = [0.0, 1, 2, 5, 5]
+    assert mean_within(pearson_cc, constant_in_b, [0, 1, 2, 3, 4], list("aaabb")) == pytest.approx(1.0)
+    assert np.isnan(mean_within(pearson_cc, constant_in_b[3:], [3, 4], list("bb")))
+    with pytest.raises(Wav2SmallError, match="2 values of truth, 2 of prediction and 3 groups"):
+        mean_within(pearson_cc, [0, 1], [0, 1], list("abb"))

@@ -1,8 +1,9 @@
-"""Agreement of predictions with the truth: CCC, Pearson's r, the area under the ROC curve, and a bootstrap interval."""
+"""Agreement of predictions with the truth: CCC, r, AUC, their mean within groups, and a bootstrap interval."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +79,36 @@ def auc(positive: ArrayLike, score: ArrayLike) -> float:
     pairs = int(positives.sum()) * int(negatives.sum())
     below = np.cumsum(negatives) - negatives
     return float(np.sum(positives * (below + negatives / 2)) / pairs) if pairs else float("nan")
+
+
+def mean_within(
+    statistic: Callable[[NDArray[Any], NDArray[Any]], float],
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    groups: Sequence[Hashable] | NDArray[np.generic],
+) -> float:
+    """Mean over groups of a statistic computed within each: what differs between corpora alone does not raise it.
+
+    Args:
+        statistic: (truth, prediction) -> value, e.g. ``concordance_cc``
+        truth: shape=(samples, ...)
+        prediction: shape=(samples, ...)
+        groups: group of each sample, e.g. its corpus, shape=(samples,)
+
+    Returns:
+        the mean over the groups in which the statistic is a number, each counted once; not a number if there is none
+
+    Raises:
+        Wav2SmallError: if the lengths differ
+    """
+    t, p, codes = np.asarray(truth), np.asarray(prediction), np.unique(np.asarray(groups), return_inverse=True)[1]
+    if not len(t) == len(p) == len(codes):
+        raise Wav2SmallError(
+            f"{len(t)} values of truth, {len(p)} of prediction and {len(codes)} groups. Needed: equally many."
+        )
+    values = [statistic(t[codes == code], p[codes == code]) for code in np.unique(codes)]
+    numbers = [value for value in values if not np.isnan(value)]
+    return float(np.mean(numbers)) if numbers else float("nan")
 
 
 def bootstrap_interval(
