@@ -62,7 +62,7 @@ class Line(Task[torch.Tensor]):
         assert not self.net.training
         return {} if self.scores is None else {"score": self.scores.pop(0)}
 
-    def keep(self, line: dict[str, float]) -> None:
+    def keep(self, line: dict[str, float], part: str) -> None:
         self.kept.append(line["step"])
 
 
@@ -142,7 +142,7 @@ def test_the_best_scores_are_kept_also_after_a_resume(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         Loop(tmp_path, first, PLAN, SETTINGS).run(silently, lambda line: interrupt(line["step"] == 6))
     loop = Loop(tmp_path, second, PLAN, SETTINGS)
-    assert loop.best == 0.2
+    assert loop.best == {"": 0.2}
     loop.run(silently)
     assert (first.kept, second.kept) == ([3], [7])
 

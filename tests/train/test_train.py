@@ -281,7 +281,7 @@ def test_embeddings_are_learnt_beside_the_labels(data, tmp_path):
         for step in range(5):
             signal, _, wanted = clips.draw(1000 + step)
             own = made.net.eval().features_to_emotion(made.net.log_mel(signal))[1]
-            guessed = own @ made.guess["weight"].T + made.guess["bias"]
+            guessed = own @ made.learner.guess.weight.T + made.learner.guess.bias
             errors.append((guessed - wanted).square().mean(0) / torch.from_numpy(clips.embeddings.var(0)))
     assert torch.stack(errors).mean(0)[1] < 0.8
     assert not same(checkpoint(tmp_path / "with")["net"], checkpoint(tmp_path / "plain")["net"])
@@ -311,13 +311,13 @@ def test_the_average_follows_the_student_slower_and_slower(data, tmp_path):
     training_loop = loop(tmp_path, replace(TINY, average=0.2), clips)
     made = training_loop.task
     for step, keep in enumerate((1 / 11, 2 / 12, 0.2)):
-        before = made.averaged.lin.weight.clone()
+        before = made.learner.averaged.lin.weight.clone()
         training_loop.advance(clips.draw(step))
         expected = keep * before + (1 - keep) * made.net.lin.weight
-        np.testing.assert_allclose(made.averaged.lin.weight.detach(), expected.detach(), atol=1e-7)
-        assert not torch.equal(made.averaged.lin.weight, made.net.lin.weight)
-    assert torch.equal(made.averaged.mel, made.net.mel)
-    assert int(made.averaged.norm1.num_batches_tracked) == 3
+        np.testing.assert_allclose(made.learner.averaged.lin.weight.detach(), expected.detach(), atol=1e-7)
+        assert not torch.equal(made.learner.averaged.lin.weight, made.net.lin.weight)
+    assert torch.equal(made.learner.averaged.mel, made.net.mel)
+    assert int(made.learner.averaged.norm1.num_batches_tracked) == 3
 
 
 def test_only_what_is_better_replaces_the_weights_also_after_a_resume(data, tmp_path):

@@ -21,6 +21,7 @@ COMMANDS = {
     "label": ("wav2small.cli.label:command", "Label audio with a teacher."),
     "augment": ("wav2small.cli.augment:command", "Make augmented copies of the clips of a manifest."),
     "train": ("wav2small.cli.train:command", "Train a student on a teacher's labels."),
+    "distil": ("wav2small.cli.distil:command", "Distil a teacher into students, straight from audio."),
     "calibrate": ("wav2small.cli.calibrate:command", "What a model's answers mean: scale, intervals, from audio."),
     "head": ("wav2small.cli.head:command", "Fit categories of your own on a model's embedding."),
     "fit": ("wav2small.cli.fit:command", "Fit a teacher's heads on annotated manifests."),

@@ -54,5 +54,7 @@ def micro(
 
 MICRO = micro()
 """The student as it ships: 53,267 parameters."""
+MICRO_L = micro("micro-l", channels=128, pooled=192)
+"""The larger one: 163,539 parameters."""
 MICRO_INT8 = replace(MICRO, name="micro-int8", integers=True)
 """The same in integers, trained to be."""

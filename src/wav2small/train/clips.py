@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,8 +21,16 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def read_labelled(tables: Iterable[str], root: str | None = None) -> list[Segment]:
-    """The rows of tables of labels that have no error; ``root`` is the folder of their audio if not the tables' own."""
-    return [segment for table in tables for segment in read_manifest(table, root) if not segment.column("error")]
+    """The rows of tables of labels that have no error; ``root`` is the folder of their audio if not the tables' own.
+
+    A table without a column ``corpus`` is one corpus.
+    """
+    return [
+        segment if segment.column("corpus") else replace(segment, fields={**segment.fields, "corpus": table})
+        for table in tables
+        for segment in read_manifest(table, root)
+        if not segment.column("error")
+    ]
 
 
 class Clips:
@@ -36,6 +45,7 @@ class Clips:
     def __init__(self, segments: Sequence[Segment], config: TrainConfig, progress: Progress) -> None:
         self.labels = np.array([segment.emotion for segment in segments], np.float32)
         self.embeddings = _embeddings(segments)
+        self.corpora = [segment.column("corpus") for segment in segments]
         self.signals: list[np.ndarray] = []
         for done, segment in enumerate(segments, 1):
             self.signals.append(np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16))

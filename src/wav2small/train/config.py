@@ -46,6 +46,68 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class DistilConfig:
+    """How students are trained online, on clips composed for them.
+
+    Args:
+        steps: batches in all
+        batch_size: clips of a batch
+        group_size: clips of a batch that share a corpus, side by side
+        learning_rate: the highest
+        weight_decay: of AdamW
+        warm_up: steps in which the learning rate rises
+        average: share of the moving average that stays at each step
+        dropout: share of the embedding that is zeroed before the last layer
+        tilt: dB of the random equaliser over mel bands
+        within: share of the loss that is computed within the groups of one corpus, the rest over the whole batch
+        embedding: weight of the guess of the teacher's embedding
+        decorrelation: weight of the correlation of the error of valence with the teacher's arousal, within groups
+        durations: of clips, in seconds
+        mixture, joined: shares of clips that are mixtures of two, or joined of two
+        fastest: factor by which a piece is sped up or slowed down at most
+        stretched: share of batches of which half is stretched, by up to ``stretch`` times
+        modulated: share of clips with a slow random gain, of up to ``modulation`` dB
+        clean: share of clips that are not distorted
+        reuse: times that a clip is learnt on average, where clips come out of a ring
+        ring: clips that a ring holds at most
+        evaluate_every: steps between evaluations; 0 is a tenth of all
+        dev_clips: of each corpus that is scored at most
+        seed: of everything random
+        bf16: networks in bfloat16
+        compiled: networks fused by torch.compile
+    """
+
+    steps: int = 4000
+    batch_size: int = 256
+    group_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warm_up: int = 200
+    average: float = 0.999
+    dropout: float = 0.2
+    tilt: float = 4.0
+    within: float = 0.5
+    embedding: float = 1.0
+    decorrelation: float = 0.0
+    durations: tuple[float, ...] = (2.0, 3.0, 4.0)
+    mixture: float = 0.35
+    joined: float = 0.15
+    fastest: float = 1.35
+    stretched: float = 0.4
+    stretch: float = 1.35
+    modulated: float = 0.3
+    modulation: float = 8.0
+    clean: float = 0.25
+    reuse: float = 8.0
+    ring: int = 32768
+    evaluate_every: int = 0
+    dev_clips: int = 300
+    seed: int = 1
+    bf16: bool = False
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
 class BodyConfig:
     """Which encoder a teacher is built on.
 

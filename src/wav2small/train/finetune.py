@@ -113,7 +113,7 @@ class Finetuning(Task[Batch]):
         self.scores = scores(self.net, self.dev, self.config)
         return {name: float(np.mean([score[name] for score in self.scores.values()])) for name in OUTPUTS}
 
-    def keep(self, line: dict[str, float]) -> None:
+    def keep(self, line: dict[str, float], part: str) -> None:
         """Write the weights of the net and the last CCC of each corpus to the file ``best``."""
         with whole_file(self.best) as temporary:
             torch.save({"net": self.net.state_dict(), "scores": self.scores}, temporary)

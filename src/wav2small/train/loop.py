@@ -79,15 +79,27 @@ class Task(Generic[Batch]):
         """Loss of a batch, a scalar."""
         raise NotImplementedError
 
+    def mode(self, train: bool) -> None:
+        """Put what is trained in training or in evaluation mode."""
+        self.net.train(train)
+
+    def clipped(self) -> list[list[nn.Parameter]]:
+        """Lists of parameters whose gradients are scaled down together; by default all."""
+        return [[weight for group in self.groups() for weight in group["params"]]]
+
     def after_step(self, step: int) -> None:
         """Called after each step with the number of steps done."""
 
     def evaluate(self) -> Scores:
-        """Scores on held-out data; the best mean decides which weights are kept."""
+        """Scores on held-out data."""
         return {}
 
-    def keep(self, line: dict[str, float]) -> None:
-        """Write the weights, which have the best scores so far; ``line`` is that of the log."""
+    def merits(self, scores: Scores) -> Scores:
+        """What decides which weights are kept, for each network that is kept by itself: by default the mean score."""
+        return {"": float(np.mean(list(scores.values())))} if scores else {}
+
+    def keep(self, line: dict[str, float], part: str) -> None:
+        """Write the weights of a key of ``merits``, the best so far; ``line`` is that of the log."""
 
 
 class Loop(Generic[Batch]):
@@ -95,7 +107,7 @@ class Loop(Generic[Batch]):
 
     Attributes:
         step: steps done
-        best: highest mean score so far
+        best: highest merit so far of each network that is kept
         due: whether an evaluation is outstanding at this step
         losses: since the last evaluation
 
@@ -113,8 +125,10 @@ class Loop(Generic[Batch]):
         self.folder, self.task, self.plan, self.settings = folder, task, plan, dict(settings)
         self.optimiser = torch.optim.AdamW(task.groups(), weight_decay=plan.weight_decay)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.trained = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        self.step, self.best, self.due = 0, -math.inf, False
+        self.clipped = task.clipped()
+        self.trained = [weight for weights in self.clipped for weight in weights]
+        self.step, self.due = 0, False
+        self.best: dict[str, float] = {}
         self.losses: list[float] = []
         make_folder(folder)
         if (folder / CHECKPOINT).is_file():
@@ -171,19 +185,20 @@ class Loop(Generic[Batch]):
             self.save()
             raise
         finally:
-            self.task.net.eval()
+            self.task.mode(train=False)
 
     def advance(self, batch: Batch) -> float:
         """One step; returns its loss."""
         torch.manual_seed(self.plan.seed * 1_000_003 + self.step)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * schedule(self.step, self.plan.steps, self.plan.warm_up)
-        self.task.net.train()
+        self.task.mode(train=True)
         loss = self.task.loss(batch, self.step)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         distributed.sum_gradients(self.trained)
-        torch.nn.utils.clip_grad_norm_(self.trained, MAX_NORM)
+        for weights in self.clipped:
+            torch.nn.utils.clip_grad_norm_(weights, MAX_NORM)
         self.optimiser.step()
         self.step += 1
         self.task.after_step(self.step)
@@ -195,7 +210,7 @@ class Loop(Generic[Batch]):
         if distributed.rank():
             self.due, self.losses = False, []
             return
-        self.task.net.eval()
+        self.task.mode(train=False)
         scores = self.task.evaluate()
         line = {"step": self.step, "loss": float(np.mean(self.losses)), "seconds": round(time.monotonic() - start, 1)}
         with uninterrupted():
@@ -204,10 +219,10 @@ class Loop(Generic[Batch]):
 
     def record(self, line: dict[str, float], scores: Scores) -> None:
         """End an evaluation: keep the weights if their mean score is the best so far, write log and checkpoint."""
-        mean = float(np.mean(list(scores.values()))) if scores else -math.inf
-        if mean > self.best:
-            self.best = mean
-            self.task.keep(line | scores)
+        for part, merit in self.task.merits(scores).items():
+            if merit > self.best.get(part, -math.inf):
+                self.best[part] = merit
+                self.task.keep(line | scores, part)
         with (self.folder / LOG).open("a") as log:
             log.write(json.dumps(line | scores) + "\n")
         self.due, self.losses = False, []

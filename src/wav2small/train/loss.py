@@ -7,11 +7,46 @@ from torch.nn import functional
 
 
 def ccc_loss(truth: Tensor, prediction: Tensor) -> Tensor:
-    """1 - CCC over a batch: (batch, 3), (batch, 3) -> (3)."""
-    difference = truth.mean(0) - prediction.mean(0)
-    covariance = ((truth - truth.mean(0)) * (prediction - prediction.mean(0))).mean(0)
-    variance = truth.var(0, unbiased=False) + prediction.var(0, unbiased=False)
+    """1 - CCC over a batch: (..., batch, 3), (..., batch, 3) -> (..., 3)."""
+    difference = truth.mean(-2) - prediction.mean(-2)
+    covariance = (centred(truth) * centred(prediction)).mean(-2)
+    variance = truth.var(-2, unbiased=False) + prediction.var(-2, unbiased=False)
     return 1 - 2 * covariance / (variance + difference.square() + 1e-8)
+
+
+def centred(values: Tensor) -> Tensor:
+    """Without their mean over the batch, shape=(..., batch, 3)."""
+    return values - values.mean(-2, keepdim=True)
+
+
+def grouped_ccc_loss(truth: Tensor, prediction: Tensor, size: int, within: float) -> Tensor:
+    """1 - CCC over the batch and within groups of one corpus, weighed: (batch, 3), (batch, 3) -> (3).
+
+    On a new corpus only what varies within it counts, while most of the variance of a mixed batch lies between corpora.
+
+    Args:
+        truth: the teacher's
+        prediction: the student's
+        size: clips of a group, which stand side by side
+        within: weight of the part within groups, 0 to 1
+    """
+    whole = ccc_loss(truth, prediction)
+    if not within:
+        return whole
+    groups = (-1, size, truth.shape[-1])
+    return (1 - within) * whole + within * ccc_loss(truth.view(groups), prediction.view(groups)).mean(0)
+
+
+def borrowed(truth: Tensor, prediction: Tensor, size: int) -> Tensor:
+    """Squared correlation of the error of valence with the true arousal within groups, a scalar.
+
+    Above 0 where a student takes arousal for valence.
+    """
+    groups = (-1, size, truth.shape[-1])
+    arousal = centred(truth.view(groups))[..., 0]
+    error = centred((prediction - truth).view(groups))[..., 2]
+    covariance = (arousal * error).mean(-1)
+    return (covariance.square() / (arousal.square().mean(-1) * error.square().mean(-1) + 1e-8)).mean()
 
 
 def annotation_loss(truth: Tensor, category: Tensor, emotion: Tensor, logits: Tensor, category_weight: float) -> Tensor:

@@ -10,21 +10,20 @@ length, so little is padded. Several processes can train as one (``distributed``
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wav2small.errors import ManifestError, Wav2SmallError
-from wav2small.metrics import concordance_cc
+from wav2small.metrics import concordance_cc, mean_within
 from wav2small.network.config import OUTPUTS, Network
 from wav2small.network.licences import joined, of_weights
 from wav2small.network.weights import licence_of, write_safetensors
@@ -33,6 +32,7 @@ from wav2small.train import Progress, distributed, make_folder
 from wav2small.train.clips import Batch, Clips
 from wav2small.train.config import TrainConfig
 from wav2small.train.loop import Loop, Plan, Report, Scores, Task
+from wav2small.train.learner import Learner
 from wav2small.train.loss import ccc_loss
 from wav2small.train.students import StudentNet, build, description, start_from, to_arrays
 
@@ -68,28 +68,31 @@ class Distillation(Task[Batch]):
         start: Path | None = None,
         device: str = "cpu",
     ) -> None:
-        self.config, self.clips, self.dev, self.device = config, clips, dev, torch.device(device)
+        self.config, self.clips, self.dev = config, clips, dev
         self.best, self.metadata = best, metadata
-        self.variance = torch.from_numpy(clips.labels.var(0))
-        self.embedding_variance = float(clips.embeddings.var(0).sum())
+        self.variance = torch.from_numpy(clips.labels.var(0)).to(device)
         torch.manual_seed(config.seed)
-        self.net = initial(config, start).to(self.device)
-        self.averaged = copy.deepcopy(self.net).eval()
-        distributed.see_whole_batches(self.net)
-        weight = torch.zeros(clips.embeddings.shape[1], self.net.embedding_size)
-        self.guess = nn.ParameterDict({"weight": weight, "bias": torch.from_numpy(clips.embeddings.mean(0))})
-        self.guess.to(self.device)
-        forward = self.net.features_to_emotion
-        self.forward = torch.compile(forward, dynamic=False) if config.compiled else forward
+        embeddings = clips.embeddings
+        self.learner = Learner(
+            initial(config, start),
+            torch.from_numpy(embeddings.mean(0)),
+            float(embeddings.var(0).sum()),
+            average=config.average,
+            tilt=config.tilt,
+            embedding=config.embedding,
+            device=device,
+            bf16=config.bf16,
+            compiled=config.compiled,
+        )
+        self.net = self.learner.net
 
     def modules(self) -> dict[str, nn.Module]:
         """The student, the map to the teacher's embedding, and the moving average of the student, by name."""
-        return {"net": self.net, "guess": self.guess, "averaged": self.averaged}
+        return self.learner.modules()
 
     def groups(self) -> list[dict[str, Any]]:
         """One parameter group with the trained weights of the student and of the map to the teacher's embedding."""
-        trained = [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
-        return [{"params": trained, "lr": self.config.learning_rate}]
+        return [{"params": self.learner.parameters(), "lr": self.config.learning_rate}]
 
     def batches(self, first: int) -> Iterator[Batch]:
         """Batches of clips from step ``first`` to the last, each drawn when it is needed."""
@@ -97,59 +100,29 @@ class Distillation(Task[Batch]):
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Of a whole batch as it was drawn, of which this process computes its share."""
-        signal, label, embedding = batch
-        config, label, embedding = self.config, label.to(self.device), embedding.to(self.device)
-        log_mel = self.log_mel(signal)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
-            emotion, own = self.forward(log_mel)
-        emotion = distributed.gathered(emotion)
-        error = ((emotion - label).square().mean(0) / self.variance.to(self.device)).mean()
-        loss = config.concordance * ccc_loss(label, emotion).mean() + config.squared_error * error
-        return loss + config.embedding * self.embedding_loss(embedding, own) if self.embedding_variance else loss
+        return self.learner.loss(*batch, self.emotion_loss)
 
-    @torch.no_grad()
-    def log_mel(self, signal: Tensor) -> Tensor:
-        """Log-mel of this process's share of a batch, equalised at random."""
-        share = distributed.share(len(signal))
-        log_mel = self.net.log_mel(signal[share].to(self.device))
-        return log_mel + tilt(len(signal), log_mel.shape[2], self.config.tilt)[share].to(self.device)
+    def emotion_loss(self, label: Tensor, emotion: Tensor) -> Tensor:
+        """1 - CCC and the squared error relative to the variance of the labels, weighed, a scalar."""
+        error = ((emotion - label).square().mean(0) / self.variance).mean()
+        return self.config.concordance * ccc_loss(label, emotion).mean() + self.config.squared_error * error
 
-    def embedding_loss(self, embedding: Tensor, own: Tensor) -> Tensor:
-        """Squared error of the guess of the teacher's embedding, relative to its variance."""
-        guessed = distributed.gathered(functional.linear(own, self.guess["weight"], self.guess["bias"]))
-        return (guessed - embedding).square().sum(1).mean() / self.embedding_variance
-
-    @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Move the average towards the student, by less with each of the first steps."""
-        keep = min(self.config.average, step / (step + 10))
-        for slow, fast in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
-            if slow.is_floating_point():
-                slow.lerp_(fast, 1 - keep)
-            else:
-                slow.copy_(fast)
+        """Move the average towards the student."""
+        self.learner.move_average(step)
 
     def evaluate(self) -> Scores:
-        """CCC of the averaged student on the dev clips."""
-        answers = self.predict(self.dev.signals)
-        return {name: concordance_cc(self.dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
+        """CCC of the averaged student within each dev corpus, the mean over corpora."""
+        answers = self.learner.predict(self.dev.signals)
+        scores = partial(mean_within, concordance_cc, groups=self.dev.corpora)
+        return {name: scores(self.dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
 
-    @torch.inference_mode()
-    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """A/D/V by the averaged student for whole clips in int16, shape=(clips, 3)."""
-        answers = []
-        for signal in signals:
-            padded = np.pad(signal, (0, max(0, self.net.min_length - len(signal))))
-            floats = torch.from_numpy(padded.astype(np.float32) / 32768)
-            answers.append(self.averaged(floats[None].to(self.device))[0])
-        return torch.cat(answers).cpu().numpy()
-
-    def keep(self, line: dict[str, float]) -> None:
+    def keep(self, line: dict[str, float], part: str) -> None:
         """Write the averaged student."""
         scores = {name: round(line[name], 4) for name in OUTPUTS}
         extra = {"recipe": json.dumps(asdict(self.config)), "step": str(line["step"]), "dev_ccc": json.dumps(scores)}
-        about = description(self.averaged, self.config.student)
-        write_safetensors(self.best, to_arrays(self.averaged), {**self.metadata, **extra, **about})
+        about = description(self.learner.averaged, self.config.student)
+        write_safetensors(self.best, to_arrays(self.learner.averaged), {**self.metadata, **extra, **about})
 
 
 def initial(config: TrainConfig, start: Path | None) -> StudentNet:
@@ -163,12 +136,6 @@ def initial(config: TrainConfig, start: Path | None) -> StudentNet:
     if start:
         start_from(net, start)
     return net
-
-
-def tilt(batch: int, n_mels: int, depth: float) -> Tensor:
-    """A smooth random equaliser of up to ``depth`` dB, one a clip, shape=(batch, 1, n_mels)."""
-    knots = (torch.rand(batch, 1, 5) * 2 - 1) * depth
-    return functional.interpolate(knots, n_mels, mode="linear", align_corners=True)
 
 
 def make_loop(folder: Path, task: Distillation) -> Loop[Batch]:

@@ -88,6 +88,11 @@ class SpeechBody:
                 out[batch] = torch.stack([pool(state.float(), real) for state in found], 1).cpu().numpy()
         return out
 
+    @torch.inference_mode()
+    def batch_statistics(self, signals: Tensor) -> Tensor:
+        """Of signals of one length on any device, shape=(signals, samples) to (signals, layers, numbers)."""
+        return torch.from_numpy(self.statistics(list(signals.cpu().numpy()))).to(self.device)
+
     def batches(self, signals: Sequence[np.ndarray]) -> list[list[int]]:
         """Indices of signals that may go together."""
         lengths = [len(signal) for signal in signals]

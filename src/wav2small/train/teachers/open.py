@@ -51,6 +51,15 @@ class Heads:
         with torch.inference_mode():
             return np.concatenate([head.embed(standard).numpy() for head in self.heads], axis=1)
 
+    def batch(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Answers (clips, 3) and embeddings of statistics on any device, shape=(clips, all layers, width)."""
+        device = statistics.device
+        mean, spread = (torch.as_tensor(array, device=device) for array in (self.mean, self.spread))
+        standard = (statistics[:, self.layers] - mean) / spread
+        hidden = [head.to(device).embed(standard) for head in self.heads]
+        answers = [0.5 + 0.1 * head.out(own) for head, own in zip(self.heads, hidden, strict=True)]
+        return torch.stack(answers).mean(0), torch.cat(hidden, 1)
+
     def _standard(self, statistics: np.ndarray) -> torch.Tensor:
         return torch.from_numpy((statistics[:, self.layers].astype(np.float32) - self.mean) / self.spread)
 
@@ -103,17 +112,27 @@ class OpenTeacher(TransformerTeacher):
         self.name = metadata["name"]
         self.version = metadata["version"]
         self.licence = metadata["licence"]
-        self.body = _body(metadata, head, bf16, device)
+        self.body = _body(metadata, max(self.heads.layers), head, bf16, device)
 
     def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
         """A/D/V, then the hidden layers of all heads, shape=(signals, 3 + size)."""
         statistics = self.body.statistics(signals)
         return np.concatenate([self.heads(statistics), self.heads.embed(statistics)], axis=1)
 
+    @torch.inference_mode()
+    def label_batch(self, signals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Emotions (signals, 3) and embeddings (signals, size) of signals of one length, on the device of the body.
 
-def _body(metadata: dict[str, str], path: Path, bf16: bool, device: str) -> Body:
+        Args:
+            signals: at 16 kHz, at most 30 s long, shape=(signals, samples)
+        """
+        emotion, embedding = self.heads.batch(self.body.batch_statistics(signals))
+        return emotion.clamp(0, 1), embedding
+
+
+def _body(metadata: dict[str, str], layers: int, path: Path, bf16: bool, device: str) -> Body:
     if not metadata.get("body"):
-        return WhisperBody(find_encoder(), bf16, device)
+        return WhisperBody(find_encoder(layers=layers), bf16, device)
     body = load_body(metadata["body"], int(metadata["body_layers"]), metadata["pooling"], bf16, device)
     if body.key != metadata["body_fingerprint"]:
         raise WeightsError(

@@ -30,16 +30,19 @@ FINGERPRINT = "f3106a6c48cd87ac450d9060cc1718094aa0df2d88edb62a759a1ffc758d60c1"
 """``fingerprint`` of the encoder that our heads were fitted on."""
 
 CONFIG = WhisperConfig(d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048)
+CPU_BATCH = 8
+"""Clips at once that the caches of a processor hold."""
 MIN_LENGTH = 1600
 """Samples; a shorter signal is padded with zeros."""
 
 
-def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEncoder:
+def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT, layers: int | None = None) -> WhisperEncoder:
     """The encoder, from ``ENCODER_FILE`` in the folder of models, else from a checkpoint as ``find_folder`` finds it.
 
     Args:
         name: on the hub, or a folder with a ``model.safetensors``
-        expected: ``fingerprint`` that it must have
+        expected: ``fingerprint`` that it must have, whole
+        layers: how many of its layers to keep, from the first; None keeps all. Time is in proportion to them.
 
     Raises:
         WeightsError: if it is in neither place, or is not the one expected
@@ -52,6 +55,7 @@ def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEn
             f"{path}: is not the Whisper encoder that the head was fitted on. "
             f"Needed: the encoder of {HUB_NAME} as published; remove the file to fetch it again."
         )
+    encoder.layers = encoder.layers[:layers]
     encoder.eval()  # type: ignore[no-untyped-call]
     return encoder
 
@@ -115,7 +119,7 @@ class WhisperBody:
         order = sorted(range(len(signals)), key=lambda index: len(signals[index]))
         size = FIXED[self.pooling][1] * self.width
         out = np.zeros((len(signals), self.layers, size), np.float32)
-        batch_size = batch_size or (8 if self.device.type == "cpu" else max(1, len(order)))
+        batch_size = batch_size or (CPU_BATCH if self.device.type == "cpu" else max(1, len(order)))
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
             out[batch] = self._batch([signals[index] for index in batch])
@@ -160,6 +164,30 @@ class WhisperBody:
             hidden = answer[0] if isinstance(answer, tuple) else answer  # transformers 5.0: also the attention
             states.append(hidden)
         return states, real
+
+    @torch.inference_mode()
+    def batch_statistics(self, signals: Tensor) -> Tensor:
+        """Of signals of one length on any device, at least ``MIN_LENGTH``: shape=(signals, samples) to that above."""
+        size = CPU_BATCH if self.device.type == "cpu" else max(1, len(signals))
+        return torch.cat([self._equal(part) for part in signals.to(self.device).split(size)])
+
+    def _equal(self, signals: Tensor) -> Tensor:
+        pool, _ = FIXED[self.pooling]
+        mel = self.log_mel(signals)
+        lengths = torch.full((len(mel),), mel.shape[2], device=mel.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            states, real = self.states(mel, lengths)
+            return torch.stack([pool(state.float(), real) for state in states], 1)
+
+    def log_mel(self, signals: Tensor) -> Tensor:
+        """What ``WhisperFeatureExtractor`` computes, on the signals' device: (signals, samples) to (signals, mels, frames)."""
+        features = self.features
+        window = torch.hann_window(features.n_fft, device=signals.device)
+        spectrum = torch.stft(signals, features.n_fft, features.hop_length, window=window, return_complex=True)
+        power = spectrum[..., :-1].real.square() + spectrum[..., :-1].imag.square()
+        mel_filters = torch.as_tensor(features.mel_filters, dtype=torch.float32, device=signals.device)
+        decades = (mel_filters.T @ power).clamp_min(1e-10).log10()
+        return (torch.maximum(decades, decades.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
 
 class Head(nn.Module):

@@ -1,0 +1,134 @@
+"""What learns from a teacher: a student, its guess of the teacher's embedding, and its moving average."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wav2small.train import distributed
+from wav2small.train.students import StudentNet
+
+Emotions = Callable[[Tensor, Tensor], Tensor]
+"""Loss of A/D/V: truth (batch, 3), prediction (batch, 3) -> a scalar."""
+
+
+class Guess(nn.Module):
+    """A linear map from a student's embedding to the teacher's; it is dropped after training.
+
+    Args:
+        inputs: numbers of the student's embedding
+        mean: of the teacher's embeddings, which is the first guess, shape=(size,)
+        variance: of the teacher's embeddings, summed over their numbers
+    """
+
+    def __init__(self, inputs: int, mean: Tensor, variance: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(len(mean), inputs))
+        self.bias = nn.Parameter(mean.clone())
+        self.variance: Tensor
+        self.register_buffer("variance", torch.tensor(float(variance)))
+
+    def loss(self, truth: Tensor, own: Tensor) -> Tensor:
+        """Squared error relative to the variance, a scalar; 0 where the teacher's embedding is empty or constant."""
+        if not truth.shape[1]:
+            return own.new_zeros(())
+        guessed = distributed.gathered(functional.linear(own, self.weight, self.bias))
+        return (guessed - truth).square().sum(1).mean() / self.variance.clamp_min(1e-8)
+
+
+class Learner:
+    """A student while it is trained.
+
+    Attributes:
+        net: the student that is trained
+        averaged: its moving average, which is evaluated and kept
+        guess: of the teacher's embedding
+
+    Args:
+        net: the student
+        mean: of the teacher's embeddings, shape=(size,)
+        variance: of the teacher's embeddings, summed over their numbers
+        average: share of the moving average that stays at each step
+        tilt: dB of the random equaliser over mel bands
+        embedding: weight of the guess of the teacher's embedding
+        device: of torch
+        bf16: the network in bfloat16
+        compiled: the network fused by torch.compile
+    """
+
+    def __init__(
+        self,
+        net: StudentNet,
+        mean: Tensor,
+        variance: float,
+        *,
+        average: float,
+        tilt: float,
+        embedding: float,
+        device: torch.device | str = "cpu",
+        bf16: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        self.device = torch.device(device)
+        self.net = net.to(self.device)
+        self.averaged = copy.deepcopy(net).eval()
+        distributed.see_whole_batches(self.net)
+        self.guess = Guess(net.embedding_size, mean, variance).to(self.device)
+        self.average, self.tilt, self.embedding, self.bf16 = average, tilt, embedding, bf16
+        forward = self.net.features_to_emotion
+        self.forward = torch.compile(forward, dynamic=False) if compiled else forward
+
+    def modules(self, prefix: str = "") -> dict[str, nn.Module]:
+        """All that a checkpoint holds the state of, by name."""
+        return {f"{prefix}net": self.net, f"{prefix}guess": self.guess, f"{prefix}averaged": self.averaged}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained."""
+        return [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
+
+    def loss(self, signal: Tensor, label: Tensor, embedding: Tensor, emotions: Emotions) -> Tensor:
+        """Loss of a whole batch, of which this process computes its share."""
+        label, embedding = label.to(self.device), embedding.to(self.device)
+        log_mel = self.log_mel(signal)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            emotion, own = self.forward(log_mel)
+        loss = emotions(label, distributed.gathered(emotion))
+        return loss + self.embedding * self.guess.loss(embedding, own) if self.embedding else loss
+
+    @torch.no_grad()
+    def log_mel(self, signal: Tensor) -> Tensor:
+        """Log-mel of this process's share of a batch, equalised at random."""
+        share = distributed.share(len(signal))
+        log_mel = self.net.log_mel(signal[share].to(self.device))
+        return log_mel + tilt(len(signal), log_mel.shape[2], self.tilt)[share].to(self.device)
+
+    @torch.no_grad()
+    def move_average(self, step: int) -> None:
+        """Move the average towards the student, by less with each of the first steps."""
+        keep = min(self.average, step / (step + 10))
+        for slow, fast in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
+            if slow.is_floating_point():
+                slow.lerp_(fast, 1 - keep)
+            else:
+                slow.copy_(fast)
+
+    @torch.inference_mode()
+    def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
+        """A/D/V by the averaged student for whole clips in int16, shape=(clips, 3)."""
+        answers = []
+        for signal in signals:
+            padded = np.pad(signal, (0, max(0, self.net.min_length - len(signal))))
+            floats = torch.from_numpy(padded.astype(np.float32) / 32768)
+            answers.append(self.averaged(floats[None].to(self.device))[0])
+        return torch.cat(answers).cpu().numpy()
+
+
+def tilt(batch: int, n_mels: int, depth: float) -> Tensor:
+    """A smooth random equaliser of up to ``depth`` dB, one a clip, shape=(batch, 1, n_mels)."""
+    knots = (torch.rand(batch, 1, 5) * 2 - 1) * depth
+    return functional.interpolate(knots, n_mels, mode="linear", align_corners=True)

@@ -1,0 +1,135 @@
+"""New clips out of old ones, by whole batches: cut, sped up, mixed, joined, modulated, stretched.
+
+The teacher labels a clip as it stands, so a mixture is mixup in the paper's sense: no label is interpolated. All
+functions work on signals (batch, samples) on any device, and return new tensors.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.train.config import DistilConfig
+from wav2small.train.online.draw import Draw
+from wav2small.train.online.pool import Pool
+
+BLOCK = 8
+"""Rows that share a speed."""
+N_FFT, HOP = 512, 128
+"""Of the phase vocoder."""
+
+
+def compose(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: DistilConfig) -> Tensor:
+    """New clips, each of RMS 1.
+
+    Args:
+        pool: of the clips that they are made of
+        corpus: of the main piece of each new clip, shape=(batch,)
+        samples: of each new clip
+        draw: everything random
+        config: what is drawn how often
+
+    Returns:
+        shape=(batch, samples)
+    """
+    rate = math.exp(draw.rng.uniform(-1, 1) * math.log(config.stretch)) if draw.rng.random() < config.stretched else 1.0
+    longer = max(samples, math.ceil(samples * rate / HOP + 1) * HOP)
+    signal = _mixtures(pool, corpus, longer, draw, config)
+    if rate != 1.0:
+        half = len(signal) // 2
+        changed = stretch(signal[:half], rate)[:, :samples]
+        changed = functional.pad(changed, (0, samples - changed.shape[1]))
+        signal = torch.cat([changed, signal[half:, :samples]])
+    signal = modulate(signal[:, :samples], draw, config.modulated, config.modulation)
+    floor = draw.normal(*signal.shape) * rms(signal) * decibel(-draw.uniform(len(signal), 1, low=45, high=80))
+    signal = signal + floor
+    return signal / rms(signal)
+
+
+def _mixtures(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: DistilConfig) -> Tensor:
+    signal = pieces(pool, corpus, samples, draw, config.fastest)
+    kind = draw.uniform(len(corpus))
+    mixed = torch.nonzero(kind < config.mixture)[:, 0]
+    if len(mixed):
+        foreign = pool.corpora(draw, len(mixed))
+        other = torch.where(draw.uniform(len(mixed)) < 0.5, corpus[mixed], foreign)
+        added = pieces(pool, other, samples, draw, config.fastest)
+        signal[mixed] = add(signal[mixed], added, draw.uniform(len(mixed), 1, low=-3, high=12))
+    joined = torch.nonzero((kind >= config.mixture) & (kind < config.mixture + config.joined))[:, 0]
+    if len(joined):
+        half = samples // 2
+        parts = [pieces(pool, corpus[joined], n, draw, config.fastest) for n in (half, samples - half)]
+        gains = [decibel(draw.uniform(len(joined), 1, low=-4, high=4)) / rms(part) for part in parts]
+        signal[joined] = torch.cat([part * gain for part, gain in zip(parts, gains, strict=True)], 1)
+    return signal
+
+
+def pieces(pool: Pool, corpus: Tensor, samples: int, draw: Draw, fastest: float) -> Tensor:
+    """A piece of a clip of each corpus at a random place, slower or faster by up to ``fastest`` times, in blocks."""
+    clip = pool.clips(draw, corpus)
+    out = torch.empty(len(corpus), samples, device=draw.device)
+    for first in range(0, len(corpus), BLOCK):
+        rows = clip[first : first + BLOCK]
+        rate = math.exp(draw.rng.uniform(-1, 1) * math.log(fastest)) if draw.rng.random() < 0.8 else 1.0
+        before = round(samples * rate / HOP) * HOP or HOP
+        slack = before - pool.length[rows]
+        offset = -(draw.uniform(len(rows)) * slack).long()  # inside the clip if it is longer, else the clip inside
+        out[first : first + BLOCK] = resample(pool.cut(rows, offset, before), samples)
+    return out
+
+
+def resample(signal: Tensor, samples: int) -> Tensor:
+    """Played in ``samples`` samples, without aliasing: (batch, any) -> (batch, samples)."""
+    if signal.shape[1] == samples:
+        return signal
+    spectrum = torch.fft.rfft(signal)[:, : samples // 2 + 1]
+    return torch.fft.irfft(spectrum, samples) * (samples / signal.shape[1])
+
+
+def stretch(signal: Tensor, rate: float) -> Tensor:
+    """Played ``rate`` times as fast at the same pitch, by a phase vocoder.
+
+    Source: Flanagan and Golden 1966; the form is that of Ellis 2002, pvoc.m
+    """
+    window = torch.hann_window(N_FFT, device=signal.device)
+    spectrum = torch.stft(signal, N_FFT, HOP, window=window, return_complex=True)
+    time = torch.arange(0, spectrum.shape[2] - 1, rate, device=signal.device)
+    frame, share = time.long(), time % 1
+    spectrum = functional.pad(spectrum, (0, 1))
+    now, then = spectrum[:, :, frame], spectrum[:, :, frame + 1]
+    expected = 2 * math.pi * HOP / N_FFT * torch.arange(spectrum.shape[1], device=signal.device)[:, None]
+    advance = then.angle() - now.angle() - expected
+    advance = advance - 2 * math.pi * torch.round(advance / (2 * math.pi)) + expected
+    phase = torch.cumsum(torch.cat([spectrum[:, :, :1].angle(), advance[:, :, :-1]], 2), 2)
+    return torch.istft(torch.polar(now.abs().lerp(then.abs(), share), phase), N_FFT, HOP, window=window)
+
+
+def modulate(signal: Tensor, draw: Draw, share: float, depth: float) -> Tensor:
+    """A slow random gain of up to ``depth`` dB for a share of the rows."""
+    knots = draw.uniform(len(signal), 1, 9, low=-depth, high=depth) * (draw.uniform(len(signal), 1, 1) < share)
+    curve = functional.interpolate(knots, signal.shape[1], mode="linear", align_corners=True)[:, 0]
+    return signal * decibel(curve)
+
+
+def rms(signal: Tensor) -> Tensor:
+    """Root mean square of each row, above 0, shape=(batch, 1)."""
+    return signal.square().mean(1, keepdim=True).add(1e-12).sqrt()
+
+
+def decibel(level: Tensor) -> Tensor:
+    """Factor of amplitudes of a level in dB."""
+    return torch.exp(level * (math.log(10) / 20))
+
+
+def add(signal: Tensor, other: Tensor, snr: Tensor) -> Tensor:
+    """``other`` added so that ``signal`` is ``snr`` dB louder than it."""
+    return signal + other * (rms(signal) / rms(other) * decibel(-snr))
+
+
+def durations(config: DistilConfig) -> list[int]:
+    """Lengths of clips in samples."""
+    return [round(duration * SAMPLING_RATE) for duration in config.durations]

@@ -1,0 +1,131 @@
+"""Batches made harder: equaliser, band limit, room, telephone, noise, music, babble, level.
+
+The ranges are ours: wide enough for a telephone, a living room and a bad microphone. All functions take signals
+(batch, samples) and return new ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from wav2small.network.config import SAMPLING_RATE
+from wav2small.train.online.compose import add, decibel, rms
+from wav2small.train.online.draw import Draw
+from wav2small.train.online.pool import Pool
+
+ROOM_LENGTH = 12800
+"""Samples of an impulse response that are used."""
+MU = 255.0
+
+
+class Distortion:
+    """What happens to speech on its way to a student.
+
+    Args:
+        noise: recorded sounds and music; None leaves them out
+        rooms: impulse responses; None leaves them to decaying noise
+        clean: share of the clips that stay as they are
+    """
+
+    def __init__(self, noise: Pool | None, rooms: Pool | None, clean: float = 0.25) -> None:
+        self.noise, self.rooms, self.clean = noise, rooms, clean
+
+    def __call__(self, signal: Tensor, draw: Draw) -> Tensor:
+        """Signals of any level as they arrive, at levels from -45 to -12 dB re full scale."""
+        changed = self.add_noise(self.channel(signal, draw), draw)
+        kept = draw.uniform(len(signal), 1) < self.clean
+        return levelled(torch.where(kept, signal, changed), draw, -45, -12)
+
+    def channel(self, signal: Tensor, draw: Draw) -> Tensor:
+        """Equaliser, band limit and room in one pass through the spectrum, then a telephone for a tenth."""
+        count, samples = signal.shape
+        size = samples + ROOM_LENGTH
+        frequency = torch.linspace(0, SAMPLING_RATE / 2, size // 2 + 1, device=signal.device)
+        spectrum = torch.fft.rfft(signal, size)
+        for share, response in (
+            (0.6, lambda rows: equaliser(frequency, draw, rows)),
+            (0.2, lambda rows: band(frequency, draw, rows)),
+            (0.4, lambda rows: torch.fft.rfft(self.room(draw, rows), size)),
+        ):
+            rows = draw.rows(count, share)
+            if len(rows):
+                spectrum[rows] *= response(len(rows))
+        out = torch.fft.irfft(spectrum, size)[:, :samples]
+        called = draw.rows(count, 0.1)
+        if len(called):
+            out[called] = telephone(out[called])
+        return out
+
+    def room(self, draw: Draw, count: int) -> Tensor:
+        """Impulse responses, shape=(count, ROOM_LENGTH): recorded ones, or decaying noise behind a direct path."""
+        if self.rooms and draw.rng.random() < 0.5:
+            clip = self.rooms.clips(draw, self.rooms.corpora(draw, count))
+            response = self.rooms.cut(clip, torch.zeros_like(clip), ROOM_LENGTH)
+            return response / response.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6)
+        time = torch.arange(ROOM_LENGTH, device=draw.device) / SAMPLING_RATE
+        decay = draw.uniform(count, 1, low=0.1, high=0.8)
+        response = draw.normal(count, ROOM_LENGTH) * decibel(-60 * time / decay) * (time < decay)
+        response *= draw.uniform(count, 1, low=0.1, high=0.7) / response.square().sum(1, keepdim=True).sqrt()
+        response[:, 0] += 1
+        return response
+
+    def add_noise(self, signal: Tensor, draw: Draw) -> Tensor:
+        """Coloured noise for a third of the rows, recorded sound or music for a fifth, babble for a sixth."""
+        out, count, samples = signal.clone(), *signal.shape
+        rows = draw.rows(count, 0.35)
+        if len(rows):
+            out[rows] = add(out[rows], coloured(draw, len(rows), samples), draw.uniform(len(rows), 1, low=5, high=40))
+        rows = draw.rows(count, 0.2) if self.noise else rows[:0]
+        if self.noise and len(rows):
+            clip = self.noise.clips(draw, self.noise.corpora(draw, len(rows)))
+            offset = draw.below((self.noise.length[clip] - samples).clamp_min(1))
+            sound = self.noise.cut(clip, offset, samples)
+            out[rows] = add(out[rows], sound + 1e-5, draw.uniform(len(rows), 1, low=0, high=30))
+        rows = draw.rows(count, 0.15)
+        if len(rows):
+            babble = sum(signal.roll(turn, 0)[rows].flip(1) for turn in draw.rng.integers(1, max(2, count), 3))
+            out[rows] = add(out[rows], torch.as_tensor(babble), draw.uniform(len(rows), 1, low=5, high=25))
+        return out
+
+
+def equaliser(frequency: Tensor, draw: Draw, count: int, depth: float = 9.0) -> Tensor:
+    """Gains of a smooth random curve of up to ``depth`` dB over frequency, (count, frequencies)."""
+    knots = torch.logspace(math.log10(60), math.log10(SAMPLING_RATE / 2), 7, device=frequency.device).log()
+    gains = draw.uniform(count, 7, low=-depth, high=depth)
+    place = frequency.clamp_min(60).log()
+    right = torch.searchsorted(knots, place).clamp(1, 6)
+    share = ((place - knots[right - 1]) / (knots[right] - knots[right - 1])).clamp(0, 1)
+    return decibel(gains[:, right - 1].lerp(gains[:, right], share))
+
+
+def band(frequency: Tensor, draw: Draw, count: int) -> Tensor:
+    """Gains of a band from 50 to 400 up to 2,800 to 7,000 Hz, (count, frequencies)."""
+    low, high = draw.uniform(count, 1, low=50, high=400), draw.uniform(count, 1, low=2800, high=7000)
+    return 1 / (1 + (low / frequency.clamp_min(1)) ** 8) / (1 + (frequency / high) ** 16)
+
+
+def telephone(signal: Tensor) -> Tensor:
+    """Half of the bandwidth and eight bits by the mu law, as a telephone network passes speech."""
+    spectrum = torch.fft.rfft(signal)
+    cut = int(spectrum.shape[1] * 3400 / (SAMPLING_RATE / 2))
+    narrow = torch.fft.irfft(torch.cat([spectrum[:, :cut], torch.zeros_like(spectrum[:, cut:])], 1), signal.shape[1])
+    peak = narrow.abs().amax(1, keepdim=True).clamp_min(1e-9)
+    level = torch.log1p(MU * (narrow / peak).abs()) / math.log1p(MU)
+    stepped = torch.round(level * 127) / 127
+    return torch.sign(narrow) * torch.expm1(stepped * math.log1p(MU)) / MU * peak
+
+
+def coloured(draw: Draw, count: int, samples: int) -> Tensor:
+    """Noise whose power falls as 1/f^a, a between 0 (white) and 2 (brown), (count, samples)."""
+    spectrum = torch.fft.rfft(draw.normal(count, samples))
+    frequency = torch.arange(spectrum.shape[1], device=draw.device).clamp_min(1)
+    return torch.fft.irfft(spectrum * frequency ** -draw.uniform(count, 1), samples)
+
+
+def levelled(signal: Tensor, draw: Draw, low: float, high: float) -> Tensor:
+    """At a random RMS in dB re full scale; what passes full scale is clipped."""
+    level = draw.uniform(len(signal), 1, low=low, high=high)
+    return (signal / rms(signal) * decibel(level)).clamp(-1, 1)

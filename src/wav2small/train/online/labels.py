@@ -1,0 +1,38 @@
+"""A teacher's labels of whole batches on a device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wav2small.train.online.compose import decibel, rms
+from wav2small.train.online.draw import Draw
+from wav2small.train.teachers.base import Teacher
+
+LEVELS = (-32.0, -18.0)
+"""dB re full scale at which the teacher gets clips."""
+
+
+class Labeller:
+    """Labels batches by ``teacher.label_batch`` where the teacher has one, else clip by clip.
+
+    Args:
+        teacher: any
+    """
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+        self.batch = getattr(teacher, "label_batch", None)
+
+    def __call__(self, signal: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Emotions (batch, 3) and embeddings (batch, size) of signals (batch, samples), at a random level each."""
+        level = draw.uniform(len(signal), 1, low=LEVELS[0], high=LEVELS[1])
+        return self.of(signal / rms(signal) * decibel(level))
+
+    def of(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of signals as they are."""
+        if self.batch is not None:
+            emotion, embedding = self.batch(signal)
+            return emotion, embedding
+        emotions, embeddings = self.teacher.label_and_embed(list(signal.cpu().numpy()))
+        return torch.tensor(emotions, device=signal.device), torch.from_numpy(embeddings).to(signal.device)

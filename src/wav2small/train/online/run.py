@@ -1,0 +1,203 @@
+"""A run of online distillation from what the command line names: corpora, teacher, students, folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from wav2small.errors import ManifestError
+from wav2small.network.licences import of_weights
+from wav2small.network.weights import licence_of
+from wav2small.tables.manifest import Segment, read_manifest
+from wav2small.train import Progress
+from wav2small.train.config import DistilConfig
+from wav2small.train.loop import Report
+from wav2small.train.online.distil import Dev, Online, Pupil, composer, load_dev, make_loop
+from wav2small.train.online.distort import Distortion
+from wav2small.train.online.labels import Labeller
+from wav2small.train.online.pool import Pool, Source, load_pool
+from wav2small.train.online.draw import Draw
+from wav2small.train.online.ring import Labelled, Recipe, Shards, ring
+from wav2small.train.teachers import load_teacher
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+"""A progress bar with a title."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that students learn from: its name, its manifests, and how often it is drawn relative to others."""
+
+    name: str
+    manifests: tuple[str, ...]
+    share: float | None = None
+
+    def segments(self) -> list[Segment]:
+        """The rows of all of its manifests."""
+        return [segment for manifest in self.manifests for segment in read_manifest(manifest)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is distilled, into what, and where.
+
+    Args:
+        corpora: to learn from
+        pupils: the students
+        folder: of the checkpoint, the log and the weights
+        teacher: name of a teacher, or a file of one
+        dev_fold: value of the column ``fold`` of the dev speakers
+        left_out: corpora that are scored and not learnt from
+        noise: manifest of sounds to distort with
+        rooms: manifest of impulse responses to distort with
+        ring: folder of the ring of labelled clips; None is in ``folder``
+        workers: processes that fill the ring; None is one a core
+        data: names of the corpora for the weights
+        licence: of the weights; None derives it from the teacher's
+        device: of torch
+        config: how the students are trained
+    """
+
+    corpora: Sequence[Corpus]
+    pupils: Sequence[Pupil]
+    folder: Path
+    teacher: str = "open"
+    dev_fold: str = "0"
+    left_out: Sequence[Corpus] = ()
+    noise: str | None = None
+    rooms: str | None = None
+    ring: Path | None = None
+    workers: int | None = None
+    data: str = ""
+    licence: str | None = None
+    device: str = "cpu"
+    config: DistilConfig = field(default_factory=DistilConfig)
+
+    def start(self, bar: Bar, report: Report, warn: Callable[[str], None]) -> Online:
+        """Train until ``config.steps``, from the checkpoint in the folder if there is one.
+
+        Args:
+            bar: shows the progress
+            report: called with each line of the log
+            warn: called with a sentence about each file that is left out
+
+        Returns:
+            the students, and the dev sets they were scored by
+
+        Raises:
+            ManifestError: if a corpus has nothing to learn from or nothing to score by
+            WeightsError: if the teacher is not to be had, or the folder holds another run
+        """
+        for pupil in self.pupils:
+            pupil.net(0.0)  # an error here is reported before the long work
+        labeller = Labeller(load_teacher(self.teacher, False, self.device))
+        pools = self._pools(bar, warn)
+        dev = self._dev(labeller, bar)
+        with self._batches(pools, labeller) as draw_batch:
+            distortion = Distortion(*(pool() for pool in pools[1:]), self.config.clean)
+            arguments = (draw_batch, distortion, dev, self.folder, self._metadata(labeller), self.device)
+            task = Online(self.config, self.pupils, *arguments)
+            loop = make_loop(self.folder, task, self._key(pools[0](), labeller))
+            with bar("distil") as progress:
+                loop.run(progress, report)
+        return task
+
+    def _pools(
+        self, bar: Bar, warn: Callable[[str], None]
+    ) -> tuple[Callable[[], Pool], Callable[[], Pool | None], Callable[[], Pool | None]]:
+        """Clips, noise and rooms; decoded here, and opened by whoever needs them."""
+        with bar("audio") as progress:
+            folder = self.folder / "audio"
+            clips = partial(load_pool, self._sources(), folder, self.device, nothing)
+            noise, rooms = (
+                partial(load_pool, [Source(manifest, read_manifest(manifest))], folder, self.device, nothing, trimmed)
+                if manifest
+                else none
+                for manifest, trimmed in ((self.noise, True), (self.rooms, False))
+            )
+            load_pool(self._sources(), folder, self.device, progress)
+        for pool in (clips, noise, rooms):
+            for reason in getattr(pool(), "skipped", []):
+                warn(f"left out: {reason}")
+        return clips, noise, rooms
+
+    def _sources(self) -> list[Source]:
+        sources = []
+        for corpus in self.corpora:
+            segments = [s for s in corpus.segments() if s.column("fold") != self.dev_fold]
+            if not segments:
+                raise ManifestError(f"{corpus.name}: has no row to learn from: all are of the fold {self.dev_fold}.")
+            sources.append(Source(corpus.name, segments, corpus.share))
+        return sources
+
+    def _dev(self, labeller: Labeller, bar: Bar) -> list[Dev]:
+        found = []
+        with bar("dev clips") as progress:
+            sets = [
+                (corpus.name, [s for s in read_manifest(corpus.manifests[0]) if s.column("fold") == self.dev_fold], False)
+                for corpus in self.corpora
+            ]
+            sets += [(corpus.name, corpus.segments(), True) for corpus in self.left_out]
+            for done, (name, segments, left_out) in enumerate(sets):
+                progress(done, len(sets))
+                if segments:
+                    found.append(load_dev(name, segments, labeller, self.config, self.folder, left_out))
+        if all(dev.left_out for dev in found):
+            raise ManifestError(
+                f"no corpus has a row of the fold {self.dev_fold}, to choose weights by. Give --dev-fold another one."
+            )
+        return found
+
+    @contextmanager
+    def _batches(
+        self, pools: Sequence[Callable[[], Pool | None]], labeller: Labeller
+    ) -> Iterator[Callable[[int], Labelled]]:
+        clips = pools[0]()
+        assert clips is not None
+        if self.device != "cpu":
+            yield composer(clips, labeller, self.config, self.device)
+            return
+        shards = Shards(self.ring or self.folder / "ring", self.config, self._key(clips, labeller))
+        recipe = Recipe(pools[0], partial(open_labeller, self.teacher), shards, self.config)
+        with ring(recipe, self.workers or os.cpu_count() or 1, keep=self.ring is not None) as made:
+            yield made.draw
+
+    def _key(self, clips: Pool, labeller: Labeller) -> str:
+        """What the labelled clips depend on."""
+        names = ("group_size", "durations", "mixture", "joined", "fastest", "stretched", "stretch")
+        composition = [getattr(self.config, name) for name in (*names, "modulated", "modulation", "seed")]
+        with torch.inference_mode():
+            probe = labeller.of(0.1 * Draw((0,), self.device).normal(1, 32000))[0]
+        parts = json.dumps([clips.key, composition, [round(value, 3) for value in probe[0].tolist()]])
+        return hashlib.sha256(parts.encode()).hexdigest()[:12]
+
+    def _metadata(self, labeller: Labeller) -> dict[str, str]:
+        teacher = labeller.teacher
+        starts = [licence_of(pupil.start) for pupil in self.pupils if pupil.start]
+        return {
+            "teacher": f"{teacher.name} {teacher.version}".strip(),
+            "training_data": self.data or ", ".join(corpus.name for corpus in self.corpora),
+            "teacher_licence": teacher.licence,
+            "licence": self.licence or of_weights([teacher.licence, *starts]),
+        }
+
+
+def open_labeller(name: str) -> Labeller:
+    """The labeller of a worker."""
+    return Labeller(load_teacher(name))
+
+
+def nothing(done: float, total: float) -> None:
+    """No progress."""
+
+
+def none() -> None:
+    """No pool."""
