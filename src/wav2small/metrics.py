@@ -134,15 +134,34 @@ def bootstrap_interval(
     Returns:
         low, high; not numbers with fewer than two groups, or where fewer than half of the draws had a value
     """
-    values = np.array([statistic(indices) for indices in _resample(groups, draws, seed)])
-    values = values[np.isfinite(values)]
-    if len(values) == 0 or 2 * len(values) < draws:
+    return percentile_interval([statistic(indices) for indices in resample(groups, draws, seed)], level)
+
+
+def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """The interval that holds the middle share of a bootstrap's draws.
+
+    Args:
+        values: a statistic of each draw, shape=(draws,); not a number where it is undefined
+        level: share of the draws inside the interval
+
+    Returns:
+        low, high; not numbers without draws, or where fewer than half of them are numbers
+    """
+    drawn = np.asarray(values, dtype=np.float64)
+    numbers = drawn[np.isfinite(drawn)]
+    if len(numbers) == 0 or 2 * len(numbers) < len(drawn):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _resample(groups: Sequence[Hashable] | NDArray[np.generic], draws: int, seed: int) -> Iterator[Indices]:
+def resample(
+    groups: Sequence[Hashable] | NDArray[np.generic], draws: int, seed: int | Sequence[int]
+) -> Iterator[Indices]:
+    """Indices of the samples of each draw: as many whole groups as there are, with replacement.
+
+    There are no draws of fewer than two groups, as they would always be the same.
+    """
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) > 1:
         for drawn in np.random.default_rng(seed).integers(len(names), size=(draws, len(names))):

@@ -98,13 +98,20 @@ def test_scores_are_the_metrics_of_the_rows_that_have_a_norm(corpus):
     score = result.score("valence", "auc")
     assert (score.value, score.n) == (pytest.approx(auc(happy[happy | bad], 1 - loud[happy | bad])), 12)
     assert [s.statistic for s in result.scores if s.dimension == "dominance"] == ["ccc", "r"]
+    angry = np.array([segment.label == "anger" for segment in segments])
+    score = result.score("valence", "auc_happiness_anger")
+    assert (score.value, score.n) == (pytest.approx(auc(happy[happy | angry], 1 - loud[happy | angry])), 8)
+    assert result.score("valence", "r_own_arousal").value == pytest.approx(-1.0)
+    cccs = [result.score(dimension, "ccc").value for dimension in OUTPUTS]
+    assert result.score("mean", "mean_ccc").value == pytest.approx(np.mean(cccs))
 
 
 def test_a_predictor_that_says_the_truth_scores_one(corpus):
     segments = read_manifest(corpus)
     truth = category_norms(segments, NORMS)
     result = evaluate(segments, truth, truth, NORMS, draws=20)
-    assert [score.value for score in result.scores] == pytest.approx([1.0] * 8)
+    values = [score.value for score in result.scores if score.statistic != "r_own_arousal"]
+    assert values == pytest.approx([1.0] * 10)
 
 
 def test_unreadable_files_are_counted_and_stop_nothing(corpus):
@@ -478,7 +485,7 @@ def test_a_label_store_is_scored_as_the_table_of_its_rows(corpus, predictions):
     values = {
         name: [s["value"] for s in report["scores"] if s["predictor"] == name] for name in ("labels", "loudness.csv")
     }
-    assert values["labels"] == values["loudness.csv"] and len(values["labels"]) == 8
+    assert values["labels"] == values["loudness.csv"] and len(values["labels"]) == 11
     assert len(report["predictors"][1]["sha256"]) == 64
 
 

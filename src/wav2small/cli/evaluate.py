@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os.path
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,38 +18,50 @@ from wav2small.network.config import OUTPUTS
 
 if TYPE_CHECKING:
     from wav2small.evaluation.predictors import Predictor
-    from wav2small.evaluation.score import Answer, Evaluation
+    from wav2small.evaluation.score import Answer, Evaluation, EvaluationSet
     from wav2small.tables.manifest import Segment
 
 LEVEL = 0.95
 SHOWN_ERRORS = 3
 """The rest is in the file of ``--predictions``."""
+Rows = list[dict[str, Any]]
 
 
 @click.command()
 @click.argument("predictors", metavar="PREDICTOR...", nargs=-1, required=True)
 @click.option(
-    "--on", "manifest", metavar="MANIFEST", required=True, help="CSV, Parquet, or a folder with manifest.csv."
+    "--on",
+    "manifests",
+    metavar="MANIFEST",
+    multiple=True,
+    required=True,
+    help="CSV, Parquet, or a folder with manifest.csv; each is a corpus; repeatable.",
 )
-@click.option("--root", metavar="FOLDER", help="Folder that the manifest's files are relative to, if not its own.")
+@click.option("--corpus", metavar="COLUMN", help="Column with the name of a row's corpus, if a manifest has several.")
+@click.option("--root", metavar="FOLDER", help="Folder that the manifest's files are relative to; with one --on only.")
 @where_option
 @click.option("--truth", metavar="manifest|norms|FILE", help="Columns of the manifest, norms, or a table of labels.")
 @click.option("--norms", metavar="FILE", help="Norms of categories, if not the package's own.")
+@click.option(
+    "--against", metavar="PREDICTOR", help="Differences to this one, by a paired bootstrap; does not combine with --by."
+)
 @click.option("--by", metavar="COLUMN", multiple=True, help="Scores for each value of a column, too; repeatable.")
 @click.option("--speech-only", is_flag=True, help="Leave out clips that predict withholds the answer for.")
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Of the bootstrap.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the scores, and what they were computed from.")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write one row a score.")
-@click.option("--plot", "plot_folder", metavar="FOLDER", help="Write a scatter plot per dimension, as PNG.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write one row a score, and one a difference.")
+@click.option("--plot", "plot_folder", metavar="FOLDER", help="Write a scatter plot per corpus and dimension, as PNG.")
 @click.option("--predictions", "predictions_file", metavar="FILE", help="Write what the one PREDICTOR said.")
 def command(
     predictors: tuple[str, ...],
-    manifest: str,
+    manifests: tuple[str, ...],
+    corpus: str | None,
     root: str | None,
     where: list[tuple[str, str]],
     truth: str | None,
     norms: str | None,
+    against: str | None,
     by: tuple[str, ...],
     speech_only: bool,
     draws: int,
@@ -58,7 +71,7 @@ def command(
     plot_folder: str | None,
     predictions_file: str | None,
 ) -> None:
-    """Score PREDICTORs against MANIFEST: CCC, Pearson's r and AUCs, with 95 % intervals over speakers.
+    """Score PREDICTORs on MANIFESTs: CCC, Pearson's r and AUCs, with 95 % intervals over speakers.
 
     A PREDICTOR is the name of shipped weights (wav2small, wav2small:int8), a file of weights (ONNX or safetensors),
     a teacher (teacher:open), or a table of predictions (file[,start,end],arousal,dominance,valence) or a label store.
@@ -67,61 +80,169 @@ def command(
     Every clip that can be read is scored, with the answer of predict. Where predict withholds it because of too little
     speech, the clip is scored all the same, unless --speech-only is given. What is left out is counted.
 
+    With several corpora, each figure is computed within each corpus; its mean over corpora and the figure of all clips
+    pooled are shown beside. All need one --truth. More: docs/evaluate.md.
+
     \b
     Example:
       wav2small evaluate micro wav2small --on ravdess --by gender --by speaker --csv scores.csv
+      wav2small evaluate wav2small --against micro --on emodb --on ravdess
     """
-    from wav2small.evaluation.predictors import file_sha256, manifest_name, open_predictor, read_truth
-    from wav2small.evaluation.score import check_plot, check_truth, evaluate, evaluate_by, scatter, tidy
-    from wav2small.tables.manifest import NORMS, load_norms, read_manifest, select
+    from wav2small.evaluation import score
+    from wav2small.evaluation.predictors import file_sha256, open_predictor
+    from wav2small.evaluation.report import difference_table
+    from wav2small.tables.manifest import NORMS
     from wav2small.tables.table import check_parquet, check_writable, format_of, write_table
 
-    if predictions_file and len(predictors) > 1:
-        raise click.UsageError(f"--predictions takes one PREDICTOR, not {len(predictors)}.")
+    _check_options(predictors, manifests, root, against, by, predictions_file)
     for file in filter(None, (json_file, csv_file, predictions_file)):
         check_writable(file)
     if plot_folder:
-        check_plot(plot_folder)
+        score.check_plot(plot_folder)
     if predictions_file and format_of(predictions_file) == "parquet":
         check_parquet()
-    name = manifest_name(manifest)
-    segments = select(read_manifest(manifest, root), where)
+    sources = _read_manifests(manifests, root, where)
+    truth_name, data = _read_set(sources, corpus, truth, norms, draws, seed)
     for column in by:
-        if not any(segment.column(column) for segment in segments):
-            raise ManifestError(f"{name}: no row has a {column}, so there are no scores by it; leave --by {column} out")
-    categories = load_norms(norms)
-    truth_name, true = read_truth(truth, segments, categories)
-    check_truth(true)
-    results: list[tuple[Predictor, Evaluation]] = []
-    parts: list[tuple[Predictor, dict[str, Evaluation]]] = []
-    for predictor in [open_predictor(spec, predictors) for spec in predictors]:
-        answers = _collect(predictor, segments, speech_only)
-        if predictions_file:
-            write_table(_prediction_rows(segments, answers), predictions_file)
-        results.append((predictor, evaluate(segments, true, answers, categories, draws, seed)))
-        parts += [(predictor, evaluate_by(c, segments, true, answers, categories, draws, seed)) for c in by]
-    rows = [row for predictor, result in results for row in tidy(result, predictor.name, truth_name, name)]
-    for predictor, found in parts:
-        for group, result in found.items():
-            rows += [{"by": group, **row} for row in tidy(result, predictor.name, truth_name, name)]
+        _check_column(column, data.segments, sources, f"there are no scores by it; leave --by {column} out")
+    specs = list(dict.fromkeys((*predictors, against) if against else predictors))
+    opened = {spec: open_predictor(spec, specs) for spec in specs}
+    answers = _answer_all(opened, data, speech_only)
+    if predictions_file:
+        folder = os.path.dirname(predictions_file) if len(sources) > 1 else None
+        write_table(_prediction_rows(data.segments, answers[predictors[0]], folder), predictions_file)
+    results = [(opened[spec], score.evaluate_within(data, answers[spec])) for spec in predictors]
+    rows = [
+        row
+        for predictor, found in results
+        for row in _score_rows(found, predictor.name, truth_name, data.is_of_several)
+    ]
+    for spec in predictors:
+        rows += _rows_by(by, opened[spec].name, truth_name, data, answers[spec])
+    differences: Rows = []
+    for spec in predictors:
+        if against and spec != against:
+            names = opened[spec].name, opened[against].name
+            differences += _difference_rows(names, truth_name, data, answers[spec], answers[against])
     if csv_file:
-        write_table(rows, csv_file, "csv")
+        write_table([*rows, *differences], csv_file, "csv")
     if json_file:
         report: dict[str, Any] = {
             "package": {"name": "wav2small", "version": version("wav2small")},
-            "manifest": {"name": name, "sha256": file_sha256(manifest), "rows": len(segments)},
+            **_about_manifests(manifests, sources),
+            **({"corpus": corpus} if corpus else {}),
             "where": [f"{column}={value}" for column, value in where],
             "truth": {"name": truth_name, "sha256": file_sha256(truth)},
             "norms": {"name": Path(norms or NORMS).name, "sha256": file_sha256(norms or NORMS)},
             "interval": {"over": "speakers", "level": LEVEL, "draws": draws, "seed": seed},
             "speech_only": speech_only,
-            "predictors": [{**predictor.about, "left_out": result.left_out} for predictor, result in results],
+            "predictors": [{**predictor.about, **_left_out(found)} for predictor, found in results],
             "scores": rows,
         }
+        if against:
+            report |= {"against": opened[against].about, "differences": differences}
         _write_json(report, json_file)
-    for predictor, result in results if plot_folder else []:
-        scatter(result, predictor.name, truth_name, name, str(plot_folder))
-    _show(results, rows, f"{name}, {len(segments)} rows; truth: {truth_name}; in brackets the 95 % interval")
+    for predictor, found in results if plot_folder else []:
+        for name in dict.fromkeys(data.corpora):
+            score.scatter(found[name], predictor.name, truth_name, name, str(plot_folder))
+    _show(results, rows, _title(data, truth_name))
+    if differences:
+        click.echo(f"\n{_difference_title(opened[str(against)].name)}")
+        click.echo(difference_table(differences), nl=False)
+
+
+def _check_options(
+    predictors: Sequence[str],
+    manifests: Sequence[str],
+    root: str | None,
+    against: str | None,
+    by: Sequence[str],
+    predictions_file: str | None,
+) -> None:
+    """Refuse options that do not combine."""
+    if predictions_file and len(predictors) > 1:
+        raise click.UsageError(f"--predictions takes one PREDICTOR, not {len(predictors)}.")
+    if root and len(manifests) > 1:
+        raise click.UsageError("--root takes one --on: it is the folder of one manifest's files.")
+    if against and by:
+        raise click.UsageError("--against compares all clips: leave --by out, or choose clips by --where COLUMN=VALUE.")
+    if set(predictors) == {against}:
+        raise click.UsageError(f"--against {against} is the only PREDICTOR. Name another one to compare with it.")
+
+
+def _read_manifests(
+    manifests: Sequence[str], root: str | None, where: Sequence[tuple[str, str]]
+) -> dict[str, Sequence[Segment]]:
+    """The chosen segments of each manifest, by its name."""
+    from wav2small.evaluation.predictors import manifest_name
+    from wav2small.tables.manifest import read_manifest, select
+
+    sources: dict[str, Sequence[Segment]] = {}
+    for manifest in manifests:
+        name = manifest_name(manifest)
+        if name in sources:
+            raise click.UsageError(f"two manifests are named {name}: {', '.join(manifests)}. Rename a folder or file.")
+        segments = read_manifest(manifest, root)
+        try:
+            sources[name] = select(segments, where)
+        except ManifestError as error:
+            raise ManifestError(f"{name}: {error}" if len(manifests) > 1 else str(error)) from None
+    return sources
+
+
+def _read_set(
+    sources: Mapping[str, Sequence[Segment]],
+    corpus: str | None,
+    truth: str | None,
+    norms: str | None,
+    draws: int,
+    seed: int,
+) -> tuple[str, EvaluationSet]:
+    """All segments with their truth and corpora, and what the truth is called."""
+    from wav2small.evaluation.predictors import read_truth
+    from wav2small.evaluation.score import MEAN, POOLED, EvaluationSet, check_truth, rows_of
+    from wav2small.tables.manifest import load_norms
+
+    pairs = [(name, segment) for name, segments in sources.items() for segment in segments]
+    segments, categories = [segment for _, segment in pairs], load_norms(norms)
+    if corpus:
+        _check_column(corpus, segments, sources, f"it does not tell corpora apart; leave --corpus {corpus} out")
+    corpora = [(segment.column(corpus) if corpus else "") or name for name, segment in pairs]
+    if {MEAN, POOLED} & set(corpora):
+        raise ManifestError(f"a corpus cannot be named {MEAN} or {POOLED}, as figures over corpora are. Rename it.")
+    if truth is None and len(sources) > 1:
+        truth = _common_truth(sources)
+    truth_name, true = read_truth(truth, segments, categories)
+    for name, rows in rows_of(corpora).items():
+        check_truth([true[row] for row in rows], name if len(set(corpora)) > 1 else "")
+    return truth_name, EvaluationSet(segments, true, corpora, categories, draws, seed)
+
+
+def _common_truth(sources: Mapping[str, Sequence[Segment]]) -> str:
+    annotated = [name for name, segments in sources.items() if any(segment.emotion for segment in segments)]
+    if annotated and len(annotated) < len(sources):
+        others = [name for name in sources if name not in annotated]
+        raise click.UsageError(
+            f"{', '.join(annotated)} has annotations and {', '.join(others)} has none, and a mean over corpora needs "
+            "one truth: give --truth norms, or a table of labels."
+        )
+    return "manifest" if annotated else "norms"
+
+
+def _check_column(column: str, segments: Sequence[Segment], sources: Mapping[str, object], so: str) -> None:
+    if not any(segment.column(column) for segment in segments):
+        raise ManifestError(f"{', '.join(sources)}: no row has a {column}, so {so}")
+
+
+def _answer_all(predictors: Mapping[str, Predictor], data: EvaluationSet, speech_only: bool) -> dict[str, list[Answer]]:
+    """The answers of each predictor; tables first, as they are quick to fail."""
+    from wav2small.evaluation.score import check_answers
+
+    answers = {}
+    for spec, predictor in sorted(predictors.items(), key=lambda item: item[1].about["kind"] != "table"):
+        answers[spec] = _collect(predictor, data.segments, speech_only)
+        check_answers(data, answers[spec], predictor.name)
+    return answers
 
 
 def _collect(predictor: Predictor, segments: Sequence[Segment], speech_only: bool) -> list[Answer]:
@@ -135,16 +256,75 @@ def _collect(predictor: Predictor, segments: Sequence[Segment], speech_only: boo
     return answers
 
 
-def _prediction_rows(segments: Sequence[Segment], answers: Sequence[Answer]) -> list[dict[str, object]]:
-    """One row a segment, which ``evaluate`` reads as a PREDICTOR."""
+def _prediction_rows(
+    segments: Sequence[Segment], answers: Sequence[Answer], folder: str | None
+) -> list[dict[str, object]]:
+    """One row a segment, which ``evaluate`` reads as a PREDICTOR.
+
+    A file is named as in the manifest, or as seen from a folder, so that files of several manifests are told apart.
+    """
     return [
         {
-            **{"file": segment.file, "start": segment.start, "end": segment.end},
+            **{"file": segment.file if folder is None else _seen_from(folder, segment.path)},
+            **{"start": segment.start, "end": segment.end},
             **(answer.emotion._asdict() if answer.emotion else dict.fromkeys(OUTPUTS)),
             **{"speech": answer.reason != "no speech", "error": answer.detail or None},
         }
         for segment, answer in zip(segments, answers, strict=True)
     ]
+
+
+def _seen_from(folder: str, path: Path) -> str:
+    """Links are not followed, as a table is joined by the places that are written."""
+    from wav2small.files import is_remote
+
+    return str(path) if is_remote(path) or is_remote(folder) else os.path.relpath(path, folder or ".")
+
+
+def _score_rows(found: Mapping[str, Evaluation], predictor: str, truth: str, several: bool) -> Rows:
+    from wav2small.evaluation.score import tidy
+
+    return [row for name, one in found.items() for row in tidy(one.scores, predictor, truth, name, several)]
+
+
+def _rows_by(
+    columns: Sequence[str], predictor: str, truth: str, data: EvaluationSet, answers: Sequence[Answer]
+) -> Iterator[dict[str, Any]]:
+    from wav2small.evaluation.score import evaluate_by
+
+    for column in columns:
+        for value, found in evaluate_by(column, data, answers).items():
+            yield from ({"by": value, **row} for row in _score_rows(found, predictor, truth, data.is_of_several))
+
+
+def _difference_rows(
+    names: tuple[str, str], truth: str, data: EvaluationSet, one: Sequence[Answer], other: Sequence[Answer]
+) -> Iterator[dict[str, Any]]:
+    from wav2small.evaluation.score import compare, tidy
+
+    for corpus, found in compare(data, one, other).items():
+        for row in tidy(found, names[0], truth, corpus, data.is_of_several):
+            yield {"predictor": names[0], "against": names[1], **row}
+
+
+def _about_manifests(manifests: Sequence[str], sources: Mapping[str, Sequence[Segment]]) -> dict[str, Any]:
+    from wav2small.evaluation.predictors import file_sha256
+
+    about = [
+        {"name": name, "sha256": file_sha256(manifest), "rows": len(sources[name])}
+        for manifest, name in zip(manifests, sources, strict=True)
+    ]
+    return {"manifest": about[0]} if len(about) == 1 else {"manifests": about}
+
+
+def _left_out(found: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Rows that were left out, of all, and of several corpora within each."""
+    from wav2small.evaluation.score import MEAN, POOLED
+
+    within = {name: one.left_out for name, one in found.items() if name not in (MEAN, POOLED)}
+    if POOLED not in found:
+        return {"left_out": next(iter(within.values()))}
+    return {"left_out": found[POOLED].left_out, "left_out_within": within}
 
 
 def _write_json(report: dict[str, Any], file: str) -> None:
@@ -154,34 +334,35 @@ def _write_json(report: dict[str, Any], file: str) -> None:
         Path(temporary).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _show(results: Sequence[tuple[Predictor, Evaluation]], rows: Sequence[dict[str, Any]], title: str) -> None:
+def _title(data: EvaluationSet, truth: str) -> str:
+    from wav2small.evaluation.score import rows_of
+
+    corpora = "; ".join(f"{name}, {len(rows)} rows" for name, rows in rows_of(data.corpora).items())
+    return f"{corpora}; truth: {truth}; in brackets the 95 % interval"
+
+
+def _difference_title(against: str) -> str:
+    return (
+        f"Difference to {against} on the clips that both answered; in brackets the 95 % interval, "
+        "then the share of draws in which the difference is 0 or less"
+    )
+
+
+def _show(results: Sequence[tuple[Predictor, Mapping[str, Evaluation]]], rows: Rows, title: str) -> None:
     """The table for people: a row a predictor and dimension; what was left out goes to stderr."""
-    from wav2small.tables.table import render
+    from wav2small.evaluation.report import score_table
+    from wav2small.evaluation.score import MEAN, POOLED
 
-    wide: dict[tuple[str, str, str], dict[str, object]] = {}
-    is_parted = any("by" in row for row in rows)
-    for row in rows:
-        group = row.get("by", "")
-        line = wide.setdefault(
-            (row["predictor"], group, row["dimension"]),
-            {"predictor": row["predictor"]}
-            | ({"by": group} if is_parted else {})
-            | {"dimension": row["dimension"], "CCC": "", "r": "", "AUC": ""},
-        )
-        statistic = {"ccc": "CCC", "r": "r", "auc": "AUC"}[row["statistic"]]
-        line[statistic] = _cell(row)
-        if statistic == "CCC":
-            line |= {"n": row["n"], "speakers": row["speakers"]}
     click.echo(title)
-    click.echo(render(list(wide.values()), "table"), nl=False)
-    for predictor, result in results:
-        for reason, count in result.left_out.items():
-            rows_in_all = len(result.truth) + sum(result.left_out.values())
-            click.echo(f"{predictor.name}: {count} of {rows_in_all} rows left out: {reason}", err=True)
-
-
-def _cell(row: dict[str, Any]) -> str:
-    if row["value"] is None:
-        return "-"
-    interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return f"{row['value']:.3f}{interval}" + (f" of {row['n']}" if row["statistic"] == "auc" else "")
+    click.echo(score_table(rows), nl=False)
+    for predictor, found in results:
+        for name in [name for name in found if name not in (MEAN, POOLED)]:
+            of = f" of {name}" if POOLED in found else ""
+            for reason, count in found[name].left_out.items():
+                whole = len(found[name].truth) + sum(found[name].left_out.values())
+                click.echo(f"{predictor.name}: {count} of {whole} rows{of} left out: {reason}", err=True)
+    alone = [name for name, one in results[0][1].items() if not one.figures.varies and name not in (MEAN, POOLED)]
+    if alone and POOLED in results[0][1]:
+        click.echo(
+            f"no intervals over corpora, nor in {', '.join(alone)}: speakers are resampled, and it has one", err=True
+        )

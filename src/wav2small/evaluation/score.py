@@ -1,4 +1,4 @@
-"""What a predictor says about a manifest, against the truth: CCC, r and AUC per dimension, intervals over speakers."""
+"""What a predictor says about segments, against the truth: its answers, its scores, and a plot of both."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os.path
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 from wav2small.audio.read import read_with_duration
 from wav2small.audio.vad import FILE_DUR, detector, is_enough, sound
 from wav2small.errors import AudioError, ManifestError, MissingExtraError, Wav2SmallError
-from wav2small.metrics import auc, bootstrap_interval, concordance_cc, pearson_cc
+from wav2small.evaluation.statistics import (
+    Difference,
+    Figures,
+    Sample,
+    Score,
+    differences,
+    figures,
+    mean_over,
+    sample_of,
+    scores,
+)
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.options import Options
 from wav2small.runtime.windows import check_length, counted, mean, parts
@@ -37,6 +47,8 @@ Predict = Callable[[Sequence[Signal]], Sequence[Emotion]]
 
 BATCH = 16
 DEFAULTS = Options()
+MEAN, POOLED = "mean over corpora", "pooled"
+"""What stands in the place of a corpus's name."""
 TIME_TOLERANCE = 1e-3
 """Seconds: tables print times with four decimals or fewer."""
 
@@ -50,26 +62,47 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Score:
-    """One statistic of one dimension with its interval over speakers; not a number where it is undefined."""
+class EvaluationSet:
+    """Segments, their truth, and the corpus of each; the classes of the AUCs come from the norms of their labels.
 
-    dimension: str
-    statistic: str
-    value: float
-    low: float
-    high: float
-    n: int
-    speakers: int
+    ``draws`` and ``seed`` are of the bootstrap, which resamples speakers; a clip without one counts as one of its own.
+    """
+
+    segments: Sequence[Segment]
+    truth: Sequence[Answer]
+    corpora: Sequence[str]
+    norms: Mapping[str, Norm]
+    draws: int = 1000
+    seed: int = 0
+
+    @property
+    def is_of_several(self) -> bool:
+        """Whether there are two corpora or more."""
+        return len(set(self.corpora)) > 1
+
+    def __getitem__(self, rows: Sequence[int]) -> EvaluationSet:
+        """The set with these rows only."""
+        return replace(
+            self,
+            segments=[self.segments[row] for row in rows],
+            truth=[self.truth[row] for row in rows],
+            corpora=[self.corpora[row] for row in rows],
+        )
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores, how many rows were left out and why, and the pairs they were computed from, shape=(rows, 3) each."""
+    """Figures, how many rows were left out and why, and the pairs they were computed from, shape=(rows, 3) each."""
 
-    scores: list[Score]
+    figures: Figures
     left_out: dict[str, int]
     truth: NDArray[np.float64]
     prediction: NDArray[np.float64]
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """Each statistic with its interval."""
+        return scores(self.figures)
 
     def score(self, dimension: str, statistic: str) -> Score:
         """The score with this dimension (arousal, dominance, valence) and statistic (ccc, r, auc)."""
@@ -156,8 +189,9 @@ def _mean_answer(emotions: Sequence[Emotion], clip: Clip) -> Answer:
 def answer_table(segments: Sequence[Segment], table: Sequence[Segment], missing: str) -> list[Answer]:
     """Answers from a table of predictions or labels, joined by file, start and end.
 
-    A file is the same if it is written the same or is the same place on disk. Where one of the two sides does not say
-    when the segment ends, both must have just one row of the file.
+    A file is the same if it is written the same or is the same place on disk; where two manifests have a file of one
+    name, only if it is the same place. Where one of the two sides does not say when the segment ends, both must have
+    just one row of the file.
 
     Args:
         segments: of the manifest
@@ -171,11 +205,13 @@ def answer_table(segments: Sequence[Segment], table: Sequence[Segment], missing:
     for row in table:
         for key in {row.file, os.path.abspath(row.file), os.path.abspath(row.path)}:
             rows[key].append(row)
-    counts = Counter(segment.file for segment in segments)
+    counts = Counter((segment.file, segment.path) for segment in segments)
+    places = Counter(file for file, _ in counts)
     answers = []
     for segment in segments:
-        candidates = rows.get(segment.file) or rows.get(os.path.abspath(segment.path), [])
-        found = _match(segment, candidates, alone=counts[segment.file] == 1)
+        named = rows.get(segment.file, []) if places[segment.file] == 1 else []
+        candidates = named or rows.get(os.path.abspath(segment.path), [])
+        found = _match(segment, candidates, alone=counts[segment.file, segment.path] == 1)
         answers.append(Answer(None, missing) if found is None else _answer_row(found, missing))
     return answers
 
@@ -212,15 +248,16 @@ def category_norms(segments: Sequence[Segment], norms: Mapping[str, Norm]) -> li
     ]
 
 
-def check_truth(truth: Sequence[Answer]) -> None:
+def check_truth(truth: Sequence[Answer], corpus: str = "") -> None:
     """Raise ManifestError if there is no truth at all, or it is on another scale than 0 to 1: before long work."""
+    where = corpus and f" of {corpus}"
     values = [value for answer in truth if answer.emotion for value in answer.emotion]
     if not values:
-        why = ", ".join(f"{reason}: {count}" for reason, count in Counter(t.reason for t in truth).items())
-        raise ManifestError(f"nothing to score: none of {len(truth)} rows has a truth ({why}).")
+        why = _listed(Counter(answer.reason for answer in truth))
+        raise ManifestError(f"nothing to score: none of {len(truth)} rows{where} has a truth ({why}).")
     if min(values) < -0.5 or max(values) > 1.5:
         raise ManifestError(
-            f"the truth goes from {min(values):.4g} to {max(values):.4g}. "
+            f"the truth{where} goes from {min(values):.4g} to {max(values):.4g}. "
             "Needed: arousal, dominance and valence on 0 to 1; rescale the columns, (x - 1) / 6 for 1 to 7."
         )
 
@@ -233,7 +270,7 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
-    """CCC and r of each dimension, and the AUCs of arousal (high against low) and valence (positive against negative).
+    """The scores of one corpus: CCC, r and AUCs of each dimension, and the further statistics of docs/evaluate.md.
 
     The classes of the AUCs come from the norms of the segments' categories, whatever the truth is.
 
@@ -249,83 +286,135 @@ def evaluate(
         ManifestError: if nothing is left to score, or the truth is on another scale than 0 to 1
     """
     check_truth(truth)
-    reasons = [t.reason or p.reason for t, p in zip(truth, prediction, strict=True)]
-    left_out = Counter(reason for reason in reasons if reason)
-    kept = [i for i, reason in enumerate(reasons) if not reason]
-    if not kept:
-        why = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
-        raise ManifestError(f"nothing to score: all {len(segments)} rows are left out ({why}).")
-    rows = [segments[i] for i in kept]
-    t, p = (np.array([answers[i].emotion for i in kept], dtype=np.float64) for answers in (truth, prediction))
-    bootstrap = partial(bootstrap_interval, draws=draws, seed=seed)
-    scores = [score for dimension in OUTPUTS for score in _scores(dimension, rows, t, p, norms, bootstrap)]
-    return Evaluation(scores, dict(left_out), t, p)
+    return _evaluate(EvaluationSet(segments, truth, [""] * len(segments), norms, draws, seed), prediction)
 
 
-def evaluate_by(
-    column: str,
-    segments: Sequence[Segment],
-    truth: Sequence[Answer],
-    prediction: Sequence[Answer],
-    norms: Mapping[str, Norm],
-    draws: int = 1000,
-    seed: int = 0,
-) -> dict[str, Evaluation]:
-    """``evaluate`` of the segments with each value of a column, by ``column=value``; none if nothing is scored."""
-    groups: dict[str, list[int]] = {}
-    for index, (segment, true, answer) in enumerate(zip(segments, truth, prediction, strict=True)):
-        if segment.column(column) and true.emotion and answer.emotion:
-            groups.setdefault(f"{column}={segment.column(column)}", []).append(index)
-    return {
-        name: evaluate(
-            [segments[i] for i in group], [truth[i] for i in group], [prediction[i] for i in group], norms, draws, seed
-        )
-        for name, group in sorted(groups.items())
+def rows_of(names: Sequence[str]) -> dict[str, list[int]]:
+    """The rows that have each name, in order of appearance; rows without a name are left out."""
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        if name:
+            found.setdefault(name, []).append(row)
+    return found
+
+
+def evaluate_within(data: EvaluationSet, prediction: Sequence[Answer]) -> dict[str, Evaluation]:
+    """The scores within each corpus, by its name; of several corpora also their mean, and those of all rows pooled.
+
+    Args:
+        data: segments, truth and corpora
+        prediction: one answer a segment
+
+    Returns:
+        an evaluation for each corpus, in order of appearance; then ``MEAN`` and ``POOLED``, if there are several
+
+    Raises:
+        ManifestError: if nothing is left to score in a corpus
+    """
+    found = {
+        name: _evaluate(data[rows], [prediction[row] for row in rows]) for name, rows in rows_of(data.corpora).items()
     }
+    if len(found) > 1:
+        pooled = _evaluate(data, prediction)
+        mean = mean_over({name: one.figures for name, one in found.items()}, data.seed)
+        found |= {MEAN: replace(pooled, figures=mean), POOLED: pooled}
+    return found
 
 
-def _scores(
-    dimension: str,
-    rows: Sequence[Segment],
-    truth: NDArray[np.float64],
-    prediction: NDArray[np.float64],
-    norms: Mapping[str, Norm],
-    interval: Callable[..., tuple[float, float]],
-) -> Iterator[Score]:
-    column = OUTPUTS.index(dimension)
-    t, p = truth[:, column], prediction[:, column]
-    classes = [_is_positive(norms.get(row.label), dimension) for row in rows]
-    everything = np.arange(len(rows))
-    classed = np.array([i for i in everything if classes[i] is not None], dtype=np.intp)
-    positive = np.array([bool(value) for value in classes])
-    speakers = np.array([row.speaker or f"\n{i}" for i, row in enumerate(rows)])
-    for name, statistic, first, chosen in (
-        ("ccc", concordance_cc, t, everything),
-        ("r", pearson_cc, t, everything),
-        ("auc", auc, positive, classed),
-    ):
-        if len(chosen):
-            x, y = first[chosen], p[chosen]
-            low, high = interval(lambda i, f=statistic, x=x, y=y: f(x[i], y[i]), speakers[chosen])
-            known = {rows[i].speaker for i in chosen} - {""}
-            yield Score(dimension, name, statistic(x, y), low, high, len(chosen), len(known))
+def check_answers(data: EvaluationSet, prediction: Sequence[Answer], predictor: str) -> None:
+    """Raise ManifestError if a predictor answers no row of a corpus that has a truth: before others begin long work."""
+    for rows in rows_of(data.corpora).values():
+        _left_out(data[rows], [prediction[row] for row in rows], f"{predictor}: ")
 
 
-def _is_positive(norm: Norm | None, dimension: str) -> bool | None:
-    """Whether a category is of the upper class of a dimension's AUC; None if it is of neither."""
-    value = {"arousal": norm.arousal_class, "valence": norm.valence_class}.get(dimension, "") if norm else ""
-    return value in ("high", "positive") if value else None
+def _left_out(data: EvaluationSet, prediction: Sequence[Answer], predictor: str = "") -> list[str]:
+    """The reason for each row, empty if it is scored."""
+    reasons = [t.reason or p.reason for t, p in zip(data.truth, prediction, strict=True)]
+    if all(reasons):
+        corpus = " or ".join(dict.fromkeys(filter(None, data.corpora)))
+        raise ManifestError(
+            f"{predictor}nothing to score{corpus and f' in {corpus}'}: all {len(reasons)} rows are left out "
+            f"({_listed(Counter(reasons))})."
+        )
+    return reasons
 
 
-def tidy(evaluation: Evaluation, predictor: str, truth: str, manifest: str) -> list[dict[str, object]]:
+def _evaluate(data: EvaluationSet, prediction: Sequence[Answer]) -> Evaluation:
+    reasons = _left_out(data, prediction)
+    kept = [row for row, reason in enumerate(reasons) if not reason]
+    sample = _sample(data[kept], [prediction[row] for row in kept])
+    left_out = dict(Counter(filter(None, reasons)))
+    return Evaluation(figures(sample, data.draws, data.seed), left_out, sample.pairs.truth, sample.pairs.prediction)
+
+
+def _sample(data: EvaluationSet, prediction: Sequence[Answer]) -> Sample:
+    """Of rows that have both a truth and a prediction."""
+    t, p = (np.array([answer.emotion for answer in column], dtype=np.float64) for column in (data.truth, prediction))
+    return sample_of(data.segments, t, p, data.norms, data.corpora)
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+
+
+def evaluate_by(column: str, data: EvaluationSet, prediction: Sequence[Answer]) -> dict[str, dict[str, Evaluation]]:
+    """``evaluate_within`` of the segments with each value of a column, by ``column=value``.
+
+    A value that is not scored is left out. Speakers of one name in two corpora are two people: by ``speaker``, there is
+    neither mean nor pooled.
+    """
+    pairs = zip(data.segments, data.truth, prediction, strict=True)
+    names = [one.column(column) if true.emotion and answer.emotion else "" for one, true, answer in pairs]
+    found = {
+        f"{column}={value}": evaluate_within(data[rows], [prediction[row] for row in rows])
+        for value, rows in sorted(rows_of(names).items())
+    }
+    if column == "speaker":
+        return {value: {name: one[name] for name in one if name not in (MEAN, POOLED)} for value, one in found.items()}
+    return found
+
+
+def compare(data: EvaluationSet, one: Sequence[Answer], other: Sequence[Answer]) -> dict[str, tuple[Difference, ...]]:
+    """How much higher one predictor scores than another on the rows that both answered, by a paired bootstrap.
+
+    Both are scored on the same resampled speakers, and the interval is of the difference.
+
+    Returns:
+        differences of each statistic within each corpus, by its name; then ``MEAN`` and ``POOLED``, if there are
+        several corpora
+
+    Raises:
+        ManifestError: if there is a corpus in which they answered no row in common
+    """
+    answered = [all(answer.emotion for answer in row) for row in zip(data.truth, one, other, strict=True)]
+    kept = [row for row, is_answered in enumerate(answered) if is_answered]
+    common = data[kept]
+    missing = set(data.corpora) - set(common.corpora)
+    if missing:
+        raise ManifestError(f"nothing to compare in {' or '.join(sorted(missing))}: no row is answered by both.")
+    first, second = (_sample(common, [answers[row] for row in kept]) for answers in (one, other))
+    seconds = second.within()
+    found = {name: _difference(own, seconds[name], data) for name, own in first.within().items()}
+    if len(found) > 1:
+        found |= {MEAN: mean_over(found, data.seed), POOLED: _difference(first, second, data)}
+    return {name: tuple(differences(some)) for name, some in found.items()}
+
+
+def _difference(one: Sample, other: Sample, data: EvaluationSet) -> Figures:
+    return figures(one, data.draws, data.seed) - figures(other, data.draws, data.seed)
+
+
+def tidy(
+    found: Evaluation | Sequence[Score], predictor: str, truth: str, manifest: str, several: bool = False
+) -> list[dict[str, object]]:
     """One row a score: predictor, truth, manifest, dimension, statistic, value, low, high, n, speakers.
 
-    What is not a number is None.
+    What is not a number is None. Of several corpora, ``corpora`` is how many of them a score is the mean over.
     """
     names = {"predictor": predictor, "truth": truth, "manifest": manifest}
-    return [
-        {**names, **{key: _none_if_nan(value) for key, value in asdict(score).items()}} for score in evaluation.scores
-    ]
+    rows = [asdict(score) for score in (found.scores if isinstance(found, Evaluation) else found)]
+    hidden = () if several else ("corpora",)
+    return [{**names, **{key: _none_if_nan(row[key]) for key in row if key not in hidden}} for row in rows]
 
 
 def _none_if_nan(value: object) -> object:

@@ -1,0 +1,260 @@
+"""The statistics of ``evaluate``: within each corpus, their mean over corpora, pooled, and differences of predictors.
+
+Intervals are of a bootstrap that resamples speakers within each corpus. See docs/evaluate.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wav2small.metrics import Indices, auc, concordance_cc, pearson_cc, percentile_interval, resample
+from wav2small.network.config import OUTPUTS
+from wav2small.tables.manifest import Norm, Segment
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+AROUSAL, VALENCE = OUTPUTS.index("arousal"), OUTPUTS.index("valence")
+
+
+class Pairs(NamedTuple):
+    """Truth, prediction and classes of clips, a row a clip; a class is 1 or 0, or not a number where there is none.
+
+    ``positive`` holds the class of each dimension: arousal is high, valence is positive; dominance has no classes.
+    """
+
+    truth: Floats
+    """shape=(clips, 3)"""
+    prediction: Floats
+    """shape=(clips, 3)"""
+    positive: Floats
+    """shape=(clips, 3)"""
+
+    @property
+    def is_happy(self) -> Floats:
+        """1 for happiness, 0 for anger: positive or negative valence, of the categories whose arousal is high."""
+        return np.where(self.positive[:, AROUSAL] == 1, self.positive[:, VALENCE], np.nan)
+
+    def take(self, indices: Indices) -> Pairs:
+        """The rows with these indices."""
+        return Pairs(*(values[indices] for values in self))
+
+
+class Statistic(NamedTuple):
+    """A figure of clips; ``about`` marks the clips that it is computed from. Without ``compute`` it is the mean CCC."""
+
+    dimension: str
+    name: str
+    about: Callable[[Pairs], NDArray[np.bool_]]
+    compute: Callable[[Pairs], float] | None
+
+
+def _every(pairs: Pairs) -> NDArray[np.bool_]:
+    return np.ones(len(pairs.truth), dtype=bool)
+
+
+def _auc(positive: Floats, score: Floats) -> float:
+    classed = ~np.isnan(positive)
+    return auc(positive[classed] > 0, score[classed]) if classed.any() else float("nan")
+
+
+def _own_r(pairs: Pairs) -> float:
+    return pearson_cc(pairs.prediction[:, AROUSAL], pairs.prediction[:, VALENCE])
+
+
+def _of_dimension(d: int, name: str) -> Iterator[Statistic]:
+    yield Statistic(name, "ccc", _every, lambda pairs: concordance_cc(pairs.truth[:, d], pairs.prediction[:, d]))
+    yield Statistic(name, "r", _every, lambda pairs: pearson_cc(pairs.truth[:, d], pairs.prediction[:, d]))
+    yield Statistic(
+        name,
+        "auc",
+        lambda pairs: ~np.isnan(pairs.positive[:, d]),
+        lambda pairs: _auc(pairs.positive[:, d], pairs.prediction[:, d]),
+    )
+
+
+STATISTICS = (
+    *(statistic for d, name in enumerate(OUTPUTS) for statistic in _of_dimension(d, name)),
+    Statistic(
+        "valence",
+        "auc_happiness_anger",
+        lambda pairs: ~np.isnan(pairs.is_happy),
+        lambda pairs: _auc(pairs.is_happy, pairs.prediction[:, VALENCE]),
+    ),
+    Statistic("valence", "r_own_arousal", _every, _own_r),
+    Statistic("mean", "mean_ccc", _every, None),
+)
+"""In the order in which they are reported; the mean of the CCCs is the last."""
+CCCS = [k for k, statistic in enumerate(STATISTICS) if statistic.name == "ccc"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pairs, with the speaker of each ("" if unknown) and its corpus; speakers are told apart within a corpus only."""
+
+    pairs: Pairs
+    speaker: NDArray[np.str_]
+    corpus: NDArray[np.str_]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Sample:
+        return Sample(Pairs(*(values[rows] for values in self.pairs)), self.speaker[rows], self.corpus[rows])
+
+    def within(self) -> dict[str, Sample]:
+        """The sample of each corpus, in order of appearance."""
+        return {name: self[self.corpus == name] for name in dict.fromkeys(self.corpus.tolist())}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Every statistic of a sample, and of each draw of the bootstrap.
+
+    Attributes:
+        value: not a number where it is undefined, shape=(statistics,)
+        drawn: the same of each draw, shape=(draws, statistics)
+        clips: that a statistic is computed from, shape=(statistics,)
+        speakers: known by name, of these clips, shape=(statistics,)
+        corpora: of these clips; in which a mean over corpora is defined, shape=(statistics,)
+    """
+
+    value: Floats
+    drawn: Floats
+    clips: Counts
+    speakers: Counts
+    corpora: Counts
+
+    @property
+    def varies(self) -> bool:
+        """Whether there are draws: two speakers or more in each corpus."""
+        return bool(np.isfinite(self.drawn).any())
+
+    def __sub__(self, other: Figures) -> Figures:
+        """The difference of two predictors on the same sample, draw by draw."""
+        difference = self.value - other.value, self.drawn - other.drawn
+        return Figures(*difference, self.clips, self.speakers, self.corpora)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One statistic of one dimension with its interval over speakers; not a number where it is undefined."""
+
+    dimension: str
+    statistic: str
+    value: float
+    low: float
+    high: float
+    n: int
+    speakers: int
+    corpora: int = 1
+
+
+@dataclass(frozen=True)
+class Difference(Score):
+    """A score minus that of another predictor, and the share of draws in which this is 0 or less."""
+
+    share_not_above_0: float = float("nan")
+
+
+def sample_of(
+    segments: Sequence[Segment], truth: Floats, prediction: Floats, norms: Mapping[str, Norm], corpora: Sequence[str]
+) -> Sample:
+    """What statistics are computed from: the segments' pairs, the classes of their categories, speakers and corpora."""
+    classes = [_classes(norms.get(segment.label)) for segment in segments]
+    positive = np.array(classes, dtype=np.float64).reshape(-1, len(OUTPUTS))
+    speaker = np.array([segment.speaker for segment in segments])
+    return Sample(Pairs(truth, prediction, positive), speaker, np.array(corpora))
+
+
+def _classes(norm: Norm | None) -> tuple[float, float, float]:
+    known = {"high": 1.0, "positive": 1.0, "low": 0.0, "negative": 0.0}
+    arousal, valence = (norm.arousal_class, norm.valence_class) if norm else ("", "")
+    return known.get(arousal, np.nan), np.nan, known.get(valence, np.nan)
+
+
+def figures(sample: Sample, draws: int, seed: int) -> Figures:
+    """The statistics of a sample as a whole: of one corpus, or of several pooled.
+
+    Speakers are resampled within each corpus. A clip without a speaker counts as a speaker of its own. Where a corpus
+    has one speaker alone, the draws are not numbers: nothing tells how much speakers differ there.
+    """
+    drawn = [_compute(sample.pairs.take(indices)) for indices in _resample_within(sample, draws, seed)]
+    nothing = np.full((draws, len(STATISTICS)), np.nan)
+    return Figures(_compute(sample.pairs), np.array(drawn) if drawn else nothing, *_counts(sample))
+
+
+def _compute(pairs: Pairs) -> Floats:
+    values = [statistic.compute(pairs) for statistic in STATISTICS if statistic.compute]
+    return np.array([*values, np.mean([values[k] for k in CCCS])])
+
+
+def _resample_within(sample: Sample, draws: int, seed: int) -> Iterator[Indices]:
+    unnamed = np.char.add("\n", np.arange(len(sample.speaker)).astype(str))
+    groups = np.where(sample.speaker == "", unnamed, sample.speaker)
+    names = np.unique(sample.corpus)
+    rows = [np.flatnonzero(sample.corpus == name) for name in names]
+    if len(rows) == 1:
+        yield from resample(groups, draws, seed)
+        return
+    within = [resample(groups[own], draws, (seed, number)) for number, own in enumerate(rows)]
+    for parts in zip(*within, strict=False):
+        yield np.concatenate([own[part] for own, part in zip(rows, parts, strict=True)])
+
+
+def _counts(sample: Sample) -> tuple[Counts, Counts, Counts]:
+    """Clips that each statistic is computed from, their speakers known by name, and their corpora."""
+    marked = [statistic.about(sample.pairs) for statistic in STATISTICS]
+    who = np.char.add(np.char.add(sample.corpus, "\n"), sample.speaker)
+    speakers = [len(np.unique(who[rows & (sample.speaker != "")])) for rows in marked]
+    corpora = [len(np.unique(sample.corpus[rows])) for rows in marked]
+    return np.array([rows.sum() for rows in marked]), np.array(speakers), np.array(corpora)
+
+
+def mean_over(corpora: Mapping[str, Figures], seed: int) -> Figures:
+    """The mean over corpora, each counted once; a corpus in which a statistic is undefined is left out of its mean.
+
+    The draws of the corpora are put into an order of chance first, so that corpora vary independently.
+    """
+    each = [corpora[name] for name in sorted(corpora)]
+    defined = np.array([np.isfinite(one.value) for one in each])
+    orders = [np.random.default_rng((seed, number)).permutation(len(one.drawn)) for number, one in enumerate(each)]
+    return Figures(
+        _mean([one.value for one in each], defined),
+        _mean([one.drawn[order] for one, order in zip(each, orders, strict=True)], defined),
+        np.sum([one.clips for one in each], axis=0, where=defined),
+        np.sum([one.speakers for one in each], axis=0, where=defined),
+        np.asarray(defined.sum(axis=0)),
+    )
+
+
+def _mean(values: Sequence[Floats], defined: NDArray[np.bool_]) -> Floats:
+    """Mean over the corpora where a statistic is defined, shape=(statistics,) or (draws, statistics)."""
+    count = defined.sum(axis=0)
+    total = np.sum([np.where(own, some, 0) for some, own in zip(values, defined, strict=True)], axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def scores(found: Figures) -> list[Score]:
+    """A score for each statistic that there are clips for."""
+    return [Score(*_score(found, k)) for k in range(len(STATISTICS)) if found.clips[k]]
+
+
+def differences(found: Figures) -> list[Difference]:
+    """The same for the difference of two predictors, with the share of draws in which it is 0 or less."""
+    return [Difference(*_score(found, k), _share(found.drawn[:, k])) for k in range(len(STATISTICS)) if found.clips[k]]
+
+
+def _score(found: Figures, k: int) -> tuple[str, str, float, float, float, int, int, int]:
+    statistic, (low, high) = STATISTICS[k], percentile_interval(found.drawn[:, k])
+    counts = int(found.clips[k]), int(found.speakers[k]), int(found.corpora[k])
+    return statistic.dimension, statistic.name, float(found.value[k]), low, high, *counts
+
+
+def _share(drawn: Floats) -> float:
+    """Of the draws that are numbers; not a number where there is no interval either."""
+    if np.isnan(percentile_interval(drawn)[0]):
+        return float("nan")
+    return float(np.mean(drawn[np.isfinite(drawn)] <= 0))
