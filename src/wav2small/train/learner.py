@@ -75,7 +75,7 @@ class Learner:
         compiled: bool = False,
     ) -> None:
         self.device = torch.device(device)
-        self.net = net.to(self.device)
+        self.net = net.to(self.device, memory_format=torch.channels_last)  # a third faster where layers are 2-D
         self.averaged = copy.deepcopy(net).eval()
         distributed.see_whole_batches(self.net)
         self.guess = Guess(net.embedding_size, mean, variance).to(self.device)
