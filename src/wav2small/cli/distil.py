@@ -20,7 +20,9 @@ STUDENT_HELP = "A student to train; repeatable: all learn from the same batches.
 SHARE_HELP = "How often a corpus is drawn relative to the others; default: the square root of its clips."
 FROM_HELP = "Weights that a student starts from; repeatable."
 REUSE_HELP = "Times that a clip is learnt on average, where clips come out of the ring."
-RING_HELP = "Folder of the ring of labelled clips, which runs with the same audio and teacher share; default: in the run."
+RING_HELP = (
+    "Folder of the ring of labelled clips, which runs with the same audio and teacher share; default: in the run."
+)
 WITHIN_HELP = "Share of the loss that is computed within groups of one corpus."
 LEFT_OUT_HELP = "A corpus that nobody learns from, scored beside the dev speakers; repeatable."
 

@@ -73,7 +73,7 @@ def command(
     from wav2small.export.artefacts import export, export_integers
     from wav2small.export.artefacts import ship as export_into_package
     from wav2small.network.licences import is_non_commercial
-    from wav2small.tables.manifest import read_manifest
+    from wav2small.tables.manifest import read_labelled, read_manifest
 
     output = output or folder
     if bool(output) == ship:
@@ -94,7 +94,7 @@ def command(
         raise click.UsageError("--calibrate needs --dev: a static int8 file is held to its CCC alone.")
     if ship and (dev or calibrate):
         raise click.UsageError("--dev and --calibrate need -o: what ships is compared with its reference.")
-    held = [segment for path in dev for segment in read_manifest(path) if not segment.column("error")]
+    held = read_labelled(dev)
     speech = read_manifest(calibrate) if calibrate else []
     if ship:
         artefacts = export_into_package(weights, name, version, metadata)

@@ -74,7 +74,7 @@ def command(
     check_extra()
     import torch
 
-    from wav2small.train.clips import read_labelled
+    from wav2small.tables.manifest import read_labelled
     from wav2small.train.distributed import as_one, own_device
     from wav2small.train.student import BEST, describe, train
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from wav2small.evaluation.score import answer_segments
 from wav2small.export.parity import Depths, apart, compare
 from wav2small.export.rounding import rounded
 from wav2small.files import whole_file
-from wav2small.metrics import concordance_cc
+from wav2small.metrics import concordance_cc, mean_within
 from wav2small.network import fixed_point, reference
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion, Network
 from wav2small.network.licences import joined
@@ -223,9 +224,10 @@ def check_agreement(found: np.ndarray, plain: np.ndarray, source: str) -> None:
 
 
 def check_ccc(found: np.ndarray, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
-    """CCC of answers (segments, 3), if it is at most ``MAX_LOSS`` less than training had."""
+    """CCC of answers (segments, 3) within each corpus, if it is at most ``MAX_LOSS`` less than training had."""
     truth = np.array([segment.emotion for segment in dev])
-    ccc = Emotion(*map(concordance_cc, truth.T, found.T))
+    within = partial(mean_within, concordance_cc, groups=[segment.column("corpus") for segment in dev])
+    ccc = Emotion(*map(within, truth.T, found.T))
     for name, before in json.loads(stored["dev_ccc"]).items():
         if not getattr(ccc, name) >= before - MAX_LOSS:
             raise WeightsError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,6 +119,19 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> list[Se
     ]
     _check_unique(segments, path)
     return segments
+
+
+def read_labelled(tables: Iterable[str], root: str | None = None) -> list[Segment]:
+    """The rows of tables of labels that have no error; ``root`` is the folder of their audio if not the tables' own.
+
+    A table without a column ``corpus`` is one corpus.
+    """
+    return [
+        segment if segment.column("corpus") else replace(segment, fields={**segment.fields, "corpus": table})
+        for table in tables
+        for segment in read_manifest(table, root)
+        if not segment.column("error")
+    ]
 
 
 def _read_folder(folder: Path) -> list[Segment]:

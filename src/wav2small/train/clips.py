@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,26 +10,13 @@ from torch import Tensor
 
 from wav2small.errors import ManifestError
 from wav2small.network.config import SAMPLING_RATE
-from wav2small.tables.manifest import Segment, read_manifest, segment_signal
+from wav2small.tables.manifest import Segment, segment_signal
 from wav2small.train import Progress
 from wav2small.train.config import TrainConfig
 from wav2small.train.embedding import from_text
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Signals (batch, samples), labels (batch, 3) and the teacher's embeddings (batch, size), size 0 if there are none."""
-
-
-def read_labelled(tables: Iterable[str], root: str | None = None) -> list[Segment]:
-    """The rows of tables of labels that have no error; ``root`` is the folder of their audio if not the tables' own.
-
-    A table without a column ``corpus`` is one corpus.
-    """
-    return [
-        segment if segment.column("corpus") else replace(segment, fields={**segment.fields, "corpus": table})
-        for table in tables
-        for segment in read_manifest(table, root)
-        if not segment.column("error")
-    ]
 
 
 class Clips:

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,8 +30,8 @@ from wav2small.tables.manifest import Segment
 from wav2small.train import Progress, distributed, make_folder
 from wav2small.train.clips import Batch, Clips
 from wav2small.train.config import TrainConfig
-from wav2small.train.loop import Loop, Plan, Report, Scores, Task
 from wav2small.train.learner import Learner
+from wav2small.train.loop import Loop, Plan, Report, Scores, Task
 from wav2small.train.loss import ccc_loss
 from wav2small.train.students import StudentNet, build, description, start_from, to_arrays
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from wav2small.files import whole_file
 from wav2small.metrics import concordance_cc, pearson_cc
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Network
 from wav2small.network.weights import write_safetensors
-from wav2small.tables.manifest import Segment, segment_signal
+from wav2small.tables.manifest import Segment, segment_signal, to_row
 from wav2small.train.config import DistilConfig
 from wav2small.train.learner import Learner
 from wav2small.train.loop import Loop, Plan, Scores, Task
@@ -76,9 +76,17 @@ class Dev:
     """
 
     name: str
+    segments: list[Segment]
     signals: list[np.ndarray]
     labels: np.ndarray
     left_out: bool = False
+
+    def rows(self, folder: Path) -> list[dict[str, object]]:
+        """Rows of a table of labels in ``folder``, with a column ``corpus``."""
+        return [
+            to_row(segment, folder) | dict(zip(OUTPUTS, label.tolist(), strict=True)) | {"corpus": self.name}
+            for segment, label in zip(self.segments, self.labels, strict=True)
+        ]
 
 
 def load_dev(
@@ -90,13 +98,15 @@ def load_dev(
         ManifestError: if none of them can be read
     """
     chosen = [segments[i] for i in np.linspace(0, len(segments) - 1, min(len(segments), config.dev_clips)).astype(int)]
-    signals = []
+    signals, kept = [], []
+    longest = int(MAX_DEV_DUR * SAMPLING_RATE)
     for segment in chosen:
         try:
-            signal = segment_signal(segment)[: int(MAX_DEV_DUR * SAMPLING_RATE)]
+            signal = segment_signal(segment)
         except AudioError:
             continue
-        signals.append(np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16))
+        signals.append(np.round(np.clip(signal[:longest], -1, 1) * 32767).astype(np.int16))
+        kept.append(replace(segment, end=segment.start + MAX_DEV_DUR) if len(signal) > longest else segment)
     if not signals:
         raise ManifestError(f"{name}: none of its {len(segments)} dev clips can be read.")
     teacher = labeller.teacher
@@ -106,7 +116,7 @@ def load_dev(
         labels = np.array(teacher.label([s.astype(np.float32) / 32768 for s in signals]), np.float32)
         with whole_file(cache) as temporary:
             np.save(temporary, labels)
-    return Dev(name, signals, np.load(cache), left_out)
+    return Dev(name, kept, signals, np.load(cache), left_out)
 
 
 class Online(Task[Labelled]):
@@ -261,4 +271,3 @@ def make_loop(folder: Path, task: Online, key: str) -> Loop[Labelled]:
     plan = Plan(config.steps, config.warm_up, every, config.seed, config.weight_decay)
     students = [[pupil.name, str(pupil.start or "")] for pupil in task.pupils]
     return Loop(folder, task, plan, {**asdict(config), "students": str(students), "key": key})
-

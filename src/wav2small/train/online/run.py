@@ -17,19 +17,25 @@ from wav2small.errors import ManifestError
 from wav2small.network.licences import of_weights
 from wav2small.network.weights import licence_of
 from wav2small.tables.manifest import Segment, read_manifest
+from wav2small.tables.table import write_table
 from wav2small.train import Progress
 from wav2small.train.config import DistilConfig
 from wav2small.train.loop import Report
 from wav2small.train.online.distil import Dev, Online, Pupil, composer, load_dev, make_loop
 from wav2small.train.online.distort import Distortion
+from wav2small.train.online.draw import Draw
 from wav2small.train.online.labels import Labeller
 from wav2small.train.online.pool import Pool, Source, load_pool
-from wav2small.train.online.draw import Draw
 from wav2small.train.online.ring import Labelled, Recipe, Shards, ring
 from wav2small.train.teachers import load_teacher
+from wav2small.train.teachers.base import TeacherId
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 """A progress bar with a title."""
+
+
+DEV_LABELS = "dev.csv"
+"""The labels of the dev clips, which export and calibrate take."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,11 @@ class Run:
         found = []
         with bar("dev clips") as progress:
             sets = [
-                (corpus.name, [s for s in read_manifest(corpus.manifests[0]) if s.column("fold") == self.dev_fold], False)
+                (
+                    corpus.name,
+                    [s for s in read_manifest(corpus.manifests[0]) if s.column("fold") == self.dev_fold],
+                    False,
+                )
                 for corpus in self.corpora
             ]
             sets += [(corpus.name, corpus.segments(), True) for corpus in self.left_out]
@@ -154,6 +164,9 @@ class Run:
             raise ManifestError(
                 f"no corpus has a row of the fold {self.dev_fold}, to choose weights by. Give --dev-fold another one."
             )
+        who = TeacherId.of(labeller.teacher)._asdict()
+        rows = [row | who for dev in found if not dev.left_out for row in dev.rows(self.folder)]
+        write_table(rows, str(self.folder / DEV_LABELS), "csv")
         return found
 
     @contextmanager
