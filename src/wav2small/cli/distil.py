@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +101,6 @@ def command(
       wav2small distil open/emodb,build/voices open/emogator --share emodb=4 --left-out open/sdap -o runs/second
       wav2small distil audioset commonvoice --teacher odyssey --device cuda --bf16 --steps 100000 -o runs/large
     """
-    from wav2small.cli.progress import progress_bar
     from wav2small.train import check_extra, choose_device, make_folder
 
     check_extra()
@@ -128,21 +130,32 @@ def command(
         device=device,
         config=DistilConfig(**settings),
     )
-    reported: list[dict[str, float]] = []
-
-    def bar(title: str) -> Any:
-        return progress_bar(title)
-
-    def warn(sentence: str) -> None:
-        click.echo(sentence, err=True)
-
     try:
-        task = run.start(bar, reported.append, warn)
+        run.start(partial(clips_bar, batch_size=run.config.batch_size), partial(click.echo, err=True))
     except KeyboardInterrupt:
         click.echo(f"{output}: stopped; run the same command to continue", err=True)
         ctx.exit(130)
     for pupil in run.pupils:
         click.echo(f"{output}/{pupil.name}.safetensors")
+
+
+@contextmanager
+def clips_bar(title: str, batch_size: int) -> Iterator[Callable[[float, float], None]]:
+    """A progress bar that also shows how many steps are done, and while students learn the clips a second."""
+    from wav2small.cli.progress import progress_bar
+
+    with progress_bar(title) as tell:
+        start: list[tuple[float, float]] = []
+
+        def progress(done: float, total: float) -> None:
+            now = time.monotonic()
+            if not start:
+                start.append((done, now))
+            steps, dur = done - start[0][0], now - start[0][1]
+            speed = f", {steps * batch_size / dur:.0f} clips/s" if title == "distil" and steps and dur else ""
+            tell(done, total, f"{done:.0f} of {total:.0f}{speed}")
+
+        yield progress
 
 
 def joined(corpora: Sequence[str], shares: Sequence[str] = ()) -> list[Corpus]:
@@ -158,6 +171,8 @@ def joined(corpora: Sequence[str], shares: Sequence[str] = ()) -> list[Corpus]:
         if number is not None and not re.fullmatch(r"\d*\.?\d+", number):
             raise click.UsageError(f"--share {name}={number}: {number!r} is not a number of 0 or more.")
         found.append(Corpus(name, manifests, None if number is None else float(number)))
+    if all(corpus.share == 0 for corpus in found) and found:
+        raise click.UsageError("--share 0 for every corpus leaves nothing to learn from.")
     if share:
         raise click.UsageError(f"--share {next(iter(share))}: there are {', '.join(corpus.name for corpus in found)}.")
     return found

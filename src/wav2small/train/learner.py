@@ -75,7 +75,8 @@ class Learner:
         compiled: bool = False,
     ) -> None:
         self.device = torch.device(device)
-        self.net = net.to(self.device, memory_format=torch.channels_last)  # a third faster where layers are 2-D
+        net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster where layers are 2-D
+        self.net = net
         self.averaged = copy.deepcopy(net).eval()
         distributed.see_whole_batches(self.net)
         self.guess = Guess(net.embedding_size, mean, variance).to(self.device)
@@ -105,7 +106,9 @@ class Learner:
         """Log-mel of this process's share of a batch, equalised at random."""
         share = distributed.share(len(signal))
         log_mel = self.net.log_mel(signal[share].to(self.device))
-        return log_mel + tilt(len(signal), log_mel.shape[2], self.tilt)[share].to(self.device)
+        equaliser = tilt(len(signal), log_mel.shape[2], self.tilt)[share]
+        equalised: Tensor = log_mel + equaliser.to(self.device)
+        return equalised
 
     @torch.no_grad()
     def move_average(self, step: int) -> None:

@@ -87,7 +87,8 @@ def resample(signal: Tensor, samples: int) -> Tensor:
     if signal.shape[1] == samples:
         return signal
     spectrum = torch.fft.rfft(signal)[:, : samples // 2 + 1]
-    return torch.fft.irfft(spectrum, samples) * (samples / signal.shape[1])
+    played: Tensor = torch.fft.irfft(spectrum, samples)
+    return played * (samples / signal.shape[1])
 
 
 def stretch(signal: Tensor, rate: float) -> Tensor:

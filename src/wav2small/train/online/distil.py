@@ -1,9 +1,11 @@
-"""Distil a teacher into several students at once, online: each batch is composed, labelled, distorted and learnt.
+"""Distil a teacher into several students at once, online.
+
+Each batch is composed, labelled, distorted and learnt.
 
 On a GPU every clip is new: composed, labelled and learnt once. On a processor the teacher is what takes the time, so
-workers fill a ring of labelled clips, from which each is learnt ``reuse`` times, distorted anew each time. Loss: 1 - CCC
-over the batch and within groups of one corpus, and a guess of the teacher's embedding. The figures that choose weights
-are those of held-out speakers, within each corpus; corpora that are left out altogether are scored beside them.
+workers fill a ring of labelled clips, from which each is learnt ``reuse`` times, distorted anew each time. Loss:
+1 - CCC over the batch and within groups of one corpus, and a guess of the teacher's embedding. The figures that choose
+weights are those of held-out speakers, within each corpus; corpora that are left out altogether are scored too.
 """
 
 from __future__ import annotations
@@ -110,7 +112,8 @@ def load_dev(
     if not signals:
         raise ManifestError(f"{name}: none of its {len(segments)} dev clips can be read.")
     teacher = labeller.teacher
-    key = json.dumps([name, teacher.name, teacher.version, [len(s) for s in signals]]) + str(sum(map(np.sum, signals)))
+    who = [name, teacher.name, teacher.version, labeller.probe]
+    key = json.dumps([*who, [len(s) for s in signals], int(sum(map(np.sum, signals)))])
     cache = folder / f"dev-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
     if not cache.is_file():
         labels = np.array(teacher.label([s.astype(np.float32) / 32768 for s in signals]), np.float32)
@@ -129,6 +132,7 @@ class Online(Task[Labelled]):
         distortion: what the students get instead of what the teacher got
         dev: to score them by
         folder: of the weights
+        moments: of the teacher's embeddings, as :func:`embedding_moments` gives them
         metadata: written into the weights
         device: of torch
     """
@@ -141,20 +145,18 @@ class Online(Task[Labelled]):
         distortion: Distortion,
         dev: Sequence[Dev],
         folder: Path,
+        moments: tuple[Tensor, float],
         metadata: dict[str, str],
         device: str = "cpu",
     ) -> None:
         self.config, self.pupils, self.draw_batch, self.distortion = config, pupils, draw_batch, distortion
         self.dev, self.folder, self.metadata, self.device = dev, folder, metadata, torch.device(device)
-        embedding = draw_batch(0).embedding
-        mean, variance = embedding.mean(0), float(embedding.var(0, unbiased=False).sum()) if len(embedding) else 0.0
         self.learners = {}
         for pupil in pupils:
             torch.manual_seed(config.seed)
             self.learners[pupil.name] = Learner(
                 pupil.net(config.dropout),
-                mean,
-                variance,
+                *moments,
                 average=config.average,
                 tilt=config.tilt,
                 embedding=config.embedding,
@@ -196,7 +198,6 @@ class Online(Task[Labelled]):
         for one in self.learners.values():
             torch.manual_seed(self.config.seed * 1_000_003 + step)
             losses.append(one.loss(batch.signal, batch.label, batch.embedding, self.emotion_loss))
-        self.each = [loss.detach() for loss in losses]
         return torch.stack(losses).sum()
 
     def emotion_loss(self, label: Tensor, emotion: Tensor) -> Tensor:
@@ -213,7 +214,10 @@ class Online(Task[Labelled]):
             one.move_average(step)
 
     def evaluate(self) -> Scores:
-        """CCC and r of each student, dimension and dev corpus, by ``student/corpus/ccc arousal``."""
+        """CCC and r of each student, dimension and dev corpus, by ``student/corpus/ccc arousal``.
+
+        r is 0 where one of the two is constant, so that the log stays JSON.
+        """
         scores = {}
         for name, one in self.learners.items():
             for dev in self.dev:
@@ -221,21 +225,35 @@ class Online(Task[Labelled]):
                 for d, dimension in enumerate(OUTPUTS):
                     truth, own = dev.labels[:, d], answers[:, d]
                     scores[f"{name}/{dev.name}/ccc {dimension}"] = round(concordance_cc(truth, own), 4)
-                    scores[f"{name}/{dev.name}/r {dimension}"] = round(pearson_cc(truth, own), 4)
+                    scores[f"{name}/{dev.name}/r {dimension}"] = round(float(np.nan_to_num(pearson_cc(truth, own))), 4)
         return scores
 
     def merits(self, scores: Scores) -> Scores:
         """Mean CCC of held-out speakers within the corpora that are learnt from, for each student."""
-        return {name: float(np.nanmean(list(self.within(scores, name).values()))) for name in self.learners}
+        return {name: float(np.mean(list(self.within(scores, name).values()))) for name in self.learners}
 
     def within(self, scores: Scores, student: str, statistic: str = "ccc", left_out: bool = False) -> Scores:
         """A statistic of a student for each dimension, the mean over the dev corpora."""
         corpora = [dev.name for dev in self.dev if dev.left_out == left_out]
         return {
-            dimension: float(np.nanmean([scores[f"{student}/{corpus}/{statistic} {dimension}"] for corpus in corpora]))
+            dimension: float(np.mean([scores[f"{student}/{corpus}/{statistic} {dimension}"] for corpus in corpora]))
             for dimension in OUTPUTS
             if corpora
         }
+
+    def in_words(self, line: Scores) -> list[str]:
+        """A line of the log for people, a sentence a student: mean CCC, and r of each dimension."""
+        sentences = []
+        for name in self.learners:
+            parts = []
+            for kind, left_out in (("dev", False), ("left out", True)):
+                ccc = self.within(line, name, left_out=left_out)
+                r = self.within(line, name, "r", left_out)
+                if ccc:
+                    figures = ", ".join(f"{dimension} {value:.3f}" for dimension, value in r.items())
+                    parts.append(f"{kind} CCC {np.mean(list(ccc.values())):.3f}, r {figures}")
+            sentences.append(f"step {line['step']}, {name}: {'; '.join(parts)}")
+        return sentences
 
     def keep(self, line: dict[str, float], part: str) -> None:
         """Write the averaged student of this name."""
@@ -260,6 +278,20 @@ def composer(
     return draw_batch
 
 
+def embedding_moments(draw_batch: Callable[[int], Labelled], cache: Path) -> tuple[Tensor, float]:
+    """Mean of the teacher's embeddings in the first batch, shape=(size,), and the sum of their variances.
+
+    They are kept in a file: a run that is resumed has no clips of its first step any more.
+    """
+    if not cache.is_file():
+        embedding = draw_batch(0).embedding
+        found = torch.cat([embedding.mean(0), embedding.var(0, unbiased=False).sum()[None]])
+        with whole_file(cache) as temporary:
+            np.save(temporary, found.cpu().numpy())
+    moments = torch.from_numpy(np.load(cache))
+    return moments[:-1], float(moments[-1])
+
+
 def make_loop(folder: Path, task: Online, key: str) -> Loop[Labelled]:
     """The loop of a run, resumed if the folder has a checkpoint; ``key`` stands for its audio and teacher.
 
@@ -270,4 +302,6 @@ def make_loop(folder: Path, task: Online, key: str) -> Loop[Labelled]:
     every = config.evaluate_every or max(1, config.steps // 10)
     plan = Plan(config.steps, config.warm_up, every, config.seed, config.weight_decay)
     students = [[pupil.name, str(pupil.start or "")] for pupil in task.pupils]
-    return Loop(folder, task, plan, {**asdict(config), "students": str(students), "key": key})
+    distortion = {"noise": task.distortion.noise, "rooms": task.distortion.rooms}
+    keys = {"key": key} | {name: pool.key if pool else "" for name, pool in distortion.items()}
+    return Loop(folder, task, plan, {**asdict(config), "students": str(students), **keys})

@@ -18,7 +18,8 @@ from wav2small.train.online.pool import Pool
 
 ROOM_LENGTH = 12800
 """Samples of an impulse response that are used."""
-MU = 255.0
+MU, TELEPHONE_BAND = 255.0, 3400.0
+"""Of the mu law; in Hz."""
 
 
 class Distortion:
@@ -53,7 +54,7 @@ class Distortion:
             rows = draw.rows(count, share)
             if len(rows):
                 spectrum[rows] *= response(len(rows))
-        out = torch.fft.irfft(spectrum, size)[:, :samples]
+        out: Tensor = torch.fft.irfft(spectrum, size)[:, :samples]
         called = draw.rows(count, 0.1)
         if len(called):
             out[called] = telephone(out[called])
@@ -64,7 +65,9 @@ class Distortion:
         if self.rooms and draw.rng.random() < 0.5:
             clip = self.rooms.clips(draw, self.rooms.corpora(draw, count))
             response = self.rooms.cut(clip, torch.zeros_like(clip), ROOM_LENGTH)
-            return response / response.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6)
+            energy: Tensor = response.square().sum(1, keepdim=True)
+            response = response / energy.sqrt().clamp_min(1e-6)
+            return response
         time = torch.arange(ROOM_LENGTH, device=draw.device) / SAMPLING_RATE
         decay = draw.uniform(count, 1, low=0.1, high=0.8)
         response = draw.normal(count, ROOM_LENGTH) * decibel(-60 * time / decay) * (time < decay)
@@ -108,21 +111,24 @@ def band(frequency: Tensor, draw: Draw, count: int) -> Tensor:
 
 
 def telephone(signal: Tensor) -> Tensor:
-    """Half of the bandwidth and eight bits by the mu law, as a telephone network passes speech."""
-    spectrum = torch.fft.rfft(signal)
-    cut = int(spectrum.shape[1] * 3400 / (SAMPLING_RATE / 2))
-    narrow = torch.fft.irfft(torch.cat([spectrum[:, :cut], torch.zeros_like(spectrum[:, cut:])], 1), signal.shape[1])
+    """Up to 3,400 Hz, in eight bits by the mu law at 8 kHz, as a telephone network passes speech."""
+    samples = signal.shape[1]
+    passed = int(samples * TELEPHONE_BAND / SAMPLING_RATE) + 1
+    narrow = torch.fft.irfft(torch.fft.rfft(signal)[:, :passed], samples // 2)
     peak = narrow.abs().amax(1, keepdim=True).clamp_min(1e-9)
     level = torch.log1p(MU * (narrow / peak).abs()) / math.log1p(MU)
     stepped = torch.round(level * 127) / 127
-    return torch.sign(narrow) * torch.expm1(stepped * math.log1p(MU)) / MU * peak
+    coded = torch.sign(narrow) * torch.expm1(stepped * math.log1p(MU)) / MU * peak
+    wide: Tensor = torch.fft.irfft(torch.fft.rfft(coded)[:, :passed], samples)
+    return wide
 
 
 def coloured(draw: Draw, count: int, samples: int) -> Tensor:
     """Noise whose power falls as 1/f^a, a between 0 (white) and 2 (brown), (count, samples)."""
     spectrum = torch.fft.rfft(draw.normal(count, samples))
     frequency = torch.arange(spectrum.shape[1], device=draw.device).clamp_min(1)
-    return torch.fft.irfft(spectrum * frequency ** -draw.uniform(count, 1), samples)
+    noise: Tensor = torch.fft.irfft(spectrum * frequency ** -draw.uniform(count, 1), samples)
+    return noise
 
 
 def levelled(signal: Tensor, draw: Draw, low: float, high: float) -> Tensor:

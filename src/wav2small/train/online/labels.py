@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,13 @@ class Labeller:
         """Emotions (batch, 3) and embeddings (batch, size) of signals (batch, samples), at a random level each."""
         level = draw.uniform(len(signal), 1, low=LEVELS[0], high=LEVELS[1])
         return self.of(signal / rms(signal) * decibel(level))
+
+    @cached_property
+    def probe(self) -> list[float]:
+        """The teacher's answer to a fixed noise, which distinguishes teachers of one name and version."""
+        with torch.inference_mode():
+            emotion, _ = self.of(0.1 * Draw((0,)).normal(1, 32000))
+        return [round(value, 3) for value in emotion[0].tolist()]
 
     def of(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """The same of signals as they are."""

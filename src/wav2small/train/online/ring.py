@@ -1,4 +1,4 @@
-"""A ring of labelled clips on disk, made by worker processes, so that the teacher does not limit a processor's students.
+"""A ring of labelled clips on disk, made by worker processes, so that the teacher does not limit the students.
 
 A shard is a batch of composed clips with their labels. Which shards there are at a step follows from the step alone, so
 a run gives the same weights however fast its workers are, and one that was stopped finds its shards again.
@@ -7,7 +7,9 @@ a run gives the same weights however fast its workers are, and one that was stop
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal as signals
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +82,7 @@ class Shards:
         make_folder(folder)
         self.folder, self.config = folder, config
         self.size = SHARD_GROUPS * config.group_size
+        self.held = max(1, config.ring // self.size)
         marker = folder / "ring.txt"
         if marker.is_file() and marker.read_text().strip() != key:
             raise ManifestError(
@@ -97,7 +101,7 @@ class Shards:
     def window(self, step: int) -> tuple[int, int]:
         """First shard that a step may draw from, and the one behind the last."""
         made = FIRST_SHARDS + int(step * self.config.batch_size / (self.config.reuse * self.size))
-        return max(0, made - self.config.ring // self.size), made
+        return max(0, made - self.held), made
 
     def write(self, number: int, clips: Labelled) -> None:
         """Write a shard, whole or not at all."""
@@ -136,11 +140,18 @@ class Recipe(NamedTuple):
     config: DistilConfig
 
 
-def _begin(recipe: Recipe) -> None:
+def _begin(recipe: Recipe, parent: Connection) -> None:
     signals.signal(signals.SIGINT, signals.SIG_IGN)  # Ctrl-C is the parent's, which ends us
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     global _work
     _work = _Work(recipe.open_pool(), recipe.open_labeller(), recipe.shards, recipe.config)  # type: ignore[operator]
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process when the other side is closed, or killed; what is written is whole, or not there."""
+    parent.poll(None)
+    os._exit(0)
 
 
 def _make(number: int) -> None:
@@ -166,15 +177,24 @@ class Ring:
     def __init__(self, recipe: Recipe, executor: ProcessPoolExecutor, keep: bool = False) -> None:
         self.shards, self.config, self.executor, self.keep = recipe.shards, recipe.config, executor, keep
         self.asked: dict[int, Future[None]] = {}
-        self.known = lru_cache(None)(self._read)
+        self.known = lru_cache(self.shards.held)(self._read)
         self.last = self.shards.window(self.config.steps - 1)[1]
 
     def draw(self, step: int) -> Labelled:
-        """The batch of a step; waits for shards that are not there yet."""
+        """The batch of a step; waits for shards that are not there yet.
+
+        Raises:
+            Wav2SmallError: if a worker was killed, or cannot write
+        """
         first, end = self.shards.window(step)
-        self._ask(first, min(self.last, end + AHEAD))
-        for number in range(first, end):
-            self._wait(number)
+        try:
+            self._ask(first, min(self.last, end + AHEAD))
+            for number in range(first, end):
+                self._wait(number)
+        except BrokenProcessPool:
+            raise Wav2SmallError(
+                "a worker was killed, perhaps for want of memory. Run the same command with fewer --workers."
+            ) from None
         rng = np.random.default_rng([self.config.seed, 2, step])
         samples = self.known(int(rng.integers(first, end)))[0]
         blocks = [
@@ -201,23 +221,26 @@ class Ring:
             yield number, block * size + int(rng.integers(size))
 
     def _ask(self, first: int, end: int) -> None:
-        for number in range(first, end):
-            if number not in self.asked:
-                self.asked[number] = self.executor.submit(_make, number)
-        for number in [number for number in self.asked if number < first]:
+        with _unheard():
+            for number in range(first, end):
+                if number not in self.asked:
+                    self.asked[number] = self.executor.submit(_make, number)
+        self._forget(first)
+
+    def _forget(self, end: int) -> None:
+        for number in [number for number in self.asked if number < end]:
             del self.asked[number]
             if not self.keep:
                 self.shards.remove(number)
 
+    def end(self) -> None:
+        """Remove the last shards, when the run is done."""
+        self._forget(self.last)
+
     def _wait(self, number: int) -> None:
         while not self.asked[number].done():
             time.sleep(POLL_DUR)
-        try:
-            self.asked[number].result()
-        except BrokenProcessPool:
-            raise Wav2SmallError(
-                "a worker was killed, perhaps for want of memory. Run the same command with fewer --workers."
-            ) from None
+        self.asked[number].result()
 
     def _read(self, number: int) -> tuple[int, dict[str, np.ndarray], list[int]]:
         """Samples of a shard's clips, its labels, and the corpus of each of its groups."""
@@ -232,10 +255,26 @@ class Ring:
 
 @contextmanager
 def ring(recipe: Recipe, workers: int, keep: bool = False) -> Iterator[Ring]:
-    """A ring with its workers, which end with it."""
+    """A ring with its workers, which end with it, or with this process."""
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, context, _begin, (recipe,))
+    theirs, ours = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(workers, context, _begin, (recipe, theirs))
     try:
         yield Ring(recipe, executor, keep)
     finally:
+        ours.close()
         executor.shutdown(wait=True, cancel_futures=True)
+        theirs.close()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes that start inside the block never get Ctrl-C, not even before they can ignore it."""
+    if not hasattr(signals, "pthread_sigmask"):
+        yield
+        return
+    before = signals.pthread_sigmask(signals.SIG_BLOCK, {signals.SIGINT})
+    try:
+        yield
+    finally:
+        signals.pthread_sigmask(signals.SIG_SETMASK, before)

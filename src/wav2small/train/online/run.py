@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from wav2small.errors import ManifestError
 from wav2small.network.licences import of_weights
 from wav2small.network.weights import licence_of
@@ -20,10 +18,9 @@ from wav2small.tables.manifest import Segment, read_manifest
 from wav2small.tables.table import write_table
 from wav2small.train import Progress
 from wav2small.train.config import DistilConfig
-from wav2small.train.loop import Report
-from wav2small.train.online.distil import Dev, Online, Pupil, composer, load_dev, make_loop
+from wav2small.train.loop import Scores
+from wav2small.train.online.distil import Dev, Online, Pupil, composer, embedding_moments, load_dev, make_loop
 from wav2small.train.online.distort import Distortion
-from wav2small.train.online.draw import Draw
 from wav2small.train.online.labels import Labeller
 from wav2small.train.online.pool import Pool, Source, load_pool
 from wav2small.train.online.ring import Labelled, Recipe, Shards, ring
@@ -49,6 +46,29 @@ class Corpus:
     def segments(self) -> list[Segment]:
         """The rows of all of its manifests."""
         return [segment for manifest in self.manifests for segment in read_manifest(manifest)]
+
+    def learnt(self, dev_fold: str) -> list[Segment]:
+        """The rows that are learnt from: those outside the fold, of all manifests.
+
+        Raises:
+            ManifestError: if there are none, or a speaker of the fold is in another one too
+        """
+        rows = self.segments()
+        learnt = [segment for segment in rows if segment.column("fold") != dev_fold]
+        if not learnt:
+            raise ManifestError(f"{self.name}: has no row to learn from: all are of the fold {dev_fold}.")
+        held_out = {segment.speaker for segment in rows if segment.column("fold") == dev_fold}
+        shared = held_out & {segment.speaker for segment in learnt} - {""}
+        if shared:
+            raise ManifestError(
+                f"{self.name}: speaker {min(shared)} is in the fold {dev_fold} and outside it. "
+                "Give all rows of a speaker one fold, also those of what was made of them."
+            )
+        return learnt
+
+    def dev(self, dev_fold: str) -> list[Segment]:
+        """The rows of the fold, of the first manifest: what was made of them is neither learnt nor scored."""
+        return [segment for segment in read_manifest(self.manifests[0]) if segment.column("fold") == dev_fold]
 
 
 @dataclass(frozen=True)
@@ -87,13 +107,12 @@ class Run:
     device: str = "cpu"
     config: DistilConfig = field(default_factory=DistilConfig)
 
-    def start(self, bar: Bar, report: Report, warn: Callable[[str], None]) -> Online:
+    def start(self, bar: Bar, say: Callable[[str], None]) -> Online:
         """Train until ``config.steps``, from the checkpoint in the folder if there is one.
 
         Args:
             bar: shows the progress
-            report: called with each line of the log
-            warn: called with a sentence about each file that is left out
+            say: called with a sentence about each file that is left out, and about each student at each evaluation
 
         Returns:
             the students, and the dev sets they were scored by
@@ -104,20 +123,33 @@ class Run:
         """
         for pupil in self.pupils:
             pupil.net(0.0)  # an error here is reported before the long work
+        self._check_names()
         labeller = Labeller(load_teacher(self.teacher, False, self.device))
-        pools = self._pools(bar, warn)
+        pools = self._pools(bar, say)
         dev = self._dev(labeller, bar)
         with self._batches(pools, labeller) as draw_batch:
-            distortion = Distortion(*(pool() for pool in pools[1:]), self.config.clean)
-            arguments = (draw_batch, distortion, dev, self.folder, self._metadata(labeller), self.device)
+            key, noise, rooms = self._key(pools[0](), labeller), pools[1](), pools[2]()
+            distortion = Distortion(noise, rooms, self.config.clean)
+            moments = embedding_moments(draw_batch, self.folder / f"embedding-{key}.npy")
+            arguments = (draw_batch, distortion, dev, self.folder, moments, self._metadata(labeller), self.device)
             task = Online(self.config, self.pupils, *arguments)
-            loop = make_loop(self.folder, task, self._key(pools[0](), labeller))
+            loop = make_loop(self.folder, task, key)
+
+            def report(line: Scores) -> None:
+                for sentence in task.in_words(line):
+                    say(sentence)
+
             with bar("distil") as progress:
                 loop.run(progress, report)
         return task
 
+    def _check_names(self) -> None:
+        names = [corpus.name for corpus in (*self.corpora, *self.left_out)]
+        if len(set(names)) < len(names):
+            raise ManifestError(f"two corpora have one name: {', '.join(names)}. Rename a folder or a file.")
+
     def _pools(
-        self, bar: Bar, warn: Callable[[str], None]
+        self, bar: Bar, say: Callable[[str], None]
     ) -> tuple[Callable[[], Pool], Callable[[], Pool | None], Callable[[], Pool | None]]:
         """Clips, noise and rooms; decoded here, and opened by whoever needs them."""
         with bar("audio") as progress:
@@ -132,29 +164,16 @@ class Run:
             load_pool(self._sources(), folder, self.device, progress)
         for pool in (clips, noise, rooms):
             for reason in getattr(pool(), "skipped", []):
-                warn(f"left out: {reason}")
+                say(f"left out: {reason}")
         return clips, noise, rooms
 
     def _sources(self) -> list[Source]:
-        sources = []
-        for corpus in self.corpora:
-            segments = [s for s in corpus.segments() if s.column("fold") != self.dev_fold]
-            if not segments:
-                raise ManifestError(f"{corpus.name}: has no row to learn from: all are of the fold {self.dev_fold}.")
-            sources.append(Source(corpus.name, segments, corpus.share))
-        return sources
+        return [Source(corpus.name, corpus.learnt(self.dev_fold), corpus.share) for corpus in self.corpora]
 
     def _dev(self, labeller: Labeller, bar: Bar) -> list[Dev]:
         found = []
         with bar("dev clips") as progress:
-            sets = [
-                (
-                    corpus.name,
-                    [s for s in read_manifest(corpus.manifests[0]) if s.column("fold") == self.dev_fold],
-                    False,
-                )
-                for corpus in self.corpora
-            ]
+            sets = [(corpus.name, corpus.dev(self.dev_fold), False) for corpus in self.corpora]
             sets += [(corpus.name, corpus.segments(), True) for corpus in self.left_out]
             for done, (name, segments, left_out) in enumerate(sets):
                 progress(done, len(sets))
@@ -182,14 +201,13 @@ class Run:
         recipe = Recipe(pools[0], partial(open_labeller, self.teacher), shards, self.config)
         with ring(recipe, self.workers or os.cpu_count() or 1, keep=self.ring is not None) as made:
             yield made.draw
+            made.end()
 
     def _key(self, clips: Pool, labeller: Labeller) -> str:
         """What the labelled clips depend on."""
         names = ("group_size", "durations", "mixture", "joined", "fastest", "stretched", "stretch")
         composition = [getattr(self.config, name) for name in (*names, "modulated", "modulation", "seed")]
-        with torch.inference_mode():
-            probe = labeller.of(0.1 * Draw((0,), self.device).normal(1, 32000))[0]
-        parts = json.dumps([clips.key, composition, [round(value, 3) for value in probe[0].tolist()]])
+        parts = json.dumps([clips.key, composition, labeller.probe])
         return hashlib.sha256(parts.encode()).hexdigest()[:12]
 
     def _metadata(self, labeller: Labeller) -> dict[str, str]:

@@ -43,13 +43,13 @@ class Heads:
         """The answer of every head, shape=(heads, clips, 3)."""
         standard = self._standard(statistics)
         with torch.inference_mode():
-            return np.stack([head(standard)[0].numpy() for head in self.heads])
+            return np.stack([head(standard)[0].cpu().numpy() for head in self.heads])
 
     def embed(self, statistics: np.ndarray) -> np.ndarray:
         """The hidden layers of all heads side by side, shape=(clips, heads x hidden)."""
         standard = self._standard(statistics)
         with torch.inference_mode():
-            return np.concatenate([head.embed(standard).numpy() for head in self.heads], axis=1)
+            return np.concatenate([head.embed(standard).cpu().numpy() for head in self.heads], axis=1)
 
     def batch(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Answers (clips, 3) and embeddings of statistics on any device, shape=(clips, all layers, width)."""
@@ -61,7 +61,8 @@ class Heads:
         return torch.stack(answers).mean(0), torch.cat(hidden, 1)
 
     def _standard(self, statistics: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy((statistics[:, self.layers].astype(np.float32) - self.mean) / self.spread)
+        standard = (statistics[:, self.layers].astype(np.float32) - self.mean) / self.spread
+        return torch.from_numpy(standard).to(self.heads[0].mix.device)  # where ``batch`` left the heads
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         """Write as safetensors in float16, without the category outputs."""
@@ -69,7 +70,7 @@ class Heads:
         for index, head in enumerate(self.heads):
             for name, tensor in head.state_dict().items():
                 if not name.startswith("category"):
-                    arrays[f"{index}.{name}"] = tensor.numpy()
+                    arrays[f"{index}.{name}"] = tensor.cpu().numpy()
         halves = {name: array.astype(np.float16) for name, array in arrays.items()}
         write_safetensors(path, halves, {**metadata, "layers": ",".join(map(str, self.layers))})
 

@@ -169,7 +169,7 @@ class WhisperBody:
     def batch_statistics(self, signals: Tensor) -> Tensor:
         """Of signals of one length on any device, at least ``MIN_LENGTH``: shape=(signals, samples) to that above."""
         size = CPU_BATCH if self.device.type == "cpu" else max(1, len(signals))
-        return torch.cat([self._equal(part) for part in signals.to(self.device).split(size)])
+        return torch.cat([self._equal(part) for part in torch.split(signals.to(self.device), size)])
 
     def _equal(self, signals: Tensor) -> Tensor:
         pool, _ = FIXED[self.pooling]
@@ -180,7 +180,7 @@ class WhisperBody:
             return torch.stack([pool(state.float(), real) for state in states], 1)
 
     def log_mel(self, signals: Tensor) -> Tensor:
-        """What ``WhisperFeatureExtractor`` computes, on the signals' device: (signals, samples) to (signals, mels, frames)."""
+        """What ``WhisperFeatureExtractor`` computes, on any device: (signals, samples) to (signals, mels, frames)."""
         features = self.features
         window = torch.hann_window(features.n_fft, device=signals.device)
         spectrum = torch.stft(signals, features.n_fft, features.hop_length, window=window, return_complex=True)
