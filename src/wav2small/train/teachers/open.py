@@ -103,7 +103,7 @@ class OpenTeacher(TransformerTeacher):
         self.name = metadata["name"]
         self.version = metadata["version"]
         self.licence = metadata["licence"]
-        self.body = _body(metadata, head, bf16, device)
+        self.body = _body(metadata, max(self.heads.layers), head, bf16, device)
 
     def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
         """A/D/V, then the hidden layers of all heads, shape=(signals, 3 + size)."""
@@ -111,9 +111,9 @@ class OpenTeacher(TransformerTeacher):
         return np.concatenate([self.heads(statistics), self.heads.embed(statistics)], axis=1)
 
 
-def _body(metadata: dict[str, str], path: Path, bf16: bool, device: str) -> Body:
+def _body(metadata: dict[str, str], layers: int, path: Path, bf16: bool, device: str) -> Body:
     if not metadata.get("body"):
-        return WhisperBody(find_encoder(), bf16, device)
+        return WhisperBody(find_encoder(layers=layers), bf16, device)
     body = load_body(metadata["body"], int(metadata["body_layers"]), metadata["pooling"], bf16, device)
     if body.key != metadata["body_fingerprint"]:
         raise WeightsError(

@@ -34,12 +34,13 @@ MIN_LENGTH = 1600
 """Samples; a shorter signal is padded with zeros."""
 
 
-def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEncoder:
+def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT, layers: int | None = None) -> WhisperEncoder:
     """The encoder, from ``ENCODER_FILE`` in the folder of models, else from a checkpoint as ``find_folder`` finds it.
 
     Args:
         name: on the hub, or a folder with a ``model.safetensors``
-        expected: ``fingerprint`` that it must have
+        expected: ``fingerprint`` that it must have, whole
+        layers: how many of its layers to keep, from the first; None keeps all. Time is in proportion to them.
 
     Raises:
         WeightsError: if it is in neither place, or is not the one expected
@@ -52,6 +53,7 @@ def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT) -> WhisperEn
             f"{path}: is not the Whisper encoder that the head was fitted on. "
             f"Needed: the encoder of {HUB_NAME} as published; remove the file to fetch it again."
         )
+    encoder.layers = encoder.layers[:layers]
     encoder.eval()  # type: ignore[no-untyped-call]
     return encoder
 
