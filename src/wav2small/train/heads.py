@@ -188,12 +188,17 @@ class Batches:
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """Statistics (batch, layers, width), truth (batch, 3), category (batch,); groups of one corpus side by side."""
+        return self.draw_labelled()[:3]
+
+    def draw_labelled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As ``draw``, and the number of each clip's corpus, (batch,)."""
         size = self.config.group
         drawn = self.rng.choice(len(self.groups), self.config.batch_size // size, p=self.chance)
         clip = np.concatenate([self.rng.choice(self.groups[g], size, p=self.weights[g]) for g in drawn])
         copy = self.rng.integers(len(self.statistics), size=len(clip))
         statistics = torch.from_numpy(self.statistics[copy, clip])
-        return statistics, torch.from_numpy(self.truth[clip]), torch.from_numpy(self.labels[clip])
+        labels = torch.from_numpy(self.labels[clip])
+        return statistics, torch.from_numpy(self.truth[clip]), labels, torch.from_numpy(np.repeat(drawn, size))
 
 
 def _fit_head(batches: Batches, layers: int, width: int, categories: int, config: FitConfig) -> Head:
