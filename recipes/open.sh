@@ -14,9 +14,11 @@ clips=${CLIPS:-40000} steps=${STEPS:-4800} micro_steps=${MICRO_STEPS:-10000} int
 dev_fold=0
 mkdir -p "$run"
 
-# 1. The teacher's heads, on what has categories. Out come five heads, each fitted without a fifth of the speakers.
-[ -f "$run/open.safetensors" ] || wav2small fit "$open/emodb" "$open/emogator" -o "$run/open.safetensors" \
-    --name open --version 1 --cache "$run/statistics" --bf16
+# 1. The teacher's heads, on what has categories: EmoDB, the same in other voices, and bursts. Out come five heads, each
+#    fitted without a fifth of the speakers.
+[ -f "$run/emodb-voices/manifest.csv" ] || wav2small resynthesise "$open/emodb" -o "$run/emodb-voices" --variants 4 --seed 1
+[ -f "$run/open.safetensors" ] || wav2small fit "$open/emodb,$run/emodb-voices" "$open/emogator" \
+    -o "$run/open.safetensors" --name open --version 2 --copies 0 --cache "$run/statistics"
 
 # 2. New clips, without the dev speakers. A corpus named three times is drawn three times as often: EmoDB is the only
 #    acted speech, and small.

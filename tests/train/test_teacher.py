@@ -337,7 +337,7 @@ def test_heads_that_do_not_say_what_they_are_are_refused(tmp_path, key):
 @pytest.fixture
 def teacher(tmp_path, monkeypatch) -> OpenTeacher:
     heads().save(tmp_path / "heads.safetensors", ABOUT)
-    monkeypatch.setattr("wav2small.train.teachers.open.find_encoder", lambda: model().encoder)
+    monkeypatch.setattr("wav2small.train.teachers.open.find_encoder", lambda layers: model().encoder)
     made = load_teacher(str(tmp_path / "heads.safetensors"))
     assert isinstance(made, OpenTeacher)
     return made
