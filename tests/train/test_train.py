@@ -349,7 +349,9 @@ def test_a_step_and_an_evaluation_on_a_gpu_are_those_on_the_cpu(data, tmp_path, 
         batches = [clips.draw(step) for step in range(2)]
         assert [there.advance(batch) for batch in batches] == [here.advance(batch) for batch in batches]
         assert all(weight.device.type == "cuda" for weight in there.task.net.parameters())
-        np.testing.assert_array_equal(there.task.learner.predict(clips.signals[:3]), here.task.learner.predict(clips.signals[:3]))
+        np.testing.assert_array_equal(
+            there.task.learner.predict(clips.signals[:3]), here.task.learner.predict(clips.signals[:3])
+        )
         for run in (here, there):
             run.record({"step": 2}, {"arousal": 0.1, "dominance": 0.2, "valence": 0.3})
     assert (tmp_path / "there" / BEST).read_bytes() == (tmp_path / "here" / BEST).read_bytes()

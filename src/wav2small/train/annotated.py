@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,23 @@ def read_annotated(source: str, folds: int) -> Annotated:
         weights=np.array([_agreement(segment) for segment in segments]),
         folds=_folds(segments, folds),
     )
+
+
+def read_group(source: str, folds: int) -> list[Annotated]:
+    """One corpus in several manifests: clips and what was made of them; a speaker is in one fold of all of them.
+
+    Args:
+        source: manifests, a comma between two; a path that exists is one manifest, whatever its name
+        folds: number of folds
+
+    Raises:
+        ManifestError: as :func:`read_annotated`
+    """
+    sources = [source] if Path(source).exists() else source.split(",")
+    parts = [read_annotated(name, folds) for name in sources]
+    dealt = _folds([segment for part in parts for segment in part.segments], folds)
+    ends = np.cumsum([len(part.segments) for part in parts])[:-1]
+    return [replace(part, folds=fold) for part, fold in zip(parts, np.split(dealt, ends), strict=True)]
 
 
 def _agreement(segment: Segment) -> float:

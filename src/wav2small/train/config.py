@@ -147,9 +147,13 @@ class BodyConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How heads are fitted; chosen by speaker-disjoint folds of the open corpora (docs/log.md)."""
+    """How heads are fitted; chosen by leaving out speakers and whole open corpora (docs/log.md).
 
-    layers: tuple[int, ...] = (1, 2, 3, 4)
+    ``layers`` are those of Whisper base that heads read. A batch is made of groups of ``group_size`` clips of one corpus,
+    and ``within`` is the share of the loss that is computed within groups.
+    """
+
+    layers: tuple[int, ...] = (2, 3)
     hidden: int = 88
     dropout: float = 0.4
     folds: int = 5
@@ -158,6 +162,8 @@ class FitConfig:
     silence_dur: float = 1.2
     epochs: float = 30.0
     batch_size: int = 128
+    group_size: int = 32
+    within: float = 0.5
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     category_weight: float = 0.3
@@ -205,6 +211,23 @@ class AdaptConfig:
     clusters: tuple[int, ...] = (64, 512, 4096)
     learning_rate: float = 1e-4
     warm_up: float = 0.1
+
+
+@dataclass(frozen=True)
+class VoicesConfig:
+    """In which voices clips are resynthesised.
+
+    ``pitch`` is the largest change of log F0, ``formants`` and ``tempo`` the largest relative changes; the range of log
+    F0 is multiplied by ``least_range`` to ``most_range``.
+    """
+
+    variants: int = 4
+    seed: int = 1
+    pitch: float = 0.45
+    least_range: float = 0.5
+    most_range: float = 1.7
+    formants: float = 0.16
+    tempo: float = 0.25
 
 
 @dataclass(frozen=True)
