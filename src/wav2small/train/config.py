@@ -149,8 +149,8 @@ class BodyConfig:
 class FitConfig:
     """How heads are fitted; chosen by leaving out speakers and whole open corpora (docs/log.md).
 
-    ``layers`` are those of Whisper base that heads read. A batch is made of groups of ``group_size`` clips of one corpus,
-    and ``within`` is the share of the loss that is computed within groups.
+    ``layers`` are those of Whisper base that heads read. A batch is made of groups of ``group_size`` clips of one
+    corpus, and ``within`` is the share of the loss that is computed within groups.
     """
 
     layers: tuple[int, ...] = (2, 3)
