@@ -7,12 +7,13 @@
 set -euo pipefail
 data=$1 run=$2
 here=$(dirname "$0")
+package=$here/../src/wav2small/data
 mkdir -p "$here/open"
-cp "$run/student/log.jsonl" "$here/open/wav2small-log.jsonl"
-cp "$run/micro/log.jsonl" "$here/open/micro-log.jsonl"
-cp "$run/micro-int8/log.jsonl" "$here/open/micro-int8-log.jsonl"
+cp "$run/micro/log.jsonl" "$here/open/micro-log.jsonl" # of micro and micro-l, which learnt together
+cp "$run/wav2small/log.jsonl" "$here/open/wav2small-log.jsonl"
+for student in micro micro-l; do cp "$run/$student-int8/log.jsonl" "$here/open/$student-int8-log.jsonl"; done
 cp "$run"/{ravdess-norms,ravdess-teacher,emodb-norms}.json "$here/open/"
-cp "$run/open.safetensors" "$here/../src/wav2small/data/open.safetensors"
+cp "$run/open.safetensors" "$package/open.safetensors"
 ccc() {  # of one artefact, as JSON
     python - "$here/open" "$1" <<'PYTHON'
 import json, sys
@@ -26,13 +27,20 @@ for key, file in (("RAVDESS norms", "ravdess-norms.json"), ("RAVDESS teacher", "
 print(json.dumps(found))
 PYTHON
 }
-wav2small export "$run/student/best.safetensors" --ship --name wav2small --version 3 --metadata "ccc=$(ccc wav2small.onnx)"
-wav2small export "$run/micro/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro.onnx)"
-wav2small export "$run/micro-int8/best.safetensors" --ship --name micro --version 2 --metadata "ccc=$(ccc micro-int8.onnx)"
-wav2small export "$here/../src/wav2small/data/wav2small.safetensors" --ship --to integers --calibrate "$run/labels.csv"
-dev=("$run"/dev-{emodb,emogator,sdap,librispeech,speechocean,arabic_commands}.csv)
-for name in wav2small micro; do  # what their answers mean, beside the weights
-    wav2small calibrate "${dev[@]}" --model $name -o "$here/../src/wav2small/data/$name.calibration.json"
-    wav2small calibrate "${dev[@]}" --model $name --precision int8 -o "$here/../src/wav2small/data/$name-int8.calibration.json"
+ship() {  # WEIGHTS NAME VERSION ARTEFACT
+    wav2small export "$run/$1.safetensors" --ship --name "$2" --version "$3" --metadata "ccc=$(ccc "$4")"
+}
+ship wav2small/wav2small wav2small 4 wav2small.onnx
+ship micro/micro micro 3 micro.onnx
+ship micro-int8/micro-int8 micro 3 micro-int8.onnx
+ship micro/micro-l micro-l 1 micro-l.onnx
+ship micro-l-int8/micro-l-int8 micro-l 1 micro-l-int8.onnx
+wav2small export "$package/wav2small.safetensors" --ship --to integers --calibrate "$run/wav2small/dev.csv"
+for name in wav2small micro micro-l; do  # what their answers mean, beside the weights
+    for precision in fp32 int8; do
+        suffix=; [ $precision = int8 ] && suffix=-int8
+        wav2small calibrate "$run/micro/dev.csv" --model $name --precision $precision \
+            -o "$package/$name$suffix.calibration.json"
+    done
 done
 python "$here/make_golden.py"

@@ -90,7 +90,8 @@ def command(
 
     A MANIFEST is a corpus; manifests joined by commas are one, such as a corpus and what resynthesise made of it. The
     rows of the dev fold are not learnt from: they choose the weights that are kept, by the mean over corpora of the CCC
-    within each. Files that cannot be read are left out and named.
+    within each. Where no corpus has a column fold, one in 20 speakers, or files, is held out. Files that cannot be read
+    are left out and named.
 
     The folder gets a checkpoint, a log, and STUDENT.safetensors. The same command resumes a run that was stopped, with
     Ctrl-C or otherwise.

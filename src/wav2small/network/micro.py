@@ -57,4 +57,6 @@ MICRO = micro()
 MICRO_L = micro("micro-l", channels=128, pooled=192)
 """The larger one: 163,539 parameters."""
 MICRO_INT8 = replace(MICRO, name="micro-int8", integers=True)
-"""The same in integers, trained to be."""
+"""``micro`` in integers, trained to be."""
+MICRO_L_INT8 = replace(MICRO_L, name="micro-l-int8", integers=True)
+"""``micro-l`` in integers, trained to be."""

@@ -7,10 +7,11 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from wav2small.corpora.protocol import deal
 from wav2small.errors import ManifestError
 from wav2small.network.licences import of_weights
 from wav2small.network.weights import licence_of
@@ -35,17 +36,33 @@ DEV_LABELS = "dev.csv"
 """The labels of the dev clips, which export and calibrate take."""
 
 
+DEALT_FOLDS = 20
+"""Where no corpus has a row of the dev fold."""
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that students learn from: its name, its manifests, and how often it is drawn relative to others."""
+    """A corpus that students learn from.
+
+    Args:
+        name: of the corpus
+        manifests: of its clips, then of what was made of them
+        share: how often it is drawn relative to others; None is by its size
+        is_dealt: whether its column ``fold`` is replaced by ``DEALT_FOLDS`` folds
+    """
 
     name: str
     manifests: tuple[str, ...]
     share: float | None = None
+    is_dealt: bool = False
 
-    def segments(self) -> list[Segment]:
-        """The rows of all of its manifests."""
-        return [segment for manifest in self.manifests for segment in read_manifest(manifest)]
+    def segments(self, manifests: Sequence[str] | None = None) -> list[Segment]:
+        """The rows of its manifests, by default of all; if it is dealt, each speaker, else each file, gets a fold."""
+        rows = [segment for manifest in manifests or self.manifests for segment in read_manifest(manifest)]
+        if not self.is_dealt:
+            return rows
+        fold = deal((row.speaker or row.file for row in rows), DEALT_FOLDS)
+        return [replace(row, fields={**row.fields, "fold": str(fold[row.speaker or row.file])}) for row in rows]
 
     def learnt(self, dev_fold: str) -> list[Segment]:
         """The rows that are learnt from: those outside the fold, of all manifests.
@@ -68,7 +85,7 @@ class Corpus:
 
     def dev(self, dev_fold: str) -> list[Segment]:
         """The rows of the fold, of the first manifest: what was made of them is neither learnt nor scored."""
-        return [segment for segment in read_manifest(self.manifests[0]) if segment.column("fold") == dev_fold]
+        return [segment for segment in self.segments(self.manifests[:1]) if segment.column("fold") == dev_fold]
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,19 @@ class Run:
         for pupil in self.pupils:
             pupil.net(0.0)  # an error here is reported before the long work
         self._check_names()
+        return self._with_folds(say)._start(bar, say)
+
+    def _with_folds(self, say: Callable[[str], None]) -> Run:
+        """The same run; if no corpus has folds, each file (or speaker, where known) is dealt into one."""
+        if any(segment.column("fold") for corpus in self.corpora for segment in corpus.segments()):
+            return self
+        say(
+            f"no corpus has a column fold: one in {DEALT_FOLDS} speakers, or files where no speaker is known, is held "
+            "out to choose weights by"
+        )
+        return replace(self, dev_fold="0", corpora=[replace(corpus, is_dealt=True) for corpus in self.corpora])
+
+    def _start(self, bar: Bar, say: Callable[[str], None]) -> Online:
         labeller = Labeller(load_teacher(self.teacher, False, self.device))
         pools = self._pools(bar, say)
         dev = self._dev(labeller, bar)
