@@ -33,6 +33,7 @@ from wav2small.train.online.distil import Dev, Online, Pupil, composer, embeddin
 from wav2small.train.online.distort import Distortion  # noqa: E402
 from wav2small.train.online.labels import Labeller  # noqa: E402
 from wav2small.train.online.pool import Source, load_pool  # noqa: E402
+from wav2small.train.online.run import Corpus  # noqa: E402
 from wav2small.train.teachers import load_teacher  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread", "ctrl_c")
@@ -129,6 +130,33 @@ def test_a_speaker_inside_and_outside_the_dev_fold_is_refused(data, tmp_path):
         "first: speaker s0 is in the fold 0 and outside it. "
         "Give all rows of a speaker one fold, also those of what was made of them."
     )
+
+
+def test_where_no_corpus_has_folds_speakers_are_dealt_and_none_is_on_both_sides(data, tmp_path):
+    """What was made of a corpus has speakers of its own too, which must not move the folds of the others."""
+    names = [f"s{number}" for number in range(45)]
+    for name, speakers in (("one", names[5:]), ("made", names)):
+        (tmp_path / name).mkdir()
+        rows = "".join(f"{data}/first/{n % 9}.wav,{0.001 * n:.3f},{s}\n" for n, s in enumerate(speakers))
+        (tmp_path / name / "manifest.csv").write_text("file,start,speaker\n" + rows)
+    dealt = Corpus("one", (str(tmp_path / "one"), str(tmp_path / "made")), is_dealt=True)
+    dev, learnt = dealt.dev("0"), dealt.learnt("0")
+    assert {row.speaker for row in dev} and not {row.speaker for row in dev} & {row.speaker for row in learnt}
+    assert {row.path for row in dev} <= {data / "first" / f"{number}.wav" for number in range(9)}
+    assert len({row.speaker for row in learnt}) == 45 - 3
+
+
+def test_folders_of_audio_are_learnt_from_with_a_sentence(data, tmp_path):
+    (tmp_path / "plain").mkdir()
+    for path in (data / "first").glob("*.wav"):
+        (tmp_path / "plain" / path.name).write_bytes(path.read_bytes())
+    result = distil(data, tmp_path / "run", "--steps", 1, corpora=(str(tmp_path / "plain"),))
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[0] == (
+        "no corpus has a column fold: one in 20 speakers, or files where no speaker is known, is held out to choose "
+        "weights by"
+    )
+    assert [row.path.name for row in read_manifest(tmp_path / "run" / "dev.csv")] == ["0.wav"]
 
 
 def small_task(data: Path, folder: Path, *students: str, config: DistilConfig = TINY) -> Online:
