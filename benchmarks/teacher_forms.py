@@ -18,7 +18,7 @@ import numpy as np
 from wav2small.metrics import concordance_cc, pearson_cc
 from wav2small.network.config import OUTPUTS
 from wav2small.train.config import FitConfig
-from wav2small.train.heads import Corpus, fit_heads, load_corpus
+from wav2small.train.heads import Corpus, fit_heads, load_corpora
 from wav2small.train.teachers.whisper import WhisperBody, find_encoder
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -71,7 +71,11 @@ def main() -> None:
     arguments = parser.parse_args()
     body = WhisperBody(find_encoder(), bf16=True)
     config = FitConfig()
-    corpora = [load_corpus(m, body, config, arguments.cache, lambda *_: None) for m in arguments.manifests]
+    corpora = [
+        corpus
+        for m in arguments.manifests
+        for corpus in load_corpora(m, body, config, arguments.cache, lambda *_: None)
+    ]
     speech, bursts = corpora
     row("form", f"CCC, unheard speakers, {speech.name}", f"the same, {bursts.name}", f"r, {speech.name} unheard")
     row("---", "---", "---", "---")

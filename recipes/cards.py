@@ -32,6 +32,7 @@ SEXES = {"gender=m": "12 men", "gender=f": "12 women"}
 
 ABOUT = {
     "micro": "A causal network that hears frame by frame: for streams, browsers and microcontrollers.",
+    "micro-l": "`micro` with twice the channels: more accurate, and three times the arithmetic.",
     "mobilenetv3-small": "timm's `mobilenetv3_small_100` on log-mel, without pretraining: to compare with.",
     "mobilenetv4-small": "timm's `mobilenetv4_conv_small` on log-mel, without pretraining: to compare with.",
     "open": "Heads on the encoder of Whisper base: what labels the audio that the students learn from.",
@@ -46,7 +47,8 @@ USE = """\
 - Read [use.md](../use.md) before.
 """
 LIMITS = """\
-- The teacher was fitted on acted German of 10 speakers and on vocal bursts. It errs, and its students with it.
+- The teacher was fitted on acted German of 10 speakers, on the same in other voices made by a vocoder, and on vocal
+  bursts. It errs, and its students with it.
 - Mostly adults; English, German and Arabic. Not measured: other languages, children, ages, accents, pathological
   voices, telephone lines. Sex is as RAVDESS tells it, in two words.
 - Values differ between speakers and microphones: compare a speaker with himself.
@@ -60,8 +62,15 @@ FOLDERS = {
     "speechocean762": "speechocean",
     "Mycroft Precise": "mycroft",
     "Arabic speech commands": "arabic_commands",
+    "Kathleen": "kathleen",
+    "Kerstin": "kerstin",
+    "Tohoku HTS voices": "tohoku",
 }
 """A corpus as the weights name it -> its row in docs/data.md."""
+
+
+MADE = {"emodb-voices": ["emodb four times in other voices, by the vocoder WORLD; 2,140 clips", "10", "CC0-1.0"]}
+"""Corpora that recipes/open.sh makes: what, speakers and licence."""
 
 
 def main() -> None:
@@ -152,7 +161,7 @@ def made_from(name: str, row: dict[str, Any]) -> Iterator[str]:
             "from these corpora, without their dev speakers. No person rated them.\n"
         )
     yield "| corpus | what | speakers | licence |\n|---|---|---|---|"
-    corpora = data_rows()
+    corpora = data_rows() | MADE
     for corpus in row["training_data"].split(", "):
         yield f"| {corpus} | {' | '.join(corpora[FOLDERS.get(corpus, corpus)])} |"
     yield "\nMore: [data.md](../data.md), [training.md](../training.md).\n"

@@ -20,7 +20,7 @@ wav2small resynthesise "$open/emodb" -o "$run/emodb-voices" --variants 4 --seed 
 wav2small resynthesise "$open/emodb" -o "$run/emodb-voices2" --variants 4 --seed 2
 wav2small resynthesise "$open/sdap" -o "$run/sdap-voices" --variants 4 --seed 1
 [ -f "$run/tohoku/manifest.csv" ] ||
-    python "$here/synthetic_voice.py" "$WAV2SMALL_MODELS/htsvoice-tohoku-f01" "$run/tohoku"
+    python "$here/synthetic_voice.py" "$WAV2SMALL_MODELS/htsvoice-tohoku-f01" -o "$run/tohoku"
 
 # 2. The teacher's heads, on what has categories. Out come five heads, each fitted without a fifth of the speakers.
 [ -f "$run/open.safetensors" ] || wav2small fit "$open/emodb,$run/emodb-voices" "$open/emogator" --copies 0 \

@@ -24,6 +24,8 @@ STUDENTS = {
     "wav2small-int8.onnx": "wav2small int8",
     "micro.onnx": "micro",
     "micro-int8.onnx": "micro int8",
+    "micro-l.onnx": "micro-l",
+    "micro-l-int8.onnx": "micro-l int8",
 }
 SCORED = {
     "RAVDESS, norms": (

@@ -13,8 +13,9 @@ from wav2small.cli import main
 from wav2small.train import config
 from wav2small.train.config import (
     AdaptConfig,
+    AugmentConfig,
     BodyConfig,
-    ComposeConfig,
+    DistilConfig,
     FinetuneConfig,
     FitConfig,
     LabelConfig,
@@ -25,11 +26,12 @@ CONFIGS = {
     "train": [TrainConfig],
     "fit": [FitConfig, BodyConfig],
     "finetune": [FinetuneConfig],
-    "augment": [ComposeConfig],
+    "augment": [AugmentConfig],
     "label": [LabelConfig],
+    "distil": [DistilConfig],
 }
 """Command -> dataclasses whose fields are options under the same name."""
-OTHER = {("train", "start"), ("fit", "name"), ("fit", "layers"), ("augment", "plain")}
+OTHER = {("train", "start"), ("fit", "name"), ("fit", "layers")}
 """Options that share the name of a field and mean something else."""
 RENAMED = {
     ("fit", "body"): (BodyConfig, "name"),

@@ -22,8 +22,8 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
 
 from wav2small.train.config import FitConfig  # noqa: E402
-from wav2small.train.heads import Corpus, fit_heads, load_corpus  # noqa: E402
-from wav2small.train.loss import ccc_loss  # noqa: E402
+from wav2small.train.heads import Batches, Corpus, fit_heads, load_corpora  # noqa: E402
+from wav2small.train.loss import ccc_loss, grouped_ccc_loss  # noqa: E402
 from wav2small.train.teachers.open import Heads  # noqa: E402
 
 RATE = 16000
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class Body:
     """Three layers of four numbers: level, length, and two more; counts the clips and breaks off after some."""
 
-    layers, bf16, key = 3, False, ""
+    layers, bf16, key, pooling = 3, False, "", "mean+std"
 
     def __init__(self, clips: float = np.inf) -> None:
         self.clips, self.heard = clips, 0
@@ -179,7 +179,8 @@ def clips(count: int = 12, **columns: object) -> list[dict[str, object]]:
 
 
 def load(folder: Path, body: Body | None = None, cache: str = "cache", **changes: object) -> Corpus:
-    return load_corpus(str(folder), body or Body(), replace(CONFIG, **changes), folder.parent / cache, silently)
+    [corpus] = load_corpora(str(folder), body or Body(), replace(CONFIG, **changes), folder.parent / cache, silently)
+    return corpus
 
 
 def test_categories_stand_for_their_norms_and_what_has_none_is_left_out(tmp_path):
@@ -291,13 +292,68 @@ def test_the_name_of_a_corpus_is_that_of_its_folder_or_file(tmp_path, monkeypatc
     (folder / "part.csv").write_bytes((folder / "manifest.csv").read_bytes())
     monkeypatch.chdir(folder)
     for source, name in (("manifest.csv", "acted"), (".", "acted"), ("part.csv", "part"), (str(folder), "acted")):
-        assert load_corpus(source, Body(), CONFIG, tmp_path / "cache", silently).name == name
+        [corpus] = load_corpora(source, Body(), CONFIG, tmp_path / "cache", silently)
+        assert corpus.name == name
+
+
+def test_manifests_with_a_comma_between_are_one_corpus_whose_speakers_share_their_fold(tmp_path):
+    rows = clips(12, speaker=lambda n: f"s{n // 2}", label="anger")
+    first = corpus_of(tmp_path / "acted", rows)
+    variants = [{**row, "file": f"v{row['file']}"} for row in rows[:6] if row["speaker"] != "s1"]
+    second = corpus_of(tmp_path / "voices", variants, 1)
+    one, other = load_corpora(f"{first},{second}", Body(), CONFIG, tmp_path / "cache", silently)
+    assert (one.name, other.name, one.group, other.group) == ("acted", "voices", "acted", "acted")
+    fold = {row["speaker"]: number for row, number in zip(rows, one.folds, strict=True)}
+    assert other.folds.tolist() == [fold[row["speaker"]] for row in variants]
+    [alone] = load_corpora(str(second), Body(), CONFIG, tmp_path / "cache", silently)
+    assert alone.folds.tolist() != other.folds.tolist(), "dealt alone they are in other folds"
+
+
+def test_own_folds_that_disagree_within_a_corpus_are_said(tmp_path):
+    first, second = (
+        corpus_of(tmp_path / name, clips(3, speaker="a", label="anger", fold=fold))
+        for name, fold in (("x", 0), ("y", 1))
+    )
+    with pytest.raises(ManifestError, match="speaker a is in fold 0 and in fold 1"):
+        load_corpora(f"{first},{second}", Body(), CONFIG, tmp_path / "cache", silently)
+
+
+def test_a_folder_whose_name_has_a_comma_is_one_manifest(tmp_path):
+    folder = corpus_of(tmp_path / "one, two", clips(3, label="anger"))
+    assert load(folder).name == "one, two"
+
+
+def test_a_batch_is_groups_of_one_corpus_and_variants_belong_to_theirs():
+    parts = [synthetic("a", seed=1), replace(synthetic("b", seed=2), group="a"), synthetic("c", 60, seed=3)]
+    numbered = [replace(c, truth=np.full_like(c.truth, n), group=c.group or c.name) for n, c in enumerate(parts)]
+    width = numbered[0].statistics.shape[3]
+    config = replace(CONFIG, batch_size=96, group_size=32)
+    batches = Batches(numbered, 0, sorted(CATEGORIES), np.zeros((2, width)), np.ones((2, width)), config, 0)
+    drawn = [batches.draw()[1][:, 0].numpy().reshape(3, 32) for _ in range(60)]
+    groups = np.concatenate(drawn)
+    kinds = [frozenset(np.unique(group)) for group in groups]
+    assert {*kinds} == {frozenset({0, 1}), frozenset({2})}
+    share = np.mean([kind == {2} for kind in kinds])
+    assert share == pytest.approx(np.sqrt(40) / (np.sqrt(40) + np.sqrt(320)), abs=0.08)
+
+
+def test_the_loss_within_groups_does_not_see_what_lies_between_them():
+    rng = np.random.default_rng(0)
+    truth = torch.from_numpy(rng.random((64, 3)))
+    offset = torch.tensor([[0.0], [5.0]]).repeat_interleave(32, 0)
+    wrong = truth[torch.cat([torch.randperm(32), 32 + torch.randperm(32)])]
+    assert float(grouped_ccc_loss(truth + offset, wrong + offset, 32, 0.0).mean()) < 0.05, "pooled, it looks right"
+    assert float(grouped_ccc_loss(truth + offset, wrong + offset, 32, 1.0).mean()) > 0.7
+    assert float(grouped_ccc_loss(truth, truth, 32, 0.5).mean()) == pytest.approx(0, abs=1e-6)
+    halves = [ccc_loss(truth[part], wrong[part]).mean() for part in (slice(32), slice(32, 64))]
+    expected = 0.25 * sum(halves) / 2 + 0.75 * ccc_loss(truth, wrong).mean()
+    assert float(grouped_ccc_loss(truth, wrong, 32, 0.25).mean()) == pytest.approx(float(expected), abs=1e-6)
 
 
 @pytest.fixture
 def encoder(monkeypatch) -> None:
     """The command computes statistics with the double."""
-    monkeypatch.setattr("wav2small.train.fit.find_encoder", lambda: None)
+    monkeypatch.setattr("wav2small.train.fit.find_encoder", lambda layers: None)
     monkeypatch.setattr("wav2small.train.fit.WhisperBody", lambda *_: Body())
     monkeypatch.setattr("wav2small.cli.fit.FitConfig", lambda **options: replace(CONFIG, epochs=1.0, **options))
 

@@ -206,6 +206,12 @@ def test_the_real_encoder_has_the_fingerprint(monkeypatch):
     assert statistics.shape == (1, 7, 1024) and np.isfinite(statistics).all() and statistics[0, 6].std() > 0.1
 
 
+def test_the_first_layers_alone_give_the_same_statistics(models):
+    whole, cut = (WhisperBody(find_encoder(expected=PRINT, layers=layers)) for layers in (None, 1))
+    assert (whole.layers, cut.layers, len(cut.encoder.layers)) == (3, 2, 1)
+    np.testing.assert_array_equal(cut.statistics([voice(0.5)]), whole.statistics([voice(0.5)])[:, :2])
+
+
 def test_states_of_30_seconds_are_those_of_the_library():
     ours = body()
     mel = ours.features(voice(30.0), sampling_rate=RATE, return_tensors="pt").input_features

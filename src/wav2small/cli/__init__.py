@@ -20,6 +20,7 @@ COMMANDS = {
     "corpus": ("wav2small.cli.corpus:command", "A corpus, as its owner distributes it, to a manifest."),
     "label": ("wav2small.cli.label:command", "Label audio with a teacher."),
     "augment": ("wav2small.cli.augment:command", "Make augmented copies of the clips of a manifest."),
+    "resynthesise": ("wav2small.cli.resynthesise:command", "Speech of a manifest in other voices and manners."),
     "train": ("wav2small.cli.train:command", "Train a student on a teacher's labels."),
     "distil": ("wav2small.cli.distil:command", "Distil a teacher into students, straight from audio."),
     "calibrate": ("wav2small.cli.calibrate:command", "What a model's answers mean: scale, intervals, from audio."),

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import click
 
-from wav2small.cli.options import config_option, where_option
-from wav2small.train.config import ComposeConfig
+from wav2small.cli.options import config_option, joined, share_option, where_option
+from wav2small.train.config import AugmentConfig
 
 
 @click.command("augment")
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder for FLAC files.")
-@config_option(ComposeConfig, "clips", type=click.IntRange(1), help="Number of clips; 1,200 are an hour.")
+@config_option(AugmentConfig, "clips", type=click.IntRange(1), help="Number of clips; 1,200 are an hour.")
 @click.option("--without-fold", "fold", default="", help="Leave out the rows with this fold: the dev speakers.")
 @where_option
-@click.option("--plain", is_flag=True, help="No distortion: the clips of the same seed, clean, for the teacher.")
-@config_option(ComposeConfig, "seed", type=click.IntRange(0), help="Random seed.")
+@share_option
+@config_option(AugmentConfig, "plain", is_flag=True, help="No distortion: the clips of the same seed for the teacher.")
+@click.option("--noise", metavar="MANIFEST", help="Recorded sounds and music to distort with.")
+@click.option("--rooms", metavar="MANIFEST", help="Impulse responses of rooms to distort with.")
+@config_option(AugmentConfig, "seed", type=click.IntRange(0), help="Random seed.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(
     manifests: tuple[str, ...],
@@ -25,26 +28,45 @@ def command(
     clips: int,
     fold: str,
     where: list[tuple[str, str]],
+    shares: tuple[str, ...],
     plain: bool,
+    noise: str | None,
+    rooms: str | None,
     seed: int,
     workers: int,
 ) -> None:
-    """Make new clips: cut, sped up, mixed, joined, distorted, at any level.
+    """Make new clips: cut, sped up, mixed, joined, stretched, distorted, at any level.
 
-    A manifest that is named twice is drawn from twice as often. The same command resumes a run that was stopped.
+    They are those that distil composes; this command writes them, for labels that are made elsewhere. Manifests joined
+    by commas are one corpus. Files that cannot be read are left out and named. The same command resumes a run that was
+    stopped.
 
     \b
     Example:
       wav2small augment open/emodb open/librispeech -o build/clips --clips 12000 --without-fold 0
-      wav2small augment msp.csv --where split=train -o build/clips --clips 200000
       wav2small augment open/emodb open/librispeech -o build/plain --clips 12000 --without-fold 0 --plain
+      wav2small augment msp.csv --where split=train -o build/clips --clips 200000 --noise open/noise
     """
     from wav2small.cli.progress import progress_bar
     from wav2small.tables.manifest import read_manifest, select
-    from wav2small.train.compose import compose_all
+    from wav2small.train import check_extra
 
-    corpora = [[s for s in select(read_manifest(m), where) if not fold or s.column("fold") != fold] for m in manifests]
-    config = ComposeConfig(clips, seed, plain=1.0 if plain else ComposeConfig.plain)
+    check_extra()
+    from wav2small.train.augment import augment
+    from wav2small.train.online.pool import Source
+
+    sources = [
+        Source(
+            corpus.name,
+            [row for row in select(corpus.segments(), where) if not fold or row.column("fold") != fold],
+            corpus.share,
+        )
+        for corpus in joined(manifests, shares)
+    ]
+    extra = [[Source(name, read_manifest(name))] if name else [] for name in (noise, rooms)]
+    config = AugmentConfig(clips=clips, plain=plain, seed=seed)
     with progress_bar("clips") as progress:
-        compose_all(corpora, Path(output), config, workers, progress)
+        skipped = augment(sources, Path(output), config, workers, progress, *extra)
+    for reason in skipped:
+        click.echo(f"left out: {reason}", err=True)
     click.echo(f"{output}: {clips} clips")

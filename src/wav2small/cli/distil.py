@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import config_option
+from wav2small.cli.options import config_option, joined, pair, share_option
 from wav2small.train.config import DistilConfig
 
 if TYPE_CHECKING:
     from wav2small.train.online.distil import Pupil
-    from wav2small.train.online.run import Corpus
 
 STUDENT_HELP = "A student to train; repeatable: all learn from the same batches."
-SHARE_HELP = "How often a corpus is drawn relative to the others; default: the square root of its clips."
 FROM_HELP = "Weights that a student starts from; repeatable."
 REUSE_HELP = "Times that a clip is learnt on average, where clips come out of the ring."
 RING_HELP = (
@@ -39,7 +36,7 @@ LEFT_OUT_HELP = "A corpus that nobody learns from, scored beside the dev speaker
 @click.option("--from", "starts", multiple=True, metavar="STUDENT=FILE", help=FROM_HELP)
 @click.option("--dev-fold", default="0", show_default=True, help="Rows with this fold are dev speakers.")
 @click.option("--left-out", multiple=True, metavar="MANIFEST", help=LEFT_OUT_HELP)
-@click.option("--share", "shares", multiple=True, metavar="CORPUS=NUMBER", help=SHARE_HELP)
+@share_option
 @click.option("--noise", metavar="MANIFEST", help="Recorded sounds and music to distort with.")
 @click.option("--rooms", metavar="MANIFEST", help="Impulse responses of rooms to distort with.")
 @config_option(DistilConfig, "steps", type=click.IntRange(1), help="Batches in all.")
@@ -157,40 +154,6 @@ def clips_bar(title: str, batch_size: int) -> Iterator[Callable[[float, float], 
             tell(done, total, f"{done:.0f} of {total:.0f}{speed}")
 
         yield progress
-
-
-def joined(corpora: Sequence[str], shares: Sequence[str] = ()) -> list[Corpus]:
-    """Corpora of manifests joined by commas, with their shares."""
-    from wav2small.train.online.run import Corpus
-
-    share = dict(pair(text, "--share", "emodb=4") for text in shares)
-    found = []
-    for text in corpora:
-        manifests = tuple(text.split(","))
-        name = name_of(manifests[0])
-        number = share.pop(name, None)
-        if number is not None and not re.fullmatch(r"\d*\.?\d+", number):
-            raise click.UsageError(f"--share {name}={number}: {number!r} is not a number of 0 or more.")
-        found.append(Corpus(name, manifests, None if number is None else float(number)))
-    if all(corpus.share == 0 for corpus in found) and found:
-        raise click.UsageError("--share 0 for every corpus leaves nothing to learn from.")
-    if share:
-        raise click.UsageError(f"--share {next(iter(share))}: there are {', '.join(corpus.name for corpus in found)}.")
-    return found
-
-
-def name_of(manifest: str) -> str:
-    """Name of the corpus of a manifest: that of its file, or of its folder."""
-    path = Path(manifest)
-    return path.absolute().parent.name if path.name == "manifest.csv" else path.stem or path.absolute().name
-
-
-def pair(text: str, option: str, example: str) -> tuple[str, str]:
-    """The two sides of ``name=value``."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise click.UsageError(f"{option} {text}: give {option} {example}.")
-    return name, value
 
 
 def pupils(students: Sequence[str], networks: Sequence[str], starts: Sequence[str]) -> list[Pupil]:

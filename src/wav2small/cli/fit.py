@@ -21,6 +21,7 @@ from wav2small.train.config import FIXED_POOLINGS, BodyConfig, FitConfig
 @config_option(BodyConfig, "pooling", type=click.Choice(FIXED_POOLINGS), help="Pooling over time.")
 @click.option("--cache", default="build/statistics", show_default=True, help="Folder for the encoder's statistics.")
 @config_option(FitConfig, "copies", type=click.IntRange(0), help="Distorted copies of each clip.")
+@config_option(FitConfig, "within", type=click.FloatRange(0, 1), help="Share of the loss within corpora.")
 @config_option(FitConfig, "seed", type=click.IntRange(0), help="Random seed.")
 @click.option("--device", default="auto", show_default=True, help="Of torch: cpu, cuda, cuda:1.")
 @config_option(BodyConfig, "bf16", is_flag=True, help="Compute the encoder in bfloat16: faster where supported.")
@@ -35,6 +36,7 @@ def command(
     pooling: str,
     cache: str,
     copies: int,
+    within: float,
     seed: int,
     device: str,
     bf16: bool,
@@ -43,6 +45,8 @@ def command(
 
     A MANIFEST is a CSV or Parquet file, or a folder with manifest.csv. Its rows have arousal, dominance and
     valence from 0 to 1, or a label that the norms know; speakers are kept apart by a column fold, else speaker.
+    Manifests with a comma between them are one corpus: clips, and what resynthesise made of them, whose speakers are
+    kept apart together.
     Rows of a split that begins with test are left out. The encoder comes from the folder WAV2SMALL_MODELS or the hub.
     Its statistics are kept in the cache, so that the same command resumes a run that was stopped.
 
@@ -52,6 +56,7 @@ def command(
     \b
     Example:
       wav2small fit open/emodb open/emogator -o open.safetensors
+      wav2small fit open/emodb,build/emodb-voices open/emogator -o open.safetensors
       wav2small fit msp-podcast -o mine.safetensors --body facebook/hubert-base-ls960 --layers 8 --licence MIT
     """
     from wav2small.cli.progress import progress_bar
@@ -70,6 +75,6 @@ def command(
 
     about = {"name": name, "version": version, "licence": licence or OURS}
     made_of = BodyConfig(body, layers, pooling, bf16)
-    config = FitConfig(copies=copies, seed=seed)
+    config = FitConfig(copies=copies, within=within, seed=seed)
     device = choose_device(device)
     click.echo(in_words(fit(manifests, Path(output), about, made_of, config, Path(cache), progress_bar, device)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -12,6 +14,7 @@ from wav2small.options import VADS, Options
 
 if TYPE_CHECKING:
     from wav2small.runtime.model import Model
+    from wav2small.train.corpus import Corpus
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,6 +31,13 @@ where_option = click.option(
 )
 """Gives (column, value) pairs for ``manifest.select``."""
 
+share_option = click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    metavar="CORPUS=NUMBER",
+    help="How often a corpus is drawn relative to the others; default: the square root of its clips.",
+)
 channel_option = click.option(
     "--channel",
     type=click.IntRange(0),
@@ -116,3 +126,37 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def joined(corpora: Sequence[str], shares: Sequence[str] = ()) -> list[Corpus]:
+    """Corpora of manifests joined by commas, with their shares."""
+    from wav2small.train.corpus import Corpus
+
+    share = dict(pair(text, "--share", "emodb=4") for text in shares)
+    found = []
+    for text in corpora:
+        manifests = tuple(text.split(","))
+        name = name_of(manifests[0])
+        number = share.pop(name, None)
+        if number is not None and not re.fullmatch(r"\d*\.?\d+", number):
+            raise click.UsageError(f"--share {name}={number}: {number!r} is not a number of 0 or more.")
+        found.append(Corpus(name, manifests, None if number is None else float(number)))
+    if all(corpus.share == 0 for corpus in found) and found:
+        raise click.UsageError("--share 0 for every corpus leaves nothing to learn from.")
+    if share:
+        raise click.UsageError(f"--share {next(iter(share))}: there are {', '.join(corpus.name for corpus in found)}.")
+    return found
+
+
+def name_of(manifest: str) -> str:
+    """Name of the corpus of a manifest: that of its file, or of its folder."""
+    path = Path(manifest)
+    return path.absolute().parent.name if path.name == "manifest.csv" else path.stem or path.absolute().name
+
+
+def pair(text: str, option: str, example: str) -> tuple[str, str]:
+    """The two sides of ``name=value``."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise click.UsageError(f"{option} {text}: give {option} {example}.")
+    return name, value

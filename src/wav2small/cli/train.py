@@ -10,6 +10,7 @@ import click
 from wav2small.cli.options import config_option
 from wav2small.train.config import TrainConfig
 
+WITHIN_HELP = "Share of the loss within groups of one corpus, by the labels' column corpus."
 COMPILE_HELP = "Fuse the network with torch.compile; needs a C++ compiler."
 
 
@@ -23,6 +24,7 @@ COMPILE_HELP = "Fuse the network with torch.compile; needs a C++ compiler."
 @click.option("--from", "start", type=click.Path(dir_okay=False), help="Weights to start from: safetensors of a run.")
 @config_option(TrainConfig, "steps", type=click.IntRange(1), help=f"Batches of {TrainConfig.batch_size} clips.")
 @config_option(TrainConfig, "learning_rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate.")
+@config_option(TrainConfig, "within", type=click.FloatRange(0, 1), help=WITHIN_HELP)
 @click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
 @click.option("--licence", help="Recorded in the weights; else that of non-commercial labels, or Apache-2.0.")
 @click.option("--device", default="auto", show_default=True, help="Of torch: cpu, cuda, cuda:1.")

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from wav2small.corpora.protocol import deal
 from wav2small.errors import ManifestError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.tables.manifest import Segment, load_norms, read_manifest, segment_signal
-from wav2small.train.distort import distort, random_speed, surround, trim
+from wav2small.train.distort import surround, trim
+from wav2small.train.online.compose import resample
+from wav2small.train.online.distort import Distortion
+from wav2small.train.online.draw import Draw
+
+FASTEST = 1.25
+"""Factor by which a distorted example is sped up or slowed down at most."""
+DISTORTION = Distortion(None, None, clean=0.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,23 @@ def read_annotated(source: str, folds: int) -> Annotated:
         weights=np.array([_agreement(segment) for segment in segments]),
         folds=_folds(segments, folds),
     )
+
+
+def read_group(source: str, folds: int) -> list[Annotated]:
+    """One corpus in several manifests: clips and what was made of them; a speaker is in one fold of all of them.
+
+    Args:
+        source: manifests, a comma between two; a path that exists is one manifest, whatever its name
+        folds: number of folds
+
+    Raises:
+        ManifestError: as :func:`read_annotated`
+    """
+    sources = [source] if Path(source).exists() else source.split(",")
+    parts = [read_annotated(name, folds) for name in sources]
+    dealt = _folds([segment for part in parts for segment in part.segments], folds)
+    ends = np.cumsum([len(part.segments) for part in parts])[:-1]
+    return [replace(part, folds=fold) for part, fold in zip(parts, np.split(dealt, ends), strict=True)]
 
 
 def _agreement(segment: Segment) -> float:
@@ -130,7 +155,14 @@ def example(
     """A segment trimmed and surrounded by near silence of random length, as it is or distorted."""
     signal = trim(segment_signal(segments[index]))
     if distorted:
-        signal = random_speed(signal, rng)
-        signal = distort(signal, rng, lambda: segment_signal(segments[rng.integers(len(segments))]))
+        signal = _distorted(signal, segment_signal(segments[rng.integers(len(segments))]), rng)
     before, after = (rng.uniform(0, silence_dur, 2) * SAMPLING_RATE).astype(int)
     return surround(signal, before, after, rng)
+
+
+def _distorted(signal: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A signal slower or faster by up to ``FASTEST``, distorted; ``other`` may be babble behind it."""
+    draw = Draw((int(rng.integers(2**31)),))
+    samples = max(1, round(len(signal) * FASTEST ** rng.uniform(-1, 1)))
+    both = torch.from_numpy(np.stack([signal, np.resize(other, len(signal))]))
+    return DISTORTION(resample(both, samples), draw)[0].numpy()

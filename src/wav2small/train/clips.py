@@ -47,14 +47,22 @@ class Clips:
 
     def draw(self, step: int) -> Batch:
         """Batch number ``step``."""
+        batch_size = self.config.batch_size
         rng = np.random.default_rng([self.config.seed, step])
         widths = list(self.buckets)
         sizes = np.array([len(self.buckets[width]) for width in widths])
         width = widths[rng.choice(len(widths), p=sizes / sizes.sum())]
-        index = rng.choice(self.buckets[width], self.config.batch_size)
+        index = self._grouped(width, rng) if self.config.within else rng.choice(self.buckets[width], batch_size)
         samples = round(width * self.config.bucket_dur * SAMPLING_RATE)
         batch = np.stack([_placed(self.signals[i], samples, rng) for i in index])
         return torch.from_numpy(batch), torch.from_numpy(self.labels[index]), torch.from_numpy(self.embeddings[index])
+
+    def _grouped(self, width: int, rng: np.random.Generator) -> np.ndarray:
+        """Clips of a bucket in groups of one corpus, each drawn by the clips that it has there."""
+        bucket, size = self.buckets[width], self.config.group_size
+        corpora = np.array(self.corpora)[bucket]
+        chosen = rng.choice(corpora, self.config.batch_size // size)
+        return np.concatenate([rng.choice(bucket[corpora == corpus], size) for corpus in chosen])
 
 
 def _embeddings(segments: Sequence[Segment]) -> np.ndarray:

@@ -21,6 +21,8 @@ class TrainConfig:
 
     Durations are in seconds, ``warm_up`` and ``evaluate_every`` in steps, ``tilt`` in dB, and ``start`` is the sha256
     of the weights that training starts from. ``network`` is the JSON of a network that has no name among the students.
+    With ``within`` above 0 a batch is made of groups of ``group_size`` clips of one corpus, by the labels' column
+    ``corpus``, and this share of the loss is computed within groups.
     """
 
     student: str = "wav2small"
@@ -37,6 +39,8 @@ class TrainConfig:
     bucket_dur: float = 0.5
     tilt: float = 4.0
     concordance: float = 1.0
+    within: float = 0.0
+    group_size: int = 16
     squared_error: float = 0.0
     embedding: float = 1.0
     evaluate_every: int = 400
@@ -46,13 +50,48 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class DistilConfig:
+class Composition:
+    """How new clips are composed of old ones.
+
+    Args:
+        durations: of clips, in seconds
+        group_size: clips side by side that share a corpus
+        mixture, joined: shares of clips that are mixtures of two, or joined of two
+        fastest: factor by which a piece is sped up or slowed down at most
+        stretched: share of batches of which half is stretched, by up to ``stretch`` times
+        modulated: share of clips with a slow random gain, of up to ``modulation`` dB
+        clean: share of clips that are not distorted
+        seed: of everything random
+    """
+
+    durations: tuple[float, ...] = (2.0, 3.0, 4.0)
+    group_size: int = 32
+    mixture: float = 0.35
+    joined: float = 0.15
+    fastest: float = 1.35
+    stretched: float = 0.4
+    stretch: float = 1.35
+    modulated: float = 0.3
+    modulation: float = 8.0
+    clean: float = 0.25
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Composition):
+    """Which clips ``augment`` writes: how many, and whether as the teacher gets them, without distortion."""
+
+    clips: int = 1000
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class DistilConfig(Composition):
     """How students are trained online, on clips composed for them.
 
     Args:
         steps: batches in all
         batch_size: clips of a batch
-        group_size: clips of a batch that share a corpus, side by side
         learning_rate: the highest
         weight_decay: of AdamW
         warm_up: steps in which the learning rate rises
@@ -62,24 +101,16 @@ class DistilConfig:
         within: share of the loss that is computed within the groups of one corpus, the rest over the whole batch
         embedding: weight of the guess of the teacher's embedding
         decorrelation: weight of the correlation of the error of valence with the teacher's arousal, within groups
-        durations: of clips, in seconds
-        mixture, joined: shares of clips that are mixtures of two, or joined of two
-        fastest: factor by which a piece is sped up or slowed down at most
-        stretched: share of batches of which half is stretched, by up to ``stretch`` times
-        modulated: share of clips with a slow random gain, of up to ``modulation`` dB
-        clean: share of clips that are not distorted
         reuse: times that a clip is learnt on average, where clips come out of a ring
         ring: clips that a ring holds at most
         evaluate_every: steps between evaluations; 0 is a tenth of all
         dev_clips: of each corpus that is scored at most
-        seed: of everything random
         bf16: networks in bfloat16
         compiled: networks fused by torch.compile
     """
 
     steps: int = 4000
     batch_size: int = 256
-    group_size: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     warm_up: int = 200
@@ -89,20 +120,10 @@ class DistilConfig:
     within: float = 0.5
     embedding: float = 1.0
     decorrelation: float = 0.0
-    durations: tuple[float, ...] = (2.0, 3.0, 4.0)
-    mixture: float = 0.35
-    joined: float = 0.15
-    fastest: float = 1.35
-    stretched: float = 0.4
-    stretch: float = 1.35
-    modulated: float = 0.3
-    modulation: float = 8.0
-    clean: float = 0.25
     reuse: float = 8.0
     ring: int = 32768
     evaluate_every: int = 0
     dev_clips: int = 300
-    seed: int = 1
     bf16: bool = False
     compiled: bool = False
 
@@ -126,9 +147,13 @@ class BodyConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How heads are fitted; chosen by speaker-disjoint folds of the open corpora (docs/log.md)."""
+    """How heads are fitted; chosen by leaving out speakers and whole open corpora (docs/log.md).
 
-    layers: tuple[int, ...] = (1, 2, 3, 4)
+    ``layers`` are those of Whisper base that heads read. A batch is made of groups of ``group_size`` clips of one
+    corpus, and ``within`` is the share of the loss that is computed within groups.
+    """
+
+    layers: tuple[int, ...] = (2, 3)
     hidden: int = 88
     dropout: float = 0.4
     folds: int = 5
@@ -137,6 +162,8 @@ class FitConfig:
     silence_dur: float = 1.2
     epochs: float = 30.0
     batch_size: int = 128
+    group_size: int = 32
+    within: float = 0.5
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     category_weight: float = 0.3
@@ -187,22 +214,20 @@ class AdaptConfig:
 
 
 @dataclass(frozen=True)
-class ComposeConfig:
-    """Which clips are composed.
+class VoicesConfig:
+    """In which voices clips are resynthesised.
 
-    ``durations`` in seconds; ``fastest`` is the largest factor by which a piece is sped up or slowed down; ``plain`` is
-    the share of clips without any distortion; levels in dB re full scale.
+    ``pitch`` is the largest change of log F0, ``formants`` and ``tempo`` the largest relative changes; the range of log
+    F0 is multiplied by ``least_range`` to ``most_range``.
     """
 
-    clips: int = 1000
+    variants: int = 4
     seed: int = 1
-    durations: tuple[float, ...] = (2.0, 3.0, 4.0)
-    mixture: float = 0.25
-    joined: float = 0.2
-    fastest: float = 1.25
-    plain: float = 0.25
-    lowest_level: float = -45.0
-    highest_level: float = -12.0
+    pitch: float = 0.45
+    least_range: float = 0.5
+    most_range: float = 1.7
+    formants: float = 0.16
+    tempo: float = 0.25
 
 
 @dataclass(frozen=True)

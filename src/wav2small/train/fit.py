@@ -13,7 +13,7 @@ from wav2small.train.adapt import p_tapt, tapt
 from wav2small.train.annotated import Annotated, read_annotated
 from wav2small.train.config import AdaptConfig, BodyConfig, FinetuneConfig, FitConfig
 from wav2small.train.finetune import finetune_body
-from wav2small.train.heads import CorpusScores, describe, fit_heads, load_corpus
+from wav2small.train.heads import CorpusScores, describe, fit_heads, load_corpora
 from wav2small.train.loop import Report
 from wav2small.train.teachers.bodies import Body, load_body
 from wav2small.train.teachers.tuned import TunedNet
@@ -36,7 +36,7 @@ def fit(
     """Fit heads on a frozen body, and write them.
 
     Args:
-        manifests: annotated
+        manifests: annotated; those of one corpus may be one string, with commas between them
         output: file of the heads
         about: name, version and licence of the teacher
         body: which encoder; with a body of one's own, the heads read all of its layers
@@ -48,7 +48,7 @@ def fit(
     Returns:
         CCC on held-out speakers of each corpus
     """
-    encoder = _frozen(body, device)
+    encoder = _frozen(body, max(config.layers), device)
     if body.name:
         config = replace(config, layers=tuple(range(1, encoder.layers)))
         about = about | {"body": body.name, "body_layers": str(encoder.layers - 1), "body_fingerprint": encoder.key}
@@ -56,17 +56,17 @@ def fit(
     corpora = []
     for manifest in manifests:
         with bar(f"statistics of {manifest}") as progress:
-            corpora.append(load_corpus(manifest, encoder, config, cache, progress))
+            corpora.extend(load_corpora(manifest, encoder, config, cache, progress))
     with bar("heads") as progress:
         heads, scores = fit_heads(corpora, config, progress)
     heads.save(output, about | describe(config, [corpus.name for corpus in corpora], scores))
     return scores
 
 
-def _frozen(body: BodyConfig, device: str) -> Body:
+def _frozen(body: BodyConfig, layers: int, device: str) -> Body:
     if body.name:
         return load_body(body.name, body.layers, body.pooling, body.bf16, device)
-    return WhisperBody(find_encoder(), body.bf16, device)
+    return WhisperBody(find_encoder(layers=layers), body.bf16, device)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Fit a teacher's heads on annotated manifests: one head a fold of speakers, their mean is the teacher.
 
 What is ours here, and why. A head reads means and spreads of hidden states, not the states: the open corpora have a
-few dozen speakers, and anything larger learns those. Loss: 1 - CCC, which is what is reported, plus cross-entropy of
-the category, which keeps apart what shares a norm. Every clip is seen trimmed and surrounded by near silence of
-random length, as it is and distorted, so that neither edges, level nor channel tell the category. A corpus counts
-by the square root of its clips, and a clip by the share of listeners who recognised it, where that is known.
+few dozen speakers, and anything larger learns those. Loss: 1 - CCC, which is what is reported, half of it within
+groups of one corpus, as on a new corpus only what varies within it counts; plus cross-entropy of the category, which
+keeps apart what shares a norm. Every clip is seen trimmed and surrounded by near silence of random length, as it is
+and distorted, so that neither edges, level nor channel tell the category. A corpus counts by the square root of its
+clips, and a clip by the share of listeners who recognised it, where that is known.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from wav2small.metrics import concordance_cc
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.manifest import Segment
 from wav2small.train import Progress, make_folder
-from wav2small.train.annotated import example, read_annotated
+from wav2small.train.annotated import example, read_group
 from wav2small.train.config import FinetuneConfig, FitConfig
 from wav2small.train.loss import annotation_loss
 from wav2small.train.teachers.bodies import Body
@@ -38,7 +39,10 @@ CorpusScores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """The annotated clips of one manifest; ``statistics`` has shape (copies, clips, layers, width)."""
+    """The annotated clips of one manifest; ``statistics`` has shape (copies, clips, layers, width).
+
+    Manifests of one ``group`` count as one corpus: clips, and variants of them.
+    """
 
     name: str
     statistics: np.ndarray
@@ -46,23 +50,44 @@ class Corpus:
     labels: list[str]
     weights: np.ndarray
     folds: np.ndarray
+    group: str = ""
 
 
-def load_corpus(source: str, body: Body, config: FitConfig, cache: Path, progress: Progress) -> Corpus:
-    """Read the annotated segments of a manifest and compute their statistics, or take them from the cache.
+def load_corpora(source: str, body: Body, config: FitConfig, cache: Path, progress: Progress) -> list[Corpus]:
+    """Read the annotated segments of a corpus and compute their statistics, or take them from the cache.
+
+    Args:
+        source: one manifest, or several of one corpus with commas between them
+        body: encoder
+        config: how
+        cache: folder for statistics
+        progress: called with (done, total) for each manifest
+
+    Returns:
+        one a manifest
 
     Raises:
         ManifestError: as :func:`read_annotated`
         AudioError: if a segment cannot be read
     """
-    found = read_annotated(source, config.folds)
-    statistics = _statistics(found.segments, body, config, cache / found.name, progress)
-    return Corpus(found.name, statistics, found.truth, found.labels, found.weights, found.folds)
+    parts = read_group(source, config.folds)
+    return [
+        Corpus(
+            part.name,
+            _statistics(part.segments, body, config, cache / part.name, progress),
+            part.truth,
+            part.labels,
+            part.weights,
+            part.folds,
+            parts[0].name,
+        )
+        for part in parts
+    ]
 
 
 def _statistics(segments: list[Segment], body: Body, config: FitConfig, cache: Path, progress: Progress) -> np.ndarray:
     files = [s.file if (s.start, s.end) == (0, None) else [s.file, s.start, s.end] for s in segments]
-    other = [body.key, body.layers, body.pooling] if body.key else []
+    other = [body.key, body.layers, body.pooling]
     key = json.dumps([files, config.silence_dur, config.seed, body.bf16, *other]).encode()
     digest, parts = hashlib.sha256(key).hexdigest()[:8], []
     make_folder(cache)
@@ -132,7 +157,7 @@ def _check(corpora: Sequence[Corpus]) -> None:
 
 
 class Batches:
-    """Random batches of the clips outside a fold; each corpus drawn by the square root of its size."""
+    """Random batches of the clips outside a fold: groups of one corpus, drawn by the square root of its size."""
 
     def __init__(
         self,
@@ -153,16 +178,27 @@ class Batches:
             [(c.statistics[:, i][:, :, list(config.layers)] - mean) / spread for c, i in pairs], axis=1
         )
         self.truth = np.concatenate([c.truth[i] for c, i in pairs])
-        self.labels = np.concatenate([[categories.index(c.labels[k]) for k in i] for c, i in pairs])
-        chance = np.concatenate([c.weights[i] / c.weights[i].sum() * np.sqrt(len(i)) for c, i in pairs])
+        self.labels = np.concatenate([[categories.index(c.labels[k]) for k in i] for c, i in pairs]).astype(int)
+        weights = np.concatenate([c.weights[i] for c, i in pairs])
+        names = np.concatenate([[c.group or c.name] * len(i) for c, i in pairs])
+        self.groups = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]
+        self.weights = [weights[group] / weights[group].sum() for group in self.groups]
+        chance = np.sqrt([len(group) for group in self.groups])
         self.chance = chance / chance.sum()
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Statistics (batch, layers, width), truth (batch, 3), category (batch,)."""
-        clip = self.rng.choice(self.clips, self.config.batch_size, p=self.chance)
-        copy = self.rng.integers(len(self.statistics), size=self.config.batch_size)
+        """Statistics (batch, layers, width), truth (batch, 3), category (batch,); groups of one corpus side by side."""
+        return self.draw_labelled()[:3]
+
+    def draw_labelled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As ``draw``, and the number of each clip's corpus, (batch,)."""
+        size = self.config.group_size
+        drawn = self.rng.choice(len(self.groups), self.config.batch_size // size, p=self.chance)
+        clip = np.concatenate([self.rng.choice(self.groups[g], size, p=self.weights[g]) for g in drawn])
+        copy = self.rng.integers(len(self.statistics), size=len(clip))
         statistics = torch.from_numpy(self.statistics[copy, clip])
-        return statistics, torch.from_numpy(self.truth[clip]), torch.from_numpy(self.labels[clip])
+        labels = torch.from_numpy(self.labels[clip])
+        return statistics, torch.from_numpy(self.truth[clip]), labels, torch.from_numpy(np.repeat(drawn, size))
 
 
 def _fit_head(batches: Batches, layers: int, width: int, categories: int, config: FitConfig) -> Head:
@@ -174,7 +210,9 @@ def _fit_head(batches: Batches, layers: int, width: int, categories: int, config
     for _ in range(steps):
         statistics, truth, category = batches.draw()
         emotion, logits = head(statistics)
-        loss = annotation_loss(truth, category, emotion, logits, config.category_weight)
+        loss = annotation_loss(
+            truth, category, emotion, logits, config.category_weight, config.group_size, config.within
+        )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

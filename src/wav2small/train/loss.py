@@ -49,7 +49,15 @@ def borrowed(truth: Tensor, prediction: Tensor, size: int) -> Tensor:
     return (covariance.square() / (arousal.square().mean(-1) * error.square().mean(-1) + 1e-8)).mean()
 
 
-def annotation_loss(truth: Tensor, category: Tensor, emotion: Tensor, logits: Tensor, category_weight: float) -> Tensor:
+def annotation_loss(
+    truth: Tensor,
+    category: Tensor,
+    emotion: Tensor,
+    logits: Tensor,
+    category_weight: float,
+    group_size: int = 1,
+    within: float = 0.0,
+) -> Tensor:
     """1 - CCC of people's annotations plus the weighted cross-entropy of their categories, a scalar.
 
     Args:
@@ -58,6 +66,9 @@ def annotation_loss(truth: Tensor, category: Tensor, emotion: Tensor, logits: Te
         emotion: predicted A/D/V, shape=(batch, 3)
         logits: of the categories, shape=(batch, categories)
         category_weight: of the cross-entropy
+        group_size: rows of one corpus side by side
+        within: share of the loss that is computed within groups
     """
     cross_entropy = functional.cross_entropy(logits, category, label_smoothing=0.1)
-    return ccc_loss(truth, emotion).mean() + category_weight * cross_entropy
+    ccc = grouped_ccc_loss(truth, emotion, group_size, within).mean()
+    return ccc + category_weight * cross_entropy

@@ -1,11 +1,11 @@
 """Train a student on a teacher's labels, and on nothing else.
 
-The paper does not say how; every choice is ours. The loss is 1 - CCC of the batch, the figure that is reported, plus,
-where the labels have the teacher's embedding, the squared error of a linear guess of it from the student's own, because
-three numbers say little about a clip; the guess is dropped after training. The squared error of the labels can be
-added, and costs CCC (docs/log.md). Optimiser: AdamW, a short warm-up and a cosine to zero. The weights that are kept
-are a moving average of those that are trained, chosen by the CCC of the dev speakers. A batch holds clips of one
-length, so little is padded. Several processes can train as one (``distributed``).
+The paper does not say how; every choice is ours. The loss is 1 - CCC of the batch, or in part within groups of one
+corpus, plus, where the labels have the teacher's embedding, the squared error of a linear guess of it from the
+student's own, because three numbers say little about a clip; the guess is dropped after training. The squared error of
+the labels can be added, and costs CCC (docs/log.md). Optimiser: AdamW, a short warm-up and a cosine to zero. The
+weights that are kept are a moving average of those that are trained, chosen by the CCC of the dev speakers within each
+corpus. A batch holds clips of one length, so little is padded. Several processes can train as one (``distributed``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wav2small.train.clips import Batch, Clips
 from wav2small.train.config import TrainConfig
 from wav2small.train.learner import Learner
 from wav2small.train.loop import Loop, Plan, Report, Scores, Task
-from wav2small.train.loss import ccc_loss
+from wav2small.train.loss import grouped_ccc_loss
 from wav2small.train.students import StudentNet, build, description, start_from, to_arrays
 
 BEST = "best.safetensors"
@@ -104,7 +104,8 @@ class Distillation(Task[Batch]):
     def emotion_loss(self, label: Tensor, emotion: Tensor) -> Tensor:
         """1 - CCC and the squared error relative to the variance of the labels, weighed, a scalar."""
         error = ((emotion - label).square().mean(0) / self.variance).mean()
-        return self.config.concordance * ccc_loss(label, emotion).mean() + self.config.squared_error * error
+        ccc = grouped_ccc_loss(label, emotion, self.config.group_size, self.config.within).mean()
+        return self.config.concordance * ccc + self.config.squared_error * error
 
     def after_step(self, step: int) -> None:
         """Move the average towards the student."""
@@ -180,6 +181,8 @@ def train(
     """
     if config.compiled and distributed.world() > 1:
         raise Wav2SmallError("a compiled network is trained by one process. Leave out --compile, or torchrun.")
+    if config.within and config.batch_size % config.group_size:
+        raise Wav2SmallError(f"a batch of {config.batch_size} clips is not made of groups of {config.group_size}.")
     check_segments(train_segments, dev_segments)
     initial(config, start)  # an error here is reported before the clips are read
     make_folder(folder)

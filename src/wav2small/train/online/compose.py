@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wav2small.network.config import SAMPLING_RATE
-from wav2small.train.config import DistilConfig
+from wav2small.train.config import Composition
 from wav2small.train.online.draw import Draw
 from wav2small.train.online.pool import Pool
 
@@ -23,7 +23,7 @@ N_FFT, HOP = 512, 128
 """Of the phase vocoder."""
 
 
-def compose(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: DistilConfig) -> Tensor:
+def compose(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: Composition) -> Tensor:
     """New clips, each of RMS 1.
 
     Args:
@@ -50,7 +50,7 @@ def compose(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: Distil
     return signal / rms(signal)
 
 
-def _mixtures(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: DistilConfig) -> Tensor:
+def _mixtures(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: Composition) -> Tensor:
     signal = pieces(pool, corpus, samples, draw, config.fastest)
     kind = draw.uniform(len(corpus))
     mixed = torch.nonzero(kind < config.mixture)[:, 0]
@@ -131,6 +131,6 @@ def add(signal: Tensor, other: Tensor, snr: Tensor) -> Tensor:
     return signal + other * (rms(signal) / rms(other) * decibel(-snr))
 
 
-def durations(config: DistilConfig) -> list[int]:
+def durations(config: Composition) -> list[int]:
     """Lengths of clips in samples."""
     return [round(duration * SAMPLING_RATE) for duration in config.durations]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wav2small.network.config import SAMPLING_RATE
+from wav2small.train.distort import codec
 from wav2small.train.online.compose import add, decibel, rms
 from wav2small.train.online.draw import Draw
 from wav2small.train.online.pool import Pool
@@ -20,6 +21,9 @@ ROOM_LENGTH = 12800
 """Samples of an impulse response that are used."""
 MU, TELEPHONE_BAND = 255.0, 3400.0
 """Of the mu law; in Hz."""
+
+CODED = 0.05
+"""Share of clips that pass MP3 or Opus."""
 
 
 class Distortion:
@@ -58,6 +62,8 @@ class Distortion:
         called = draw.rows(count, 0.1)
         if len(called):
             out[called] = telephone(out[called])
+        for row in draw.rows(count, CODED) if out.device.type == "cpu" else ():  # there are none for a GPU
+            out[row] = torch.from_numpy(codec(out[row].numpy(), draw.rng))
         return out
 
     def room(self, draw: Draw, count: int) -> Tensor:
