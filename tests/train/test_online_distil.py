@@ -70,17 +70,17 @@ def one_sentence(result: Result) -> str:
 
 
 def test_the_command_trains_its_students_and_says_how_good_they_are(data, tmp_path):
-    options = ("--student", "micro", "--student", "wav2small-17k", "--left-out", data / "away", "--data", "tones")
+    options = ("--student", "micro", "--student", "micro-l", "--left-out", data / "away", "--data", "tones")
     recorded = ("--noise", data / "noise", "--rooms", data / "rooms")
     result = distil(data, tmp_path / "run", *options, *recorded)
     assert result.exit_code == 0, result.output
-    files = [f"{tmp_path}/run/{name}.safetensors" for name in ("micro", "wav2small-17k")]
+    files = [f"{tmp_path}/run/{name}.safetensors" for name in ("micro", "micro-l")]
     assert result.stdout.splitlines() == files
     r = r"r arousal -?\d\.\d{3}, dominance -?\d\.\d{3}, valence -?\d\.\d{3}"
     line = rf"step (\d), (\S+): dev CCC (-?\d\.\d{{3}}), {r}; left out CCC -?\d\.\d{{3}}, {r}"
     found = [re.fullmatch(line, text) for text in result.stderr.splitlines()]
     assert all(found), result.stderr
-    said = [("2", "micro"), ("2", "wav2small-17k"), ("4", "micro"), ("4", "wav2small-17k")]
+    said = [("2", "micro"), ("2", "micro-l"), ("4", "micro"), ("4", "micro-l")]
     assert [(match[1], match[2]) for match in found] == said
     log = [json.loads(text) for text in (tmp_path / "run" / LOG).read_text().splitlines()]
     for match in found:
