@@ -19,16 +19,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from wav2small.files import whole_file
 from wav2small.metrics import auc, pearson_cc
+from wav2small.network.config import SAMPLING_RATE
 from wav2small.tables.manifest import load_norms, segment_signal
 from wav2small.train.annotated import read_annotated
 from wav2small.train.config import FitConfig
-from wav2small.train.distort import speed, trim
+from wav2small.train.distort import trim
 from wav2small.train.heads import Batches, Corpus, load_corpora
 from wav2small.train.loss import annotation_loss
 from wav2small.train.teachers.open import Heads
@@ -225,6 +227,12 @@ def _auc(corpus: Corpus, dimension: int, answer: np.ndarray) -> float:
         truth = corpus.truth[:, dimension]
         high, low = truth >= np.quantile(truth, 2 / 3), truth <= np.quantile(truth, 1 / 3)
     return auc(high[high | low], answer[high | low])
+
+
+def speed(signal: np.ndarray, factor: float) -> np.ndarray:
+    """Played ``factor`` times as fast: pitch, formants and tempo together."""
+    played: np.ndarray = soxr.resample(signal, SAMPLING_RATE * factor, SAMPLING_RATE, quality="MQ")
+    return played.astype(np.float32)
 
 
 def sped(corpus: Corpus, heads: Heads, speeds: Sequence[float]) -> tuple[Corpus, np.ndarray]:

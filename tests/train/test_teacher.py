@@ -22,6 +22,7 @@ pytest.importorskip("transformers", reason="needs the extra train")
 from transformers import WhisperConfig, WhisperModel  # noqa: E402
 from transformers.models.whisper.modeling_whisper import WhisperEncoder  # noqa: E402
 
+from pretend_gpu import PretendGpu  # noqa: E402
 from wav2small.train import choose_device  # noqa: E402
 from wav2small.train.teachers import hub, load_teacher, whisper  # noqa: E402
 from wav2small.train.teachers.hub import fingerprint  # noqa: E402
@@ -366,6 +367,53 @@ def test_the_emotion_is_read_from_the_embedding(teacher):
         ]
     np.testing.assert_allclose(np.clip(np.mean([a.numpy() for a in answers], 0), 0, 1), emotions, atol=1e-5)
     assert [len(found) for found in teacher.label_and_embed([])] == [0, 0]
+
+
+def test_a_batch_of_one_length_is_answered_as_its_clips_are(teacher):
+    clips = [voice(0.5, seed) for seed in range(11)]
+    emotions, embeddings = teacher.label_and_embed(clips)
+    emotion, embedding = teacher.label_batch(torch.from_numpy(np.stack(clips)))
+    assert emotion.shape == (11, 3) and embedding.shape == embeddings.shape
+    np.testing.assert_allclose(emotion, emotions, atol=1e-4)
+    np.testing.assert_allclose(embedding, embeddings, atol=1e-4)
+    assert np.std(emotions, axis=0).min() > 1e-3, "the clips differ"
+    teacher.heads = heads(scale=1000.0)
+    assert set(teacher.label_batch(torch.from_numpy(np.stack(clips)))[0].unique().tolist()) <= {0.0, 1.0}
+
+
+def test_a_batch_in_bfloat16_is_close(teacher):
+    clips = torch.from_numpy(np.stack([voice(0.5, seed) for seed in range(3)]))
+    exact = teacher.label_batch(clips)[1]
+    teacher.body.bf16 = True
+    assert 0 < float((teacher.label_batch(clips)[1] - exact).abs().max()) < 0.2
+
+
+@pytest.mark.parametrize("samples", [1600, 8000, 8050, 48000])
+def test_the_log_mel_of_a_batch_is_the_librarys(samples):
+    ours = body()
+    clips = [voice(samples / RATE, 1), 0.001 * voice(samples / RATE, 2), np.zeros(samples, np.float32)]
+    expected, _ = ours.prepare(clips)
+    found = ours.log_mel(torch.from_numpy(np.stack(clips)))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(
+        ours.batch_statistics(torch.from_numpy(np.stack(clips))), ours.statistics(clips), atol=2e-4
+    )
+
+
+def test_a_teacher_that_labelled_a_batch_on_a_gpu_labels_clips_afterwards(tmp_path, monkeypatch):
+    """The batch takes the heads to the GPU, where the statistics of clips follow them."""
+    monkeypatch.setattr("wav2small.train.teachers.open.find_encoder", lambda layers: model().encoder)
+    heads().save(tmp_path / "heads.safetensors", ABOUT)
+    clips = [voice(0.5, seed) for seed in range(3)]
+    here = load_teacher(str(tmp_path / "heads.safetensors")).label(clips)
+    with PretendGpu():
+        there = load_teacher(str(tmp_path / "heads.safetensors"), False, "cuda")
+        emotion, _ = there.label_batch(torch.from_numpy(np.stack(clips)).to("cuda"))
+        np.testing.assert_allclose(emotion.cpu().numpy(), here, atol=1e-4)
+        np.testing.assert_allclose(there.label(clips), here, atol=1e-4)
+        there.heads.save(tmp_path / "again.safetensors", ABOUT)
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "heads.safetensors").read_bytes()
 
 
 def test_what_is_out_of_bounds_is_clipped(teacher):

@@ -111,7 +111,6 @@ def command(
     device = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
-    make_folder(Path(output))
     run = Run(
         corpora=joined(corpora, shares),
         pupils=pupils(students, networks, starts),
@@ -128,6 +127,7 @@ def command(
         device=device,
         config=DistilConfig(**settings),
     )
+    make_folder(run.folder)
     try:
         run.start(partial(clips_bar, batch_size=run.config.batch_size), partial(click.echo, err=True))
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wav2small.corpora.protocol import deal
@@ -29,9 +28,9 @@ class Corpus:
     share: float | None = None
     is_dealt: bool = False
 
-    def segments(self, manifests: Sequence[str] | None = None) -> list[Segment]:
-        """The rows of its manifests, by default of all; if it is dealt, each speaker, else each file, gets a fold."""
-        rows = [segment for manifest in manifests or self.manifests for segment in read_manifest(manifest)]
+    def segments(self) -> list[Segment]:
+        """The rows of all of its manifests; if it is dealt, each speaker, else each file, gets a fold."""
+        rows = [segment for manifest in self.manifests for segment in read_manifest(manifest)]
         if not self.is_dealt:
             return rows
         fold = deal((row.speaker or row.file for row in rows), DEALT_FOLDS)
@@ -58,4 +57,5 @@ class Corpus:
 
     def dev(self, dev_fold: str) -> list[Segment]:
         """The rows of the fold, of the first manifest: what was made of them is neither learnt nor scored."""
-        return [segment for segment in self.segments(self.manifests[:1]) if segment.column("fold") == dev_fold]
+        first = self.segments()[: len(read_manifest(self.manifests[0]))]
+        return [segment for segment in first if segment.column("fold") == dev_fold]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wav2small.errors import AudioError, ManifestError
-from wav2small.files import whole_file
+from wav2small.files import relative, whole_file
 from wav2small.metrics import concordance_cc, pearson_cc
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Network
 from wav2small.network.weights import write_safetensors
@@ -86,7 +86,9 @@ class Dev:
     def rows(self, folder: Path) -> list[dict[str, object]]:
         """Rows of a table of labels in ``folder``, with a column ``corpus``."""
         return [
-            to_row(segment, folder) | dict(zip(OUTPUTS, label.tolist(), strict=True)) | {"corpus": self.name}
+            to_row(segment, folder)
+            | {"file": relative(segment.path, folder), "root": None, "corpus": self.name}  # one name, also over corpora
+            | dict(zip(OUTPUTS, label.tolist(), strict=True))
             for segment, label in zip(self.segments, self.labels, strict=True)
         ]
 

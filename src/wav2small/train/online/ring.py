@@ -149,7 +149,7 @@ def _begin(recipe: Recipe, parent: Connection) -> None:
 
 
 def _end_with(parent: Connection) -> None:
-    """End this process when the other side is closed, or killed; what is written is whole, or not there."""
+    """End this process when the parent was killed, which closes its side."""
     parent.poll(None)
     os._exit(0)
 
@@ -257,13 +257,16 @@ class Ring:
 def ring(recipe: Recipe, workers: int, keep: bool = False) -> Iterator[Ring]:
     """A ring with its workers, which end with it, or with this process."""
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     theirs, ours = context.Pipe(duplex=False)
     executor = ProcessPoolExecutor(workers, context, _begin, (recipe, theirs))
     try:
         yield Ring(recipe, executor, keep)
     finally:
-        ours.close()
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()  # a shard takes seconds, and loading torch too
         executor.shutdown(wait=True, cancel_futures=True)
+        ours.close()
         theirs.close()
 
 
