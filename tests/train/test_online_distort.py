@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
 
 from online_world import RATE, pool_of, tone  # noqa: E402
+from wav2small.train.online import distort  # noqa: E402
 from wav2small.train.online.compose import rms  # noqa: E402
 from wav2small.train.online.distort import (  # noqa: E402
     ROOM_LENGTH,
@@ -134,6 +135,13 @@ def test_recorded_rooms_are_used_for_half_of_the_batches(tmp_path):
             torch.testing.assert_close(room.square().sum(1), torch.ones(3))
         else:
             assert (room[:, 0].abs() > 0.5).all() and (room[:, -1] == 0).all(), "0.8 s is where the longest ends"
+
+
+def test_a_twentieth_passes_a_codec(monkeypatch):
+    """Which is marked here by a constant."""
+    monkeypatch.setattr(distort, "codec", lambda signal, rng: np.full_like(signal, 7))
+    made = Distortion(None, None).channel(speech(600, 800), Draw((1,)))
+    assert 0.03 < (made == 7).all(1).float().mean() < 0.075
 
 
 def test_a_room_echoes():
