@@ -59,3 +59,16 @@ def test_the_rehearsal_goes_from_nothing_to_the_table(tmp_path):
     metadata = read_safetensors(run / "wav2small" / "best.safetensors")[1]
     assert metadata["teacher"].startswith("paper ") and "NC" in metadata["licence"]
     assert "Rehearsed in " in done.stdout
+
+
+@pytest.mark.slow
+def test_students_of_the_hub_s_teacher_are_rehearsed_from_a_folder_of_audio(tmp_path):
+    pytest.importorskip("torch", reason="needs the extra train")
+    here = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "STUDENTS": "micro"}
+    command = ["bash", RECIPES / "odyssey.sh", "--rehearse", tmp_path]
+    done = subprocess.run(command, env=os.environ | here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    metadata = read_safetensors(tmp_path / "run" / "students" / "micro.safetensors")[1]
+    assert metadata["teacher"].startswith("odyssey ") and metadata["teacher_licence"] == "MIT"
+    assert (tmp_path / "run" / "export" / "micro.onnx").is_file()
+    assert "Rehearsed in " in done.stdout
