@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wav2small.cli.options import joined
 from wav2small.network.config import OUTPUTS
 from wav2small.train.config import DistilConfig
+from wav2small.train.corpus import Corpus
 from wav2small.train.online.distil import Pupil
 from wav2small.train.online.run import Run
 
@@ -58,11 +58,11 @@ def main() -> None:
     print("| form | left out: r A / D / V | CCC A / D / V | dev: mean CCC |\n|---|---|---|---|", flush=True)
     for name in arguments.only or FORMS:
         run = Run(
-            corpora=joined(arguments.corpora),
+            corpora=[Corpus.of(text) for text in arguments.corpora],
             pupils=[Pupil(arguments.student, None, arguments.start)],
             folder=arguments.run / name.replace(" ", "_"),
             teacher=arguments.teacher,
-            left_out=joined(arguments.left_out),
+            left_out=[Corpus.of(text) for text in arguments.left_out],
             ring=arguments.run / "ring",
             workers=arguments.workers,
             config=replace(base, **FORMS[name]),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -135,23 +135,16 @@ def joined(corpora: Sequence[str], shares: Sequence[str] = ()) -> list[Corpus]:
     share = dict(pair(text, "--share", "emodb=4") for text in shares)
     found = []
     for text in corpora:
-        manifests = tuple(text.split(","))
-        name = name_of(manifests[0])
-        number = share.pop(name, None)
+        corpus = Corpus.of(text)
+        number = share.pop(corpus.name, None)
         if number is not None and not re.fullmatch(r"\d*\.?\d+", number):
-            raise click.UsageError(f"--share {name}={number}: {number!r} is not a number of 0 or more.")
-        found.append(Corpus(name, manifests, None if number is None else float(number)))
+            raise click.UsageError(f"--share {corpus.name}={number}: {number!r} is not a number of 0 or more.")
+        found.append(corpus if number is None else replace(corpus, share=float(number)))
     if all(corpus.share == 0 for corpus in found) and found:
         raise click.UsageError("--share 0 for every corpus leaves nothing to learn from.")
     if share:
         raise click.UsageError(f"--share {next(iter(share))}: there are {', '.join(corpus.name for corpus in found)}.")
     return found
-
-
-def name_of(manifest: str) -> str:
-    """Name of the corpus of a manifest: that of its file, or of its folder."""
-    path = Path(manifest)
-    return path.absolute().parent.name if path.name == "manifest.csv" else path.stem or path.absolute().name
 
 
 def pair(text: str, option: str, example: str) -> tuple[str, str]:

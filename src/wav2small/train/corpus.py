@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from wav2small.corpora.protocol import deal
 from wav2small.errors import ManifestError
@@ -27,6 +28,14 @@ class Corpus:
     manifests: tuple[str, ...]
     share: float | None = None
     is_dealt: bool = False
+
+    @classmethod
+    def of(cls, manifests: str) -> Corpus:
+        """The corpus of manifests joined by commas; its name is that of the first one's file, or of its folder."""
+        names = tuple(manifests.split(","))
+        path = Path(names[0])
+        name = path.absolute().parent.name if path.name == "manifest.csv" else path.stem or path.absolute().name
+        return cls(name, names)
 
     def segments(self) -> list[Segment]:
         """The rows of all of its manifests; if it is dealt, each speaker, else each file, gets a fold."""
