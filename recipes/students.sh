@@ -19,6 +19,17 @@ source "$here/learn.sh"
 # 1. Train, and export, each held to its CCC.
 "${learn[@]}" -o "$run/alike" $(printf -- "--student %s " "${students[@]}") --steps "$steps" --batch-size 128
 cp "$run/alike/log.jsonl" "$here/students/log.jsonl"
+python - "$run/alike" "$here/students" "${students[@]}" <<'PYTHON' # what recipes/table.py reads: the step that was kept, and its CCC
+import json, sys
+from pathlib import Path
+from wav2small.network.weights import read_safetensors
+
+run, logs = map(Path, sys.argv[1:3])
+for student in sys.argv[3:]:
+    metadata = read_safetensors(run / f"{student}.safetensors")[1]
+    line = {"step": int(metadata["step"])} | json.loads(metadata["dev_ccc"])
+    (logs / f"{student}-log.jsonl").write_text(json.dumps(line) + "\n")
+PYTHON
 for student in "${students[@]}"; do
     [ -f "$run/students/$student.onnx" ] ||
         wav2small export "$run/alike/$student.safetensors" --dev "$run/alike/dev.csv" -o "$run/students" --name "$student" --version 2
