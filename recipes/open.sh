@@ -6,13 +6,14 @@
 # DATA holds the folders open/emodb, open/emogator, ... of the table in docs/data.md, each with a manifest.csv, and
 # noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 20 GB. Every step goes on where it
 # was stopped. STEPS, WAV2SMALL_STEPS and INTEGER_STEPS say how long; on a GPU give many more: clips are then new each
-# time, and DEVICE=cuda. Needs `pip install wav2small[dev]` (the baseline is openSMILE, whose licence is not commercial)
+# time, and DEVICE=cuda. START is a folder with micro.safetensors and wav2small.safetensors to start from: what ships
+# started from versions 2 and 3 (src/wav2small/data at commit bf536f6); without it the students start from nothing. Needs `pip install wav2small[dev]` (the baseline is openSMILE, whose licence is not commercial)
 # and Debian's open-jtalk for the synthetic voice.
 set -euo pipefail
 data=$1 run=$2
 here=$(cd "$(dirname "$0")" && pwd)
 open=$data/open
-steps=${STEPS:-2000} wav2small_steps=${WAV2SMALL_STEPS:-900} integer_steps=${INTEGER_STEPS:-400}
+steps=${STEPS:-1800} wav2small_steps=${WAV2SMALL_STEPS:-800} integer_steps=${INTEGER_STEPS:-300}
 mkdir -p "$run"
 
 # 1. Expressive speech in other voices and manners: EmoDB is the only acted speech, and small. And a synthetic voice.
@@ -29,8 +30,9 @@ wav2small resynthesise "$open/sdap" -o "$run/sdap-voices" --variants 4 --seed 1
 # 3. The students, online, without the dev speakers of fold 0. Bursts are drawn less than their number, and what is acted
 #    or expressive more.
 source "$here/learn.sh"
-"${learn[@]}" -o "$run/micro" --student micro --student micro-l --steps "$steps" --batch-size 128
-"${learn[@]}" -o "$run/wav2small" --student wav2small --steps "$wav2small_steps" --batch-size 64 --reuse 4 \
+begin() { [ -z "${START:-}" ] || echo "--from $1=$START/$1.safetensors"; }
+"${learn[@]}" -o "$run/micro" --student micro --student micro-l $(begin micro) --steps "$steps" --batch-size 128
+"${learn[@]}" -o "$run/wav2small" --student wav2small $(begin wav2small) --steps "$wav2small_steps" --batch-size 64 --reuse 4 \
     --learning-rate 1.5e-3
 for student in micro micro-l; do
     "${learn[@]}" -o "$run/$student-int8" --student $student-int8 --from "$student-int8=$run/micro/$student.safetensors" \
