@@ -128,14 +128,15 @@ def test_the_command_writes_what_predict_reads(tmp_path):
         return CliRunner().invoke(main, [*map(str, words)])
 
     done = run("calibrate", tmp_path / "labels.csv", "--model", "micro", "-o", tmp_path / "c.json")
-    assert done.exit_code == 0 and "micro 2 fp32, 12 clips, 12 speakers" in done.stdout, done.output
+    assert done.exit_code == 0 and "micro 3 fp32, 12 clips, 12 speakers" in done.stdout, done.output
     assert load_calibration(tmp_path / "c.json").made["labels"] is True
     told = run("predict", tmp_path / "3.wav", "--model", "micro", "--calibration", tmp_path / "c.json", "--intervals",
                "--format", "json")  # fmt: skip
     (row,) = json.loads(told.stdout)
     assert row["arousal_low"] <= row["arousal"] <= row["arousal_high"]
     other = run("predict", tmp_path / "3.wav", "--model", "wav2small", "--calibration", tmp_path / "c.json")
-    said = "the calibration is of micro 2 fp32 (sha256 97a1e338d335...), the weights are wav2small 3 fp32"
+    digest = load("micro").metadata["sha256"][:12]
+    said = f"the calibration is of micro 3 fp32 (sha256 {digest}...), the weights are wav2small 4 fp32"
     assert other.exit_code == 1 and said in other.stderr
     write_table([*rows[:6], *({"file": row["file"]} for row in rows[6:])], tmp_path / "half.csv")
     half = run("calibrate", tmp_path / "half.csv", "-o", tmp_path / "d.json")
