@@ -32,7 +32,7 @@ SEXES = {"gender=m": "12 men", "gender=f": "12 women"}
 
 ABOUT = {
     "micro": "A causal network that hears frame by frame: for streams, browsers and microcontrollers.",
-    "micro-l": "`micro` with twice the channels: more accurate, and three times the arithmetic.",
+    "micro-l": "`micro` with twice the channels: more of the valence of new speech, and 1.7 times the arithmetic.",
     "mobilenetv3-small": "timm's `mobilenetv3_small_100` on log-mel, without pretraining: to compare with.",
     "mobilenetv4-small": "timm's `mobilenetv4_conv_small` on log-mel, without pretraining: to compare with.",
     "open": "Heads on the encoder of Whisper base: what labels the audio that the students learn from.",
