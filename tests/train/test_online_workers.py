@@ -71,7 +71,9 @@ def start(data: Path, output: Path, *arguments: object, ahead: int = 1) -> subpr
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
     try:
         command = list(map(str, [*program, *options, *arguments]))
-        STARTED.append(subprocess.Popen(command, start_new_session=True, **pipes))
+        paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        there = os.environ | {"PYTHONPATH": paths}  # online_world lies beside the folders of tests
+        STARTED.append(subprocess.Popen(command, start_new_session=True, env=there, **pipes))
         return STARTED[-1]
     finally:
         signal.signal(signal.SIGINT, handler)
