@@ -31,12 +31,12 @@ TRUTHS = {"teacher-ravdess": "teacher", "norms": "norms"}
 SEXES = {"gender=m": "12 men", "gender=f": "12 women"}
 
 ABOUT = {
-    "micro": "A causal network that hears frame by frame: for streams, browsers and microcontrollers.",
+    "micro": "A causal network that processes audio frame by frame: for streams, browsers and microcontrollers.",
     "micro-l": "`micro` with twice the channels: more of the valence of new speech, and 1.7 times the arithmetic.",
     "mobilenetv3-small": "timm's `mobilenetv3_small_100` on log-mel, without pretraining: to compare with.",
     "mobilenetv4-small": "timm's `mobilenetv4_conv_small` on log-mel, without pretraining: to compare with.",
     "open": "Heads on the encoder of Whisper base: what labels the audio that the students learn from.",
-    "wav2small": "The network of arXiv:2408.13920, trained anew on open audio: hears whole windows.",
+    "wav2small": "The network of arXiv:2408.13920, trained anew on open audio: answers for whole windows.",
     "wav2small-17k": "`wav2small` with a fifth of its parameters and nearly its arithmetic: to compare with.",
     "wav2small-running": "`wav2small` over a running level instead of the level of the whole window: to compare with.",
 }
@@ -143,8 +143,8 @@ def what(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
         yield "These parameters are those of five heads; the encoder, 20.6 million, comes from the hub under MIT."
     else:
         metadata = load(name, rows[0]["precision"]).metadata
-        hears = {"running": "a running level", "utterance": "the level of the window"}[metadata["normalisation"]]
-        yield f"In: mono at 16 kHz, {int(metadata['min_length']) / 16:g} ms or more, normalised by {hears}."
+        level = {"running": "a running level", "utterance": "the level of the window"}[metadata["normalisation"]]
+        yield f"In: mono at 16 kHz, {int(metadata['min_length']) / 16:g} ms or more, normalised by {level}."
         yield "Out: arousal, dominance, valence, nominally 0 to 1."
     yield f"Licence: {rows[0]['licence']}.\n"
 
@@ -185,7 +185,7 @@ def how_good(name: str, scores: list[dict[str, str]], forms: list[str]) -> Itera
     """CCC over all, by sex, by speaker; and what the calibration says."""
     yield "## How good"
     yield (
-        "CCC on RAVDESS, acted English, 1,440 clips of 24 actors whom no weights of ours have heard (CC BY-NC-SA 4.0, "
+        "CCC on RAVDESS, acted English, 1,440 clips of 24 actors that no weights of ours were trained on (CC BY-NC-SA 4.0, "
         "for evaluation only); in brackets 95 % intervals over speakers. Norms are one number for every clip of a "
         "category, not people's ratings.\n"
     )
@@ -207,16 +207,16 @@ def how_good(name: str, scores: list[dict[str, str]], forms: list[str]) -> Itera
 
 
 def elsewhere(name: str, forms: list[str]) -> Iterator[str]:
-    """What the weights themselves say of unheard speakers, and their calibration."""
+    """What the weights themselves say of held-out speakers, and their calibration."""
     if name == TEACHER:
         found = json.loads(read_safetensors(DATA / f"{name}.safetensors")[1]["ccc"])["unheard speakers"]
         for corpus, ccc in found.items():
-            yield f"On unheard speakers of {corpus}, against its norms: CCC {triple(ccc)}."
+            yield f"On held-out speakers of {corpus}, against its norms: CCC {triple(ccc)}."
         yield ""
         return
     dev = json.loads(load(name, named()[forms[0]]["precision"]).metadata["dev_ccc"])
     yield f"On the dev speakers of six open corpora, who chose the weights, against the teacher: CCC {triple(dev)}.\n"
-    yield "[Calibration](../calibration.md): half widths of the interval that held 80 % of unheard speakers' labels.\n"
+    yield "[Calibration](../calibration.md): half widths of the interval that held 80 % of held-out speakers' labels.\n"
     yield "| weights | | arousal | dominance | valence |\n|---|---|---|---|---|"
     for form in forms:
         calibration = load_calibration(calibration_path(DATA / named()[form]["file"]))

@@ -33,7 +33,7 @@ SCORED = {
         {"opensmile.csv": "openSMILE eGeMAPS + SVR", "teacher-ravdess.csv": "teacher `open`"},
     ),
     "RAVDESS, teacher": ("ravdess-teacher.json", {}),
-    "EmoDB, 2 unheard speakers, norms": ("emodb-norms.json", {}),
+    "EmoDB, 2 held-out speakers, norms": ("emodb-norms.json", {}),
 }
 """What is scored against what -> the file with the scores, and whom it has beside the students."""
 
