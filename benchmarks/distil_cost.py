@@ -90,9 +90,7 @@ def main() -> None:
         }
     label, embedding = label.clone(), embedding.clone()
     for name in arguments.student:
-        learner = Learner(
-            build(name, 0.2), embedding.mean(0), 1.0, average=0.999, tilt=4.0, embedding=1.0, device=device
-        )
+        learner = Learner(build(name, 0.2), embedding.mean(0), 1.0, config, device)
         optimiser = torch.optim.AdamW(learner.parameters(), 1e-3)
 
         def step(_: int, learner: Learner = learner, optimiser: torch.optim.Optimizer = optimiser) -> None:

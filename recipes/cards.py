@@ -185,7 +185,8 @@ def how_good(name: str, scores: list[dict[str, str]], forms: list[str]) -> Itera
     """CCC over all, by sex, by speaker; and what the calibration says."""
     yield "## How good"
     yield (
-        "CCC on RAVDESS, acted English, 1,440 clips of 24 actors that no weights of ours were trained on (CC BY-NC-SA 4.0, "
+        "CCC on RAVDESS, acted English, 1,440 clips of 24 actors that no weights of ours were trained on "
+        "(CC BY-NC-SA 4.0, "
         "for evaluation only); in brackets 95 % intervals over speakers. Norms are one number for every clip of a "
         "category, not people's ratings.\n"
     )

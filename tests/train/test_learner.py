@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from wav2small.network.micro import micro
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("transformers", reason="needs the extra train")
 
+from wav2small.train.config import TrainConfig  # noqa: E402
 from wav2small.train.learner import Guess, Learner, tilt  # noqa: E402
 from wav2small.train.loss import borrowed, ccc_loss, centred, grouped_ccc_loss  # noqa: E402
 from wav2small.train.students import build  # noqa: E402
@@ -108,8 +111,8 @@ def test_the_guess_begins_with_the_mean_and_its_loss_is_relative_to_the_variance
 
 def learner(average: float = 0.9, **options: float) -> Learner:
     torch.manual_seed(1)
-    settings = {"tilt": 0.0, "embedding": 0.0, **options}
-    return Learner(build(micro("tiny", 8, 16)), torch.zeros(5), 1.0, average=average, **settings)
+    config = replace(TrainConfig(average=average, tilt=0.0, embedding=0.0), **options)
+    return Learner(build(micro("tiny", 8, 16)), torch.zeros(5), 1.0, config)
 
 
 def test_the_average_follows_the_student_closely_at_first_and_slowly_later():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wav2small.train import distributed
+from wav2small.train.config import DistilConfig, TrainConfig
 from wav2small.train.students import StudentNet
 
 Emotions = Callable[[Tensor, Tensor], Tensor]
@@ -53,12 +54,8 @@ class Learner:
         net: the student
         mean: of the teacher's embeddings, shape=(size,)
         variance: of the teacher's embeddings, summed over their numbers
-        average: share of the moving average that stays at each step
-        tilt: dB of the random equaliser over mel bands
-        embedding: weight of the guess of the teacher's embedding
+        config: its ``average``, ``tilt``, ``embedding``, ``bf16`` and ``compiled``
         device: of torch
-        bf16: the network in bfloat16
-        compiled: the network fused by torch.compile
     """
 
     def __init__(
@@ -66,13 +63,8 @@ class Learner:
         net: StudentNet,
         mean: Tensor,
         variance: float,
-        *,
-        average: float,
-        tilt: float,
-        embedding: float,
+        config: TrainConfig | DistilConfig,
         device: torch.device | str = "cpu",
-        bf16: bool = False,
-        compiled: bool = False,
     ) -> None:
         self.device = torch.device(device)
         net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster where layers are 2-D
@@ -80,9 +72,9 @@ class Learner:
         self.averaged = copy.deepcopy(net).eval()
         distributed.see_whole_batches(self.net)
         self.guess = Guess(net.embedding_size, mean, variance).to(self.device)
-        self.average, self.tilt, self.embedding, self.bf16 = average, tilt, embedding, bf16
+        self.config = config
         forward = self.net.features_to_emotion
-        self.forward = torch.compile(forward, dynamic=False) if compiled else forward
+        self.forward = torch.compile(forward, dynamic=False) if config.compiled else forward
 
     def modules(self, prefix: str = "") -> dict[str, nn.Module]:
         """All that a checkpoint holds the state of, by name."""
@@ -96,24 +88,24 @@ class Learner:
         """Loss of a whole batch, of which this process computes its share."""
         label, embedding = label.to(self.device), embedding.to(self.device)
         log_mel = self.log_mel(signal)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             emotion, own = self.forward(log_mel)
         loss = emotions(label, distributed.gathered(emotion))
-        return loss + self.embedding * self.guess.loss(embedding, own) if self.embedding else loss
+        return loss + self.config.embedding * self.guess.loss(embedding, own) if self.config.embedding else loss
 
     @torch.no_grad()
     def log_mel(self, signal: Tensor) -> Tensor:
         """Log-mel of this process's share of a batch, equalised at random."""
         share = distributed.share(len(signal))
         log_mel = self.net.log_mel(signal[share].to(self.device))
-        equaliser = tilt(len(signal), log_mel.shape[2], self.tilt)[share]
+        equaliser = tilt(len(signal), log_mel.shape[2], self.config.tilt)[share]
         equalised: Tensor = log_mel + equaliser.to(self.device)
         return equalised
 
     @torch.no_grad()
     def move_average(self, step: int) -> None:
         """Move the average towards the student, by less with each of the first steps."""
-        keep = min(self.average, step / (step + 10))
+        keep = min(self.config.average, step / (step + 10))
         for slow, fast in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
             if slow.is_floating_point():
                 slow.lerp_(fast, 1 - keep)

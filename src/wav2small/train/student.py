@@ -76,12 +76,8 @@ class Distillation(Task[Batch]):
             initial(config, start),
             torch.from_numpy(embeddings.mean(0)),
             float(embeddings.var(0).sum()),
-            average=config.average,
-            tilt=config.tilt,
-            embedding=config.embedding,
-            device=device,
-            bf16=config.bf16,
-            compiled=config.compiled,
+            config,
+            device,
         )
         self.net = self.learner.net
 

@@ -159,12 +159,8 @@ class Online(Task[Labelled]):
             self.learners[pupil.name] = Learner(
                 pupil.net(config.dropout),
                 *moments,
-                average=config.average,
-                tilt=config.tilt,
-                embedding=config.embedding,
-                device=device,
-                bf16=config.bf16,
-                compiled=config.compiled,
+                config,
+                device,
             )
 
     def modules(self) -> dict[str, nn.Module]:
