@@ -69,7 +69,7 @@ def forms(litert: dict[str, str]) -> Iterator[Form]:
     for model in MODELS:
         for precision in ("fp32", "int8"):
             for runtime, suffix in (("C", ".safetensors"), ("ONNX Runtime", ".onnx"), ("NumPy", ".safetensors")):
-                yield Form(model, precision, runtime, resolve(model, precision, suffix))
+                yield Form(model, precision, runtime, resolve(f"{model}:{precision}", suffix))
         if model in litert:
             yield Form(model, "fp32", "LiteRT", Path(litert[model]))
 
@@ -145,7 +145,7 @@ def command_megabytes(form: Form) -> float:
         flags = [flag for flag in (*native.FLAGS, *native.FOR_THIS_MACHINE) if flag not in ("-shared", "-fPIC")]
         sources = [f"-I{made / 'src'}", made / "host" / "w2s.c", made / "src" / "w2s.c"]
         subprocess.run([*native.find_compiler(), *flags, *sizes, "-DW2S_PARTS=8", *sources, "-o", program], check=True)
-        command = [program, "--raw", "--every", "1"]
+        command = [program, "--raw", "--hop", "1"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin
             process.stdin.write((FIVE * 2**15).astype(np.int16).tobytes())
@@ -191,7 +191,7 @@ def heard_so_far(library: native.Library) -> Answer:
 def scores(segments: list[Segment], litert: dict[str, str]) -> None:
     answers = {form.name: opened(form) for form in forms(litert) if form.runtime in ("C", "ONNX Runtime")}
     for precision in ("fp32", "int8"):
-        library = native.library(resolve("wav2small", precision, ".safetensors"))
+        library = native.library(resolve(f"wav2small:{precision}", ".safetensors"))
         answers[f"wav2small {precision}, C, level of what was heard"] = heard_so_far(library)
     found: dict[str, list[np.ndarray]] = {name: [] for name in answers}
     least = load("micro").metadata["min_length"]

@@ -165,11 +165,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels")
     parser.add_argument("--model", default="micro")
-    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--calibration", default=True, help="if not the one beside the weights")
     parser.add_argument("--dev", nargs="*", default=[])
     arguments = parser.parse_args()
-    model = load(arguments.model, arguments.precision, calibration=arguments.calibration)
+    model = load(arguments.model, calibration=arguments.calibration)
     calibration, rows = model.calibration, {"all": read_manifest(arguments.labels)}
     dev = {manifest_name(path): read_manifest(path) for path in arguments.dev}
     known = listen(dev, model.batch, quiet) if dev else None

@@ -52,7 +52,7 @@ def main() -> None:
             path = Path(folder) / f"{name.replace(' ', '')}.wav"
             subprocess.run([sys.executable, "-c", WRITE, str(CLIP), str(path), str(seconds)], check=True)
             commands[f"predict {name}"] = [*PREDICT, str(path)]
-            commands[f"predict {name}, int8"] = [*PREDICT, "--precision", "int8", str(path)]
+            commands[f"predict {name}, int8"] = [*PREDICT, "--model", "micro:int8", str(path)]
         print("| command | s | peak MB |\n|---|---|---|")
         for name, command in commands.items():
             taken, peak = measure(command)

@@ -64,7 +64,7 @@ def steps(signal: np.ndarray) -> None:
     if speech.silero_path():
         rows.append(("micro", "fp32", "onnx", "silero"))
     for name, precision, backend, vad in rows:
-        stream, taken = Stream(load(name, precision, backend), 0.1, 3.0, vad=vad), []
+        stream, taken = Stream(load(f"{name}:{precision}", backend), 0.1, 3.0, vad=vad), []
         for start in range(0, len(long), length):
             begun = time.perf_counter()
             stream.push(long[start : start + length])
@@ -82,13 +82,13 @@ def files(signal: np.ndarray) -> None:
                 file.write(minute)
         print("\n| an hour of FLAC at 44.1 kHz | s | RTF | peak MB |\n|---|---|---|---|")
         for options in (
-            ["--model", "micro", "--every", "0.5"],
-            ["--model", "micro", "--every", "1"],
-            ["--model", "micro", "--every", "0.5", "--backend", "c"],
-            ["--model", "wav2small", "--every", "1"],
-            ["--model", "wav2small", "--every", "1", "--backend", "c"],
-            ["--model", "wav2small", "--every", "0.5"],
-            ["--model", "wav2small", "--every", "3"],
+            ["--model", "micro", "--hop", "0.5"],
+            ["--model", "micro", "--hop", "1"],
+            ["--model", "micro", "--hop", "0.5", "--backend", "c"],
+            ["--model", "wav2small", "--hop", "1"],
+            ["--model", "wav2small", "--hop", "1", "--backend", "c"],
+            ["--model", "wav2small", "--hop", "0.5"],
+            ["--model", "wav2small", "--hop", "3"],
         ):
             begun = time.perf_counter()
             command = [*PREDICT, str(path), *options, "--vad", "energy", "--format", "jsonl"]

@@ -118,7 +118,7 @@ class OnnxStep:
 
 
 def main() -> None:
-    weights = read_weights(locate("micro", "fp32", ".onnx").read_bytes())
+    weights = read_weights(locate("micro", ".onnx").read_bytes())
     content, signal = step_graph(weights), np.resize(read(CLIP), 400 * SAMPLING_RATE)
     print(f"the ONNX step has {len(content):,} bytes; median and 95th percentile in ms")
     print("| step | NumPy | ONNX | C |\n|---|---|---|---|")
@@ -127,7 +127,7 @@ def main() -> None:
         network = Causal(weights, MICRO)
         network.push(signal[: 4 * SAMPLING_RATE + 240])  # a whole level, and whole pairs of frames
         other = OnnxStep(network, content)
-        native = library(locate("micro", "fp32", ".safetensors"), 1).stream()
+        native = library(locate("micro", ".safetensors"), 1).stream()
         native.push(signal[: 4 * SAMPLING_RATE + 240])
         times: dict[str, list[float]] = {"NumPy": [], "ONNX": [], "C": []}
         for number in range(STEPS):

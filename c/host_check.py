@@ -51,9 +51,7 @@ def answers(text: str) -> np.ndarray:
 
 def peak_kilobytes(program: Path, data: bytes) -> int:
     """Read while the command waits for more."""
-    process = subprocess.Popen(
-        [str(program), "--raw", "--every", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([str(program), "--raw", "--hop", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     process.stdin.write(data)
     process.stdin.flush()
     time.sleep(0.3)
@@ -79,7 +77,7 @@ def main(folder: Path) -> None:
         found = answers(run(program, data, *options))
         np.testing.assert_allclose(found[0, 2:], expected, atol=2e-4, err_msg=name)
         np.testing.assert_allclose(found[0, :2], [0, len(samples) / 16000], atol=1e-3)
-    lines = answers(run(program, samples.tobytes(), "--raw", "--every", "0.5", "--window", "1"))
+    lines = answers(run(program, samples.tobytes(), "--raw", "--hop", "0.5", "--window", "1"))
     np.testing.assert_allclose(lines[:, 1], np.arange(1, len(samples) // 8000 + 1) / 2)
     np.testing.assert_allclose(lines[0, 2:], reference.forward(signal[:8000], arrays, config)[1], atol=2e-4)
     wrong = {
@@ -88,7 +86,7 @@ def main(folder: Path) -> None:
         "32-bit": (wav(signal, "PCM_24"), ()),
         "ends in its header": (wav(samples, "PCM_16")[:20], ()),
         "no audio": (b"", ("--raw",)),
-        "number of seconds": (b"", ("--every", "soon")),
+        "number of seconds": (b"", ("--hop", "soon")),
         "--window needs": (b"", ("--window", "3")),
         "there are --raw": (b"", ("--colour",)),
     }

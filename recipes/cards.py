@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wav2small.network.config import OUTPUTS
-from wav2small.network.weights import DATA, read_index, read_safetensors
+from wav2small.network.weights import DATA, full_name, read_index, read_safetensors
 from wav2small.runtime.calibration import calibration_path, load_calibration
 from wav2small.runtime.model import load
 
@@ -98,7 +98,7 @@ def keep(evaluations: list[dict[str, Any]]) -> None:
 def named() -> dict[str, dict[str, Any]]:
     """The ONNX files that ship, as ``evaluate`` names them."""
     rows = [row for row in by_precision() if row["file"].endswith(".onnx")]
-    return {row["name"] + ("" if row["precision"] == "fp32" else f":{row['precision']}"): row for row in rows}
+    return {full_name(row): row for row in rows}
 
 
 def by_precision() -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def what(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     if name == TEACHER:
         yield "These parameters are those of five heads; the encoder, 20.6 million, comes from the hub under MIT."
     else:
-        metadata = load(name, rows[0]["precision"]).metadata
+        metadata = load(full_name(rows[0])).metadata
         level = {"running": "a running level", "utterance": "the level of the window"}[metadata["normalisation"]]
         yield f"In: mono at 16 kHz, {int(metadata['min_length']) / 16:g} ms or more, normalised by {level}."
         yield "Out: arousal, dominance, valence, nominally 0 to 1."
@@ -215,7 +215,7 @@ def elsewhere(name: str, forms: list[str]) -> Iterator[str]:
             yield f"On held-out speakers of {corpus}, against its norms: CCC {triple(ccc)}."
         yield ""
         return
-    dev = json.loads(load(name, named()[forms[0]]["precision"]).metadata["dev_ccc"])
+    dev = json.loads(load(forms[0]).metadata["dev_ccc"])
     yield f"On the dev speakers of six open corpora, who chose the weights, against the teacher: CCC {triple(dev)}.\n"
     yield "[Calibration](../calibration.md): half widths of the interval that held 80 % of held-out speakers' labels.\n"
     yield "| weights | | arousal | dominance | valence |\n|---|---|---|---|---|"
@@ -243,7 +243,7 @@ def limits(name: str, scores: list[dict[str, str]], form: str) -> Iterator[str]:
     if name != TEACHER:
         ccc = short(one(scores, "norms", form, "", "valence")["value"])
         yield f"- Valence is weak: CCC {ccc} against the norms. It and dominance are for experiments."
-        steps = json.loads(load(name, named()[form]["precision"]).metadata["recipe"])["steps"]
+        steps = json.loads(load(form).metadata["recipe"])["steps"]
         if steps < 1000:
             yield f"- Trained for {steps} steps, to compare students alike: `wav2small` and `micro` learnt for longer."
     yield LIMITS

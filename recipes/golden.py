@@ -24,6 +24,7 @@ from click.testing import CliRunner
 
 import wav2small
 from wav2small.cli import main as command
+from wav2small.network.weights import full_name
 
 CLIPS = 20
 STREAM_SECONDS = 12
@@ -55,7 +56,7 @@ def answers(signals: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.nda
         for backend in backends(row):
             key = f"{row['name']} {row['precision']} {backend}"
             slow = backend == "numpy"
-            model = wav2small.load(row["name"], precision=row["precision"], backend=backend)
+            model = wav2small.load(full_name(row), backend=backend)
             for name, signal in signals:
                 signal = signal[:48000] if slow else signal
                 emotion, embedding = model.answer(signal)
@@ -70,7 +71,11 @@ def folders() -> Iterator[tuple[str, np.ndarray]]:
     """sha256 of every file of the exported C folders."""
     for name in ("micro", "micro-int8", "wav2small", "wav2small-int8", "wav2small-running"):
         with tempfile.TemporaryDirectory() as folder:
-            result = CliRunner().invoke(command, ["export", "--to", "c", name, f"{folder}/out"], catch_exceptions=False)
+            result = CliRunner().invoke(
+                command,
+                ["export", name.replace("-int8", ":int8"), "--to", "c", "-o", f"{folder}/out"],
+                catch_exceptions=False,
+            )
             assert result.exit_code == 0, result.output
             for path in sorted(Path(folder, "out").rglob("*")):
                 if path.is_file():

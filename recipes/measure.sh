@@ -11,10 +11,10 @@ ravdess=$data/noncommercial/ravdess
 students=(wav2small micro micro-l wav2small-17k wav2small-running mobilenetv3-small mobilenetv4-small)
 shopt -s nullglob
 wav2small bench "${students[@]}" "$run"/students/*.onnx --with teacher,opensmile,torch \
-    --runs 7 --on "$ravdess" --truth "$run/teacher-ravdess.csv" --truth norms --json "$here/open/bench.jsonl"
+    --runs 7 --on "$ravdess" --truth "$run/teacher-ravdess.csv" --truth norms -o "$here/open/bench.jsonl"
 python "$here/table.py" "$here/open" "$here/../docs/bench.png"
 ships=({micro,micro-l,wav2small,wav2small-17k,wav2small-running}{,:int8} mobilenetv{3,4}-small:int8)
 scored=(--on "$ravdess" --by gender --by speaker)
-wav2small evaluate "${ships[@]}" "${scored[@]}" --truth "$run/teacher-ravdess.csv" --json "$run/cards-teacher.json"
-wav2small evaluate "${ships[@]}" "$run/teacher-ravdess.csv" "${scored[@]}" --truth norms --json "$run/cards-norms.json"
+wav2small evaluate "${ships[@]}" "${scored[@]}" --truth "$run/teacher-ravdess.csv" -o "$run/cards-teacher.json"
+wav2small evaluate "${ships[@]}" "$run/teacher-ravdess.csv" "${scored[@]}" --truth norms -o "$run/cards-norms.json"
 python "$here/cards.py" "$run"/cards-{teacher,norms}.json

@@ -17,8 +17,8 @@ wav2small train "$run/labels.csv" --dev "$run/dev.csv" -o "$run/train" --network
 best=$run/train/best.safetensors
 wav2small export "$best" -o "$run/forms" --name micro48
 wav2small export "$best" -o "$run/forms" --name micro48 --to integers --calibrate "$run/labels.csv"
-wav2small export --to c "$best" "$run/c"
-wav2small export --to c "$run/forms/micro48-int8.safetensors" "$run/c-int8"
+wav2small export "$best" --to c -o "$run/c"
+wav2small export "$run/forms/micro48-int8.safetensors" --to c -o "$run/c-int8"
 python - "$best" "$run/forms" "$run/dev.csv" <<'PYTHON'
 import sys
 from pathlib import Path

@@ -53,6 +53,6 @@ ravdess=$data/noncommercial/ravdess
 [ -f "$run/teacher-ravdess.csv" ] || wav2small label "$ravdess" --teacher "$run/open.safetensors" -o "$run/teacher-ravdess.csv"
 [ -f "$run/opensmile.csv" ] || python "$here/../benchmarks/opensmile_baseline.py" "$data" -o "$run/opensmile.csv"
 students=("$run"/export/{wav2small,wav2small-int8,micro,micro-int8,micro-l,micro-l-int8}.onnx)
-wav2small evaluate "$run/opensmile.csv" "$run/teacher-ravdess.csv" "${students[@]}" --on "$ravdess" --json "$run/ravdess-norms.json"
-wav2small evaluate "${students[@]}" --on "$ravdess" --truth "$run/teacher-ravdess.csv" --json "$run/ravdess-teacher.json"
-wav2small evaluate "${students[@]}" --on "$open/emodb" --where fold=0 --truth norms --json "$run/emodb-norms.json"
+wav2small evaluate "$run/opensmile.csv" "$run/teacher-ravdess.csv" "${students[@]}" --on "$ravdess" -o "$run/ravdess-norms.json"
+wav2small evaluate "${students[@]}" --on "$ravdess" --truth "$run/teacher-ravdess.csv" -o "$run/ravdess-teacher.json"
+wav2small evaluate "${students[@]}" --on "$open/emodb" --where fold=0 --truth norms -o "$run/emodb-norms.json"

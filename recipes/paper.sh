@@ -68,7 +68,7 @@ done
 
 # 5. CCC against people's annotation.
 score() {  # TABLE OF THE TEACHER, MANIFEST, NAME [OPTION...]
-    wav2small evaluate "$run/$1" "${exported[@]}" --on "$run/$2" --truth manifest --json "$run/$3.json" "${@:4}" > "$run/$3.txt"
+    wav2small evaluate "$run/$1" "${exported[@]}" --on "$run/$2" --truth manifest -o "$run/$3.json" "${@:4}" > "$run/$3.txt"
 }
 score teacher-msp.csv msp.csv test1 --where split=test1
 score teacher-msp.csv msp.csv test2 --where split=test2

@@ -18,4 +18,4 @@ wav2small finetune "$manifest" -o "$output" --name "$(basename "$output" .safete
   --steps 20000 --batch-size 32 --learning-rate 5e-5 --layer-decay 0.9 \
   --bf16 --checkpointing --workers 8 --cache build/teacher
 
-wav2small evaluate "teacher:$output" --on "$manifest" --where split=test1 --json "${output%.safetensors}-test1.json"
+wav2small evaluate "teacher:$output" --on "$manifest" --where split=test1 -o "${output%.safetensors}-test1.json"

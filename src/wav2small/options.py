@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wav2small.errors import AudioError
 
+DEFAULT_MODEL = "micro"
 HOP_DUR = 0.5
 MIN_HOP_DUR = 0.01
 MIN_WIN_DUR = 0.1
@@ -60,6 +61,6 @@ def check_times(hop_dur: float, win_dur: float) -> None:
         )
 
 
-def default_window(every: float | None) -> float:
+def default_window(hop_dur: float | None) -> float:
     """Seconds of a window where only the hop is given: 3, or the hop if that is longer."""
-    return max(Options.win_dur, every or 0.0)
+    return max(Options.win_dur, hop_dur or 0.0)

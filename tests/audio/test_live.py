@@ -81,7 +81,7 @@ def run(*arguments, **options):
 
 
 def test_a_microphone_that_vanishes_is_answered_until_then_and_named(sounddevice):
-    result = run("--device", "3", "--jsonl")
+    result = run("--device", "3", "--format", "jsonl")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert [event["end"] for event in events] == [3.0, pytest.approx(3.1, abs=0.01)]
     assert result.exit_code == 1 and "USB microphone: the microphone is gone" in result.stderr
@@ -148,7 +148,7 @@ def test_a_file_through_a_pipe_is_heard_as_it_is(format, subtype):
     piped = content.getvalue()
     if format == "WAV":  # as a program writes it that does not know the end
         piped = piped[:4] + b"\xff" * 4 + piped[8:40] + b"\xff" * 4 + piped[44:]
-    result = run("-", "--jsonl", input=piped)
+    result = run("-", "--format", "jsonl", input=piped)
     assert result.exit_code == 0, result.output
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert events == [plain(event) for event in Stream("micro").run([expected])]
@@ -221,7 +221,7 @@ def test_lines_say_the_same_as_json_in_words():
     lines = run(EXAMPLE, "--fast", "--hop", "1", "--window", "1").stdout.splitlines()
     rows = [
         json.loads(line)
-        for line in run(EXAMPLE, "--fast", "--hop", "1", "--window", "1", "--jsonl").stdout.splitlines()
+        for line in run(EXAMPLE, "--fast", "--hop", "1", "--window", "1", "--format", "jsonl").stdout.splitlines()
     ]
     assert len(lines) == len(rows) == 3
     for line, row in zip(lines, rows, strict=True):
@@ -279,7 +279,7 @@ def test_what_ends_before_any_answer_is_one_sentence(length):
 
 @pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")
 def test_a_stream_in_c_says_the_same_and_without_a_compiler_one_sentence(monkeypatch, tmp_path):
-    options = (EXAMPLE, "--fast", "--hop", 1, "--window", 2, "--jsonl", "--calibrated")
+    options = (EXAMPLE, "--fast", "--hop", 1, "--window", 2, "--format", "jsonl", "--calibrated")
     found, expected = ([json.loads(line) for line in run(*options, *more).stdout.splitlines()] for more in (IN_C, ()))
     assert len(found) == len(expected) == 3
     for one, other in zip(found, expected, strict=True):
@@ -291,8 +291,8 @@ def test_a_stream_in_c_says_the_same_and_without_a_compiler_one_sentence(monkeyp
 
 
 def test_a_stream_is_told_by_the_calibration_that_ships_as_predict_tells_it():
-    options = ("--hop", 1, "--window", 2, "--jsonl", "--fast")
-    told = ["predict", EXAMPLE, "--every", 1, "--window", 2, "--format", "jsonl", "--model", "micro"]
+    options = ("--hop", 1, "--window", 2, "--format", "jsonl", "--fast")
+    told = ["predict", EXAMPLE, "--hop", 1, "--window", 2, "--format", "jsonl", "--model", "micro"]
     plain_rows = [json.loads(line) for line in run(EXAMPLE, *options).stdout.splitlines()]
     assert all(row.keys() == set(COLUMNS) for row in plain_rows)
     for asked, extra in (

@@ -37,8 +37,8 @@ def answer(monkeypatch):
     """Every command answers .1, .2, .3 instead of loading weights; returns how they were asked for."""
     asked = []
 
-    def load(name: str = "wav2small", precision: str = "fp32", backend: str = "onnx", **_: object):
-        asked.append((name, precision, backend))
+    def load(name: str = "micro", backend: str = "auto", **_: object):
+        asked.append((name, backend))
         return lambda signal: Emotion(0.1, 0.2, 0.3)
 
     monkeypatch.setattr("wav2small.runtime.model.load", load)
@@ -79,13 +79,11 @@ def test_every_command_has_help(name):
 
 @pytest.mark.parametrize("name", ["predict", "stream"])
 def test_the_defaults_of_a_command_are_those_of_the_options(name):
-    """Every field of ``Options`` has an option; ``predict`` has a row a file, unless --every is given."""
+    """Every field of ``Options`` has an option; ``predict`` has a row a file, unless --hop is given."""
     command = main.get_command(click.Context(main), name)
-    found = {parameter.name: parameter.default for parameter in command.params if parameter.name in vars(Options())}
-    expected = vars(Options())
-    if name == "predict":
-        assert {parameter.name for parameter in command.params} >= {"every", "window"}
-        expected = {key: value for key, value in expected.items() if key not in ("hop_dur", "win_dur")}
+    context = command.make_context(name, ["a.wav"])
+    found = {key: value for key, value in context.params.items() if key in vars(Options())}
+    expected = vars(Options()) | ({"hop_dur": None, "win_dur": None} if name == "predict" else {})
     assert found == expected
 
 
@@ -93,6 +91,8 @@ def test_python_and_the_command_line_have_the_same_defaults():
     for call in (wav2small.predict, wav2small.Stream):
         parameters = inspect.signature(call).parameters
         shared = {key: value for key, value in vars(Options()).items() if key in parameters}
+        if call is wav2small.predict:  # one row a file, unless there is a hop
+            shared |= {"hop_dur": None, "win_dur": None}
         assert shared.keys() >= {"channel", "min_speech", "vad", "min_confidence"}
         assert {key: parameters[key].default for key in shared} == shared
 
@@ -114,7 +114,7 @@ def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tm
     pytest.importorskip("pyarrow", reason="needs the extra parquet")
     expected = {"file": clip, "start": 0, "end": 1, "arousal": 0.1, "dominance": 0.2, "valence": 0.3, "speech": True}
     expected["speech_ratio"] = 1.0
-    options = ("predict", clip, "--every", 1, "--window", 1)
+    options = ("predict", clip, "--hop", 1, "--window", 1)
     shown = {name: run(*options, "--format", name).stdout for name in ("csv", "json", "jsonl")}
     assert json.loads(shown["json"]) == [json.loads(line) for line in shown["jsonl"].splitlines()]
     assert json.loads(shown["json"])[0] == expected | {"error": None}
@@ -148,8 +148,8 @@ def test_a_file_for_other_programs_has_the_columns_that_were_asked_for():
     "command",
     [
         ("predict", "--format", "jsonl"),
-        ("predict", "--format", "jsonl", "--every", "2", "--window", "12"),
-        ("stream", "--jsonl", "--fast", "--window", "12"),
+        ("predict", "--format", "jsonl", "--hop", "2", "--window", "12"),
+        ("stream", "--format", "jsonl", "--fast", "--window", "12"),
     ],
 )
 def test_an_emotion_needs_one_second_of_speech_unless_asked_otherwise(answer, tmp_path, command, samples, is_enough):
@@ -164,8 +164,8 @@ def test_an_emotion_needs_one_second_of_speech_unless_asked_otherwise(answer, tm
 
 def test_the_model_asked_for_is_the_one_loaded(answer, clip):
     run("predict", clip)
-    run("predict", clip, "--model", "mine.onnx", "--precision", "int8", "--backend", "c")
-    assert answer == [("wav2small", "fp32", "onnx"), ("mine.onnx", "int8", "c")]
+    run("predict", clip, "--model", "mine.onnx", "--backend", "c")
+    assert answer == [("micro", "auto"), ("mine.onnx", "c")]
 
 
 def test_silence_is_a_row_without_an_emotion_and_no_failure(answer, tmp_path):
@@ -254,13 +254,13 @@ def test_a_channel_that_is_not_there_is_a_failure(answer, clip):
     ("options", "words"),
     [
         ([], "Missing argument 'PATH...'"),
-        (["a.wav", "--every", "0"], "--every"),
-        (["a.wav", "--every", "1", "--window", "0"], "--window"),
-        (["a.wav", "--window", "3"], "--window needs --every"),
+        (["a.wav", "--hop", "0"], "--hop"),
+        (["a.wav", "--hop", "1", "--window", "0"], "--window"),
+        (["a.wav", "--window", "3"], "--window needs --hop"),
         (["a.wav", "--channel", "-1"], "--channel"),
         (["a.wav", "--format", "xml"], "--format"),
         (["a.wav", "--format", "parquet"], "--format parquet needs -o FILE"),
-        (["a.wav", "--precision", "int4"], "--precision"),
+        (["a.wav", "--precision", "int8"], "No such option"),
     ],
 )
 def test_a_wrong_call_is_a_usage_error(answer, options, words):
@@ -300,13 +300,13 @@ def interrupted(monkeypatch, after: int) -> None:
 @pytest.mark.parametrize(("format", "count"), [("csv", 4), ("jsonl", 3), ("table", 4)])
 def test_ctrl_c_keeps_the_rows_that_are_done(monkeypatch, clip, format, count):
     interrupted(monkeypatch, after=3)
-    result = run("predict", clip, "--every", 0.25, "--window", 0.25, "--format", format)
+    result = run("predict", clip, "--hop", 0.25, "--window", 0.25, "--format", format)
     assert (result.exit_code, len(result.stdout.splitlines())) == (130, count)
 
 
 def test_ctrl_c_closes_the_json_that_is_begun(monkeypatch, clip):
     interrupted(monkeypatch, after=3)
-    assert len(json.loads(run("predict", clip, "--every", 0.25, "--window", 0.25, "--format", "json").stdout)) == 3
+    assert len(json.loads(run("predict", clip, "--hop", 0.25, "--window", 0.25, "--format", "json").stdout)) == 3
 
 
 @pytest.mark.parametrize("format", ["csv", "json", "jsonl", "parquet", "table"])
@@ -314,7 +314,7 @@ def test_ctrl_c_leaves_no_half_written_file(monkeypatch, clip, tmp_path, format)
     if format == "parquet":
         pytest.importorskip("pyarrow", reason="needs the extra parquet")
     interrupted(monkeypatch, after=3)
-    result = run("predict", clip, "--every", 0.25, "--window", 0.25, "--format", format, "-o", tmp_path / "rows")
+    result = run("predict", clip, "--hop", 0.25, "--window", 0.25, "--format", format, "-o", tmp_path / "rows")
     assert result.exit_code == 130
     assert os.listdir(tmp_path) == ["clip.wav"]
 
@@ -353,7 +353,7 @@ def test_models_lists_what_ships():
 def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path):
     path = write(tmp_path / "long.wav", noise(900))
     process = subprocess.Popen(
-        [*PROGRAM, "predict", path, "--every", "0.5", "--format", "csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*PROGRAM, "predict", path, "--hop", "0.5", "--format", "csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     first = [process.stdout.readline() for _ in range(5)]
     process.send_signal(signal.SIGINT)
@@ -368,7 +368,7 @@ def test_a_real_interrupt_of_the_real_program_keeps_rows_and_exits_130(tmp_path)
 @pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_that_the_parent_ignores_stays_ignored(tmp_path):
     """As of a job that a script started in the background."""
-    command = [*PROGRAM, "predict", write(tmp_path / "minute.wav", noise(60)), "--every", "0.5", "--format", "csv"]
+    command = [*PROGRAM, "predict", write(tmp_path / "minute.wav", noise(60)), "--hop", "0.5", "--format", "csv"]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     process.stdout.readline()
@@ -381,7 +381,7 @@ def test_an_interrupt_that_the_parent_ignores_stays_ignored(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind here")
 def test_a_reader_that_leaves_early_is_no_error_message(tmp_path):
     path = write(tmp_path / "long.wav", noise(60))
-    command = [*PROGRAM, "predict", path, "--every", "0.5", "--format", "csv"]
+    command = [*PROGRAM, "predict", path, "--hop", "0.5", "--format", "csv"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.readline()
     process.stdout.close()
@@ -418,7 +418,7 @@ def test_a_bar_is_drawn_only_on_a_terminal_and_only_for_long_work(tmp_path):
         "wav2small.runtime.model.load = lambda *_, **__: lambda signal: time.sleep(0.1) or Emotion(0.1, 0.2, 0.3)\n"
         "from wav2small.cli import main; main()"
     )
-    options = ["predict", str(write(tmp_path / "a.wav", noise(10))), "--every", "1", "--vad", "energy"]
+    options = ["predict", str(write(tmp_path / "a.wav", noise(10))), "--hop", "1", "--vad", "energy"]
     assert b"%" in on_a_terminal([sys.executable, "-c", slow.format(patience=0.2), *options])
     assert on_a_terminal([sys.executable, "-c", slow.format(patience=60), *options]) == b""
     command = [sys.executable, "-c", slow.format(patience=0.2), *options]

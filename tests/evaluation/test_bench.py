@@ -60,7 +60,7 @@ def corpus(tmp_path_factory) -> Path:
 def measured(corpus, tmp_path_factory):
     """One real run of both files that ship: what was shown, and the rows that were written."""
     folder = tmp_path_factory.mktemp("measured")
-    options = ("--runs", 2, "--on", corpus, "--json", folder / "b.jsonl", "--plot", folder / "b.png")
+    options = ("--runs", 2, "--on", corpus, "-o", folder / "b.jsonl", "--plot", folder / "b.png")
     result = run("wav2small", *options)
     assert result.exit_code == 0, result.output
     return result.stdout, [json.loads(line) for line in (folder / "b.jsonl").read_text().splitlines()], folder
@@ -148,7 +148,7 @@ def test_macs_of_the_student_are_those_of_the_paper_with_the_front_end_as_it_is_
     heard = np.count_nonzero(mel_filterbank(WAV2SMALL.frontend).any(1))
     front_end = 2499 * 2 * heard * (64 + 26)
     for precision in ("fp32", "int8"):
-        graph = macs.measured(resolve("wav2small", precision).read_bytes())
+        graph = macs.measured(resolve(f"wav2small:{precision}").read_bytes())
         assert macs.count_macs(graph) == network + front_end
         assert macs.tokens_per_second(graph) == 250
     assert WAV2SMALL.num_trained() == 67_395
@@ -178,7 +178,7 @@ def test_every_student_is_counted():
 
 
 def test_micro_has_a_tenth_of_the_macs_of_wav2small_and_its_dft_takes_two_steps():
-    fp32, integers = (macs.count_macs(macs.measured(resolve("micro", p).read_bytes())) for p in ("fp32", "int8"))
+    fp32, integers = (macs.count_macs(macs.measured(resolve(f"micro:{p}").read_bytes())) for p in ("fp32", "int8"))
     assert fp32 == integers
     frames, tokens, blocks = 498, 249, 512 // 16 // 2 + 1
     network = tokens * 64 * (40 * 5 + 5 * (5 + 64)) + tokens * 2 * 64 * 128 + 128 * 3
@@ -255,6 +255,7 @@ def test_a_row_says_everything_and_agrees_with_the_index(measured):
         assert row["on"]["corpus0"]["left_out"] == {"no annotation": 1}
 
 
+@pytest.mark.slow
 def test_the_table_shows_the_rows(measured):
     shown, rows, folder = measured
     title, header, first, *_ = shown.splitlines()
@@ -269,9 +270,7 @@ def test_the_table_shows_the_rows(measured):
 def test_the_ccc_is_that_of_evaluate(measured, corpus, tmp_path):
     _, rows, _ = measured
     file = tmp_path / "scores.json"
-    result = CliRunner().invoke(
-        main, ["evaluate", "wav2small", "wav2small:int8", "--on", str(corpus), "--json", str(file)]
-    )
+    result = CliRunner().invoke(main, ["evaluate", "wav2small", "wav2small:int8", "--on", str(corpus), "-o", str(file)])
     assert result.exit_code == 0, result.output
     scores = [score for score in json.loads(file.read_text())["scores"] if score["statistic"] == "ccc"]
     assert len(scores) == 6
@@ -302,28 +301,25 @@ def test_every_shipped_onnx_is_measured_by_default_and_every_format_has_the_same
 def test_of_what_ships_in_one_precision_only_that_is_measured(monkeypatch):
     index = [{"name": name, "precision": p, "file": f"{name}.onnx"} for name, p in (("a", "fp32"), ("b", "int8"))]
     monkeypatch.setattr(bench, "read_index", lambda: index)
-    monkeypatch.setattr(bench, "locate", lambda name, precision, suffix: Path(name))
+    monkeypatch.setattr(bench, "locate", lambda name, suffix: Path(name))
 
     def found(*arguments):
         return [(one.name, one.precision) for one in bench.candidates(*arguments)]
 
-    assert found((), ()) == [("a", "fp32"), ("b", "int8")]
-    assert found((), ["int8"]) == [("b", "int8")]
-    assert found(["a"], ["int8"]) == [("a", "int8")]
-    index.clear()
-    with pytest.raises(WeightsError, match="no ONNX file ships as int8; give the path of one"):
-        bench.candidates((), ["int8"])
+    assert found(()) == [("a", "fp32"), ("b", "int8")]
+    assert found(["b"]) == [("b", "int8")]
+    assert found(["a:int8"]) == [("a", "int8")]
 
 
 def test_a_file_is_measured_as_it_is_and_its_metadata_say_what(quick, tmp_path):
-    (row,) = bench.rows([str(copied(tmp_path))], ["fp32"], runs=1)
+    (row,) = bench.rows([str(copied(tmp_path))], runs=1)
     assert (row["name"], row["precision"], row["parameters"]) == ("mine.onnx", "int8", 72_477)
     assert row["sha256"] == sha256(tmp_path / "mine.onnx")
 
 
 def test_the_bar_is_told_of_every_step(quick, corpus):
     told = []
-    bench.rows(["wav2small"], ["fp32"], runs=3, tell=lambda done, total: told.append((done, total)))
+    bench.rows(["wav2small:fp32"], runs=3, tell=lambda done, total: told.append((done, total)))
     assert told == [(done, 5) for done in range(1, 6)]
 
 
@@ -338,17 +334,17 @@ def threads():
 
 def test_torch_computes_the_same_network(quick):
     pytest.importorskip("torch")
-    ours, torch_row = bench.rows(["wav2small"], ["fp32"], ["torch"], runs=1)
+    ours, torch_row = bench.rows(["wav2small:fp32"], ["torch"], runs=1)
     assert (torch_row["name"], torch_row["runtime"], torch_row["macs_per_5s"]) == ("wav2small", "torch", None)
     assert torch_row["parameters"] == ours["parameters"] == 72_477
     assert torch_row["trained_parameters"] == ours["trained_parameters"] == 67_395
-    answer = bench.load_torch(resolve("wav2small", "fp32", ".safetensors")).run(noise(16000))
+    answer = bench.load_torch(resolve("wav2small", ".safetensors")).run(noise(16000))
     assert answer == pytest.approx(load("wav2small")(noise(16000)), abs=1e-4)
 
 
 def test_torch_refuses_arrays_that_are_not_the_networks(tmp_path):
     pytest.importorskip("torch")
-    arrays, metadata = read_safetensors(resolve("wav2small", "fp32", ".safetensors"))
+    arrays, metadata = read_safetensors(resolve("wav2small", ".safetensors"))
     write_safetensors(tmp_path / "a.safetensors", arrays | {"more": np.zeros(1, "f4")}, metadata)
     with pytest.raises(WeightsError, match="left over: more"):
         bench.load_torch(tmp_path / "a.safetensors")
@@ -356,7 +352,7 @@ def test_torch_refuses_arrays_that_are_not_the_networks(tmp_path):
 
 def test_openvino_computes_the_same_file(quick):
     pytest.importorskip("openvino")
-    rows = bench.rows(["wav2small"], (), ["openvino"], runs=1)
+    rows = bench.rows(["wav2small"], ["openvino"], runs=1)
     assert [(row["runtime"], row["precision"]) for row in rows[2:]] == [("openvino", "fp32"), ("openvino", "int8")]
     assert rows[2]["macs_per_5s"] == rows[0]["macs_per_5s"]
     answer = bench.load_openvino(resolve("wav2small")).run(noise(16000))
@@ -367,7 +363,7 @@ def test_openvino_computes_the_same_file(quick):
 def test_opensmile_is_timed_and_not_scored(quick, corpus):
     pytest.importorskip("opensmile")
     segments = read_manifest(corpus)
-    rows = bench.rows(["wav2small"], ["fp32"], ["opensmile"], [bench.Corpus("c", segments, own_truth(segments))], 1)
+    rows = bench.rows(["wav2small:fp32"], ["opensmile"], [bench.Corpus("c", segments, own_truth(segments))], 1)
     assert rows[1]["name"] == "eGeMAPSv02" and rows[1]["p50_ms_5s"] > rows[0]["p50_ms_5s"]
     assert set(rows[0]["ccc"]) == {"c"} and rows[1]["ccc"] == {} and rows[1]["bytes"] is None
 
@@ -381,7 +377,7 @@ def test_the_teacher_is_timed_and_scored(quick, corpus, monkeypatch):
     double.body, double.heads = SimpleNamespace(encoder=linear(2, 2)), SimpleNamespace(heads=[linear(1, 1)])
     monkeypatch.setattr(teachers, "load_teacher", lambda name: double)
     segments = read_manifest(corpus)
-    rows = bench.rows(["wav2small"], ["fp32"], ["teacher"], [bench.Corpus("c", segments, own_truth(segments))], 1)
+    rows = bench.rows(["wav2small:fp32"], ["teacher"], [bench.Corpus("c", segments, own_truth(segments))], 1)
     assert (rows[1]["name"], rows[1]["version"], rows[1]["parameters"]) == ("open", "7", 8)
     assert rows[1]["ccc"]["c"]["arousal"]["value"] > 0.99
 
@@ -409,13 +405,13 @@ def test_against_two_truths_each_clip_is_heard_once(quick, corpus, tmp_path, mon
     hear = bench.answer_segments
     monkeypatch.setattr(bench, "answer_segments", lambda s, p: (asked.append(len(s)), hear(s, p))[1])
     truths = ("--truth", "manifest", "--truth", corpus / "labels.csv")
-    options = ("--precision", "fp32", "--on", corpus, *truths, "--format", "json", "--runs", 1)
-    (row,) = json.loads(run("wav2small", *options).stdout)
+    options = ("--on", corpus, *truths, "--format", "json", "--runs", 1)
+    (row,) = json.loads(run("wav2small:fp32", *options).stdout)
     assert asked == [11, 0]
     first, second = row["ccc"]["corpus0, manifest"]["arousal"], row["ccc"]["corpus0, labels"]["arousal"]
     assert (first["n"], second["n"]) == (11, 6)
     assert row["on"]["corpus0, labels"]["truth"] == "labels"
-    (alone,) = json.loads(run("wav2small", *options[:4], *truths[2:], *options[8:]).stdout)
+    (alone,) = json.loads(run("wav2small:fp32", *options[:2], *truths[2:], *options[6:]).stdout)
     assert alone["ccc"]["corpus0"]["arousal"] == second
 
 
@@ -425,7 +421,7 @@ def no_work(monkeypatch):
 
 
 def copied(folder: Path) -> Path:
-    (folder / "mine.onnx").write_bytes(resolve("wav2small", "int8").read_bytes())
+    (folder / "mine.onnx").write_bytes(resolve("wav2small:int8").read_bytes())
     return folder / "mine.onnx"
 
 
@@ -443,12 +439,12 @@ def test_each_wrong_call_is_one_sentence(no_work, corpus, tmp_path):
         (
             "wav2smal",
         ): r"'wav2smal': no such weights. Did you mean 'wav2small'\? Known: .*; or give the path of a file.",
-        ("open",): "open: does not ship as fp32 .onnx; it ships as fp32 .safetensors.",
+        ("open",): "open: does not ship as .onnx. These ship: open .safetensors.",
         (tmp_path / "gone.onnx",): ".*gone.onnx: no such file; give the path of ONNX or safetensors, or a shipped name",
         (damaged(tmp_path),): r".*damaged.onnx: ONNX Runtime cannot load it \(.*\); export or fetch it again",
         ("--on", unlabelled): r"nothing to score: none of 1 rows has a truth \(no norm: 1\).",
         ("--on", tmp_path / "gone"): ".*gone: cannot be opened: No such file or directory",
-        ("--json", tmp_path / "gone" / "a"): ".*a: cannot be written: there is no folder .*; make it first",
+        ("-o", tmp_path / "gone" / "a.csv"): ".*a.csv: cannot be written: there is no folder .*; make it first",
         ("--on", corpus, "--plot", tmp_path / "gone" / "a"): ".*: cannot be written: there is no folder .*",
         (copied(tmp_path), "--with", "torch"): "torch runs students that ship, and none of the models is one; .*",
     }
@@ -467,7 +463,6 @@ def test_a_wrong_option_is_a_usage_error(no_work, corpus):
             "opensmil",
         ): "'opensmil' is not to be measured. Did you mean 'opensmile'? Known: opensmile, openvino, ",
         ("--on", corpus, "--on", corpus): "two of the manifests have one name: corpus0, corpus0.",
-        ("--precision", "int4"): "--precision",
         ("--runs", "0"): "--runs",
     }
     for call, words in calls.items():
@@ -499,7 +494,7 @@ def test_a_run_that_fails_leaves_the_file_as_it_was(quick, monkeypatch, tmp_path
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "time_rounds", interrupt)
-    assert run("--json", tmp_path / "b.jsonl").exit_code == 130
+    assert run("-o", tmp_path / "b.jsonl").exit_code == 130
     assert (tmp_path / "b.jsonl").read_text() == "the last run\n"
     assert os.listdir(tmp_path) == ["b.jsonl"]
 

@@ -29,7 +29,6 @@ from wav2small.evaluation.score import (
     check_plot,
     evaluate,
     own_truth,
-    scatter,
     tidy,
 )
 from wav2small.metrics import auc, concordance_cc, pearson_cc
@@ -397,12 +396,12 @@ def test_the_truth_is_the_manifests_own_columns_before_norms(corpus):
     ]
     write_table(annotated, corpus / "manifest.csv")
     write_table([{**row, "label": ""} for row in annotated[:20]], said)
-    result = run(said, "--on", corpus, "--draws", 5, "--json", corpus.parent / "own.json")
+    result = run(said, "--on", corpus, "--draws", 5, "-o", corpus.parent / "own.json")
     report = json.loads((corpus.parent / "own.json").read_text())
     assert report["truth"] == {"name": "manifest", "sha256": None}
     assert report["scores"][0]["value"] == pytest.approx(1.0)
     assert "said.csv: 4 of 24 rows left out: no annotation" in result.stderr
-    result = run(said, "--on", corpus, "--draws", 5, "--truth", "norms", "--csv", corpus.parent / "norms.csv")
+    result = run(said, "--on", corpus, "--draws", 5, "--truth", "norms", "-o", corpus.parent / "norms.csv")
     assert {row["truth"] for row in read_table(corpus.parent / "norms.csv")} == {"norms"}
     assert "truth: norms" in result.stdout
 
@@ -423,7 +422,7 @@ def predictions(corpus):
 def test_the_command_writes_the_same_figures_everywhere_and_twice(corpus, predictions):
     folder = corpus.parent
     for name in ("one", "two"):
-        files = ("--json", folder / f"{name}.json", "--csv", folder / f"{name}.csv")
+        files = ("-o", folder / f"{name}.json", "-o", folder / f"{name}.csv")
         result = run(predictions, "--on", corpus, "--draws", 50, *files)
         assert result.exit_code == 0, result.output
     for suffix in ("json", "csv"):
@@ -454,10 +453,10 @@ def test_rows_are_chosen_by_column(corpus, predictions):
 
 def test_scores_by_a_column_are_those_of_its_rows_alone(corpus, predictions, tmp_path):
     files = [tmp_path / f"{name}.csv" for name in ("all", "fold", "one")]
-    shown = run(predictions, "--on", corpus, "--by", "fold", "--by", "speaker", "--draws", 20, "--csv", files[0]).stdout
+    shown = run(predictions, "--on", corpus, "--by", "fold", "--by", "speaker", "--draws", 20, "-o", files[0]).stdout
     assert shown.splitlines()[1].split()[:3] == ["predictor", "by", "dimension"]
-    run(predictions, "--on", corpus, "--where", "fold=1", "--draws", 20, "--csv", files[1])
-    run(predictions, "--on", corpus, "--draws", 20, "--csv", files[2])
+    run(predictions, "--on", corpus, "--where", "fold=1", "--draws", 20, "-o", files[1])
+    run(predictions, "--on", corpus, "--draws", 20, "-o", files[2])
     whole, fold, one = map(read_table, files)
     assert {row["by"] for row in whole} == {"", "fold=0", "fold=1", *(f"speaker={name}" for name in "wxyz")}
     for by, expected in (("", one), ("fold=1", fold)):
@@ -479,7 +478,7 @@ def test_a_label_store_is_scored_as_the_table_of_its_rows(corpus, predictions):
     store.write(0, labels[:16])
     assert "lacks 1 of its 2 parts" in run(store.folder, "--on", corpus).stderr
     store.write(1, labels[16:])
-    result = run(predictions, store.folder, "--on", corpus, "--draws", 5, "--json", corpus.parent / "both.json")
+    result = run(predictions, store.folder, "--on", corpus, "--draws", 5, "-o", corpus.parent / "both.json")
     assert result.exit_code == 0, result.output
     report = json.loads((corpus.parent / "both.json").read_text())
     values = {
@@ -492,7 +491,7 @@ def test_a_label_store_is_scored_as_the_table_of_its_rows(corpus, predictions):
 def test_a_table_of_labels_can_be_the_truth(corpus, predictions):
     labels = corpus.parent / "teacher.csv"
     write_table(read_table(predictions)[:10], labels)
-    result = run(predictions, "--on", corpus, "--truth", labels, "--draws", 5, "--csv", corpus.parent / "out.csv")
+    result = run(predictions, "--on", corpus, "--truth", labels, "--draws", 5, "-o", corpus.parent / "out.csv")
     rows = read_table(corpus.parent / "out.csv")
     assert {row["truth"] for row in rows} == {"teacher"}
     assert [float(row["value"]) for row in rows if row["statistic"] == "ccc"] == pytest.approx([1.0] * 3)
@@ -522,8 +521,8 @@ def test_saved_predictions_score_as_the_model_did(corpus, monkeypatch, suffix):
     weights.write_bytes(bytes(100))
     (corpus / "3.wav").write_text("no audio")
     saved = corpus.parent / f"saved.{suffix}"
-    one = run(weights, "--on", corpus, "--draws", 5, "--predictions", saved, "--csv", corpus.parent / "one.csv")
-    two = run(saved, "--on", corpus, "--draws", 5, "--csv", corpus.parent / "two.csv")
+    one = run(weights, "--on", corpus, "--draws", 5, "--predictions", saved, "-o", corpus.parent / "one.csv")
+    two = run(saved, "--on", corpus, "--draws", 5, "-o", corpus.parent / "two.csv")
     for result in (one, two):
         assert result.exit_code == 0, result.output
         assert "1 of 24 rows left out: error" in result.stderr
@@ -559,13 +558,13 @@ def test_a_model_is_named_by_name_and_precision_or_by_its_file(corpus, monkeypat
     onnx.write_bytes(bytes(100))
     safetensors.write_bytes((2).to_bytes(8, "little") + b"{}")
     specs = ("tiny:int8", "tiny", onnx, safetensors)
-    result = run(*specs, "--on", corpus, "--draws", 5, "--json", corpus.parent / "out.json")
+    result = run(*specs, "--on", corpus, "--draws", 5, "-o", corpus.parent / "out.json")
     assert result.exit_code == 0, result.output
     assert loaded == [
-        ("tiny", "int8", "onnx"),
-        ("tiny", "fp32", "onnx"),
-        (str(onnx), "fp32", "onnx"),
-        (str(safetensors), "fp32", "numpy"),
+        ("tiny:int8", "onnx"),
+        ("tiny", "onnx"),
+        (str(onnx), "onnx"),
+        (str(safetensors), "numpy"),
     ]
     about = json.loads((corpus.parent / "out.json").read_text())["predictors"]
     assert [one["name"] for one in about] == ["tiny:int8", "tiny", "weights", "other.bin"]
@@ -580,7 +579,7 @@ def test_real_weights_answer_in_evaluate_as_in_predict(tmp_path):
     write_safetensors(weights, arrays, metadata_of())
     labels = [{"file": file.name, "arousal": 0.5, "dominance": 0.5, "valence": 0.5} for file in EXAMPLES.glob("*.flac")]
     write_table(labels, tmp_path / "truth.csv")
-    files = ("--truth", tmp_path / "truth.csv", "--predictions", tmp_path / "said.csv", "--json", tmp_path / "out.json")
+    files = ("--truth", tmp_path / "truth.csv", "--predictions", tmp_path / "said.csv", "-o", tmp_path / "out.json")
     result = run(weights, "--on", EXAMPLES, *files)
     assert result.exit_code == 0, result.output
     rows = {row["file"]: row for row in read_table(tmp_path / "said.csv")}
@@ -596,7 +595,7 @@ def test_two_files_of_one_name_are_told_apart(corpus, predictions):
     other = corpus.parent / "other"
     other.mkdir()
     write_table(read_table(predictions), other / "loudness.csv")
-    result = run(predictions, other / "loudness.csv", "--on", corpus, "--draws", 5, "--csv", corpus.parent / "out.csv")
+    result = run(predictions, other / "loudness.csv", "--on", corpus, "--draws", 5, "-o", corpus.parent / "out.csv")
     assert result.exit_code == 0, result.output
     names = {row["predictor"] for row in read_table(corpus.parent / "out.csv")}
     assert names == {f"{predictions.parent.name}/loudness.csv", "other/loudness.csv"}
@@ -610,7 +609,7 @@ def test_a_teacher_is_asked_for_by_name_or_by_its_file(corpus, monkeypatch):
     head = corpus.parent / "head.safetensors"
     head.write_bytes(bytes(9))
     out = corpus.parent / "out.json"
-    result = run("teacher:open", f"teacher:{head}", "--on", corpus, "--draws", 5, "--json", out)
+    result = run("teacher:open", f"teacher:{head}", "--on", corpus, "--draws", 5, "-o", out)
     assert result.exit_code == 0, result.output
     assert asked == ["open", str(head)]
     about = json.loads(out.read_text())["predictors"]
@@ -639,11 +638,11 @@ def test_a_teacher_without_the_extra_is_one_sentence(corpus, monkeypatch):
 def test_outputs_that_cannot_be_written_are_said_before_the_work(corpus, predictions, monkeypatch):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
     monkeypatch.setattr("wav2small.tables.manifest.read_manifest", lambda *_: pytest.fail("work was begun"))
-    for option in ("--json", "--csv", "--predictions"):
+    for option in ("-o", "--predictions"):
         result = run(predictions, "--on", corpus, option, corpus / "none" / "out.csv")
         assert (result.exit_code, "cannot be written" in result.stderr) == (1, True)
-    result = run(predictions, "--on", corpus, "--plot", predictions)
-    assert (result.exit_code, "cannot be made a folder" in result.stderr) == (1, True)
+    result = run(predictions, "--on", corpus, "--plot", corpus / "none" / "out.png")
+    assert (result.exit_code, "cannot be written" in result.stderr) == (1, True)
     assert run(predictions, "x.csv", "--on", corpus, "--predictions", corpus / "p.csv").exit_code == 2
 
 
@@ -655,12 +654,12 @@ def test_a_table_without_predictions_is_said(corpus):
 
 def test_plots(corpus, predictions):
     pytest.importorskip("matplotlib", reason="extra plot")
-    plots = corpus.parent / "plots"
-    result = run(predictions, "--on", corpus, "--draws", 5, "--plot", plots)
+    picture = corpus.parent / "scatter.png"
+    result = run(predictions, "--on", corpus, "--draws", 5, "--plot", picture)
     assert result.exit_code == 0, result.output
-    names = [f"corpus-loudness.csv-norms-{dimension}.png" for dimension in sorted(OUTPUTS)]
-    assert sorted(file.name for file in plots.iterdir()) == names
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in plots.iterdir())
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    result = run(predictions, "--on", corpus, "--plot", picture.with_suffix(".svg"))
+    assert (result.exit_code, "ends in .png" in result.stderr) == (1, True)
 
 
 def test_every_point_is_within_the_plot(tmp_path):
@@ -670,11 +669,12 @@ def test_every_point_is_within_the_plot(tmp_path):
     segments = [Segment(str(i), Path("x"), label="anger") for i in range(3)]
     said = [Answer(Emotion(v, v, v)) for v in (-0.7, 0.5, 1.9)]
     result = evaluate(segments, category_norms(segments, NORMS), said, NORMS, draws=5)
-    axes = _scatter_figure(result, 0, "x", "y").axes[0]
+    axes = _scatter_figure({("a/b", "m"): result, ("c", "m"): result}, "norms").axes[3]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("arousal, norms", "arousal, c")
+    assert axes.get_title() == f"m, arousal: CCC {result.score('arousal', 'ccc').value:.2f} (n = 3)"
     assert axes.get_xlim() == axes.get_ylim() == pytest.approx((-0.72, 1.92))
     line = axes.lines[0].get_xydata()
     np.testing.assert_array_equal(line[:, 0], line[:, 1])
-    assert scatter(result, "a/b", "norms", "m", tmp_path)[0].name == "m-a-b-norms-arousal.png"
 
 
 def test_a_plot_without_matplotlib_is_one_sentence(tmp_path, monkeypatch):
@@ -683,8 +683,8 @@ def test_a_plot_without_matplotlib_is_one_sentence(tmp_path, monkeypatch):
         lambda name: None if name == "matplotlib" else importlib.util.find_spec(name),
     )
     with pytest.raises(MissingExtraError, match=r"pip install 'wav2small\[plot\]'"):
-        check_plot(tmp_path / "plots")
-    assert not (tmp_path / "plots").exists()
+        check_plot(tmp_path / "plot.png")
+    assert not (tmp_path / "plot.png").exists()
     assert issubclass(MissingExtraError, Wav2SmallError)
 
 

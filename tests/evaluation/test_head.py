@@ -131,7 +131,7 @@ def emodb_head(tmp_path_factory):
 
 
 def told(*words: object):
-    done = CliRunner().invoke(main, ["predict", *map(str, words), "--model", "micro", "--format", "json"])
+    done = CliRunner().invoke(main, ["predict", "--model", "micro", *map(str, words), "--format", "json"])
     return json.loads(done.stdout) if done.exit_code == 0 else done.stderr
 
 
@@ -152,12 +152,12 @@ def test_windows_have_a_category_too_and_silence_has_none(emodb_head, tmp_path):
     clips = [next(row for row in read_manifest(EMODB) if row.label == label) for label in FELT]
     parts = [np.tile(audio.read(clip.path), 5)[: 6 * 16000] for clip in clips]
     soundfile.write(tmp_path / "a.wav", np.concatenate([*parts, np.zeros(4 * 16000)]), 16000)
-    rows = told(tmp_path / "a.wav", "--every", 3, "--head", emodb_head)
+    rows = told(tmp_path / "a.wav", "--hop", 3, "--head", emodb_head)
     assert [row["category"] for row in rows[:4]] == ["anger", "anger", "sadness", "sadness"]
     assert (rows[4]["speech"], rows[4]["category"], rows[4]["probability"]) == (False, None, None)
     streamed = Stream(load("micro", head=emodb_head), 3, 3).run([audio.read(tmp_path / "a.wav")])
     assert [(row["category"], row["probability"]) for row in rows] == [(e.category, e.probability) for e in streamed]
-    alone = told(tmp_path / "a.wav", "--every", 3, "--head", emodb_head, "--calibrated")
+    alone = told(tmp_path / "a.wav", "--hop", 3, "--head", emodb_head, "--calibrated")
     assert [row["probability"] for row in alone] == [row["probability"] for row in rows]
 
 
@@ -165,7 +165,7 @@ def test_a_stream_says_the_category_too(emodb_head):
     clip = next(row for row in read_manifest(EMODB) if row.label == "anger")
     options = ["stream", str(clip.path), "--fast", "--head", str(emodb_head)]
     (line,) = CliRunner().invoke(main, options).stdout.splitlines()
-    (row,) = map(json.loads, CliRunner().invoke(main, [*options, "--jsonl"]).stdout.splitlines())
+    (row,) = map(json.loads, CliRunner().invoke(main, [*options, "--format", "jsonl"]).stdout.splitlines())
     assert row["category"] == "anger" and line.endswith(f"  anger {row['probability']:.2f}")
     assert told(clip.path, "--head", emodb_head)[0]["probability"] == pytest.approx(row["probability"], abs=1e-4)
 
@@ -185,7 +185,7 @@ def test_a_long_file_is_told_by_the_mean_of_its_parts(emodb_head, tmp_path):
 
 
 def test_a_head_of_other_weights_is_refused(emodb_head):
-    said = told(Path(__file__).parents[2] / "examples", "--head", emodb_head, "--precision", "int8")
+    said = told(Path(__file__).parents[2] / "examples", "--head", emodb_head, "--model", "micro:int8")
     digest = load("micro").metadata["sha256"][:12]
     assert said.startswith(f"wav2small: the head is of micro 3 fp32 (sha256 {digest}...), the weights are micro 3 int8")
     assert len(said.splitlines()) == 1

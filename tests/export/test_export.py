@@ -362,7 +362,7 @@ def test_ship_writes_arrays_both_graphs_and_an_index_that_resolves(best, tmp_pat
     ]
     for row in rows:
         path = folder / row["file"]
-        assert weights.resolve(row["name"], row["precision"], path.suffix, folder) == path
+        assert weights.resolve(f"{row['name']}:{row['precision']}", path.suffix, folder) == path
         assert row["bytes"] == path.stat().st_size and row["licence"] == "CC0-1.0"
         assert row["ccc"] == {"emodb": {"arousal": 0.5}} and row["teacher"] == "nobody"
     arrays, metadata, _ = reference.load_student(folder / "small.safetensors")
@@ -388,7 +388,7 @@ def test_what_is_too_large_does_not_ship(best, tmp_path, monkeypatch):
     assert small.path.name == "small-int8.onnx"
     assert {path.name for path in folder.iterdir()} == {"small-int8.onnx", "index.json"}
     with pytest.raises(WeightsError, match=r"does not ship as fp32 \.onnx; it ships as int8 \.onnx"):
-        weights.resolve("small", "fp32", folder=folder)
+        weights.resolve("small", folder=folder)
     monkeypatch.setattr(export, "MAX_SHIPPED_BYTES", 20_000)
     with pytest.raises(WeightsError, match="no artefact has 20000 bytes or less; give a folder with -o"):
         export.ship(best, name="other", version="1.0", folder=folder)
@@ -438,7 +438,7 @@ def test_what_ships_is_what_export_makes_of_the_arrays_that_ship(precision):
     arrays, metadata, config = reference.load_student(weights.resolve("wav2small", suffix=".safetensors"))
     model = export.graphs(arrays, config)[precision]
     export.describe(model, metadata | {"precision": precision})
-    ships = onnx.load(weights.resolve("wav2small", precision))
+    ships = onnx.load(weights.resolve(f"wav2small:{precision}"))
     assert {value.name: value for value in ships.graph.initializer}.keys() == {
         value.name for value in model.graph.initializer
     }
@@ -473,7 +473,7 @@ def test_shipped_torch_numpy_and_fp32_agree_at_three_depths(samples, seed):
 @pytest.mark.skipif(not (DATA / "open" / "emodb").is_dir(), reason=f"no speech in {DATA}; set WAV2SMALL_DATA")
 def test_shipped_int8_agrees_on_real_speech():
     arrays = reference.load_student(weights.resolve("wav2small", suffix=".safetensors"))[0]
-    model = onnx.load(weights.resolve("wav2small", "int8"))
+    model = onnx.load(weights.resolve("wav2small:int8"))
     runner = parity.session(with_log_mel(model).SerializeToString(), "shipped")
     files = audio.find_files([DATA / "open" / "emodb"])[::40]
     assert len(files) >= 10
@@ -491,11 +491,11 @@ def test_shipped_int8_agrees_on_real_speech():
 def test_shipped_micro_is_one_network_in_all_its_forms(clip):
     """torch has no part here: NumPy, ONNX, integers, and the ONNX file of the integers, on speech."""
     signal = audio.read(clip)
-    forms = {(p, b): load("micro", p, b) for p in ("fp32", "int8") for b in ("numpy", "onnx")}
+    forms = {(p, b): load(f"micro:{p}", b) for p in ("fp32", "int8") for b in ("numpy", "onnx")}
     answers = {form: np.array(model(signal)) for form, model in forms.items()}
     np.testing.assert_allclose(answers["fp32", "onnx"], answers["fp32", "numpy"], atol=1e-3)
     np.testing.assert_allclose(answers["int8", "onnx"], answers["int8", "numpy"], atol=0.05)
-    arrays, _, config = reference.load_student(weights.resolve("micro", "int8", ".safetensors"))
+    arrays, _, config = reference.load_student(weights.resolve("micro:int8", ".safetensors"))
     embedding = reference.forward(signal, arrays, config)[0]
     found = forms["int8", "onnx"].embed(signal)
     assert np.corrcoef(found, embedding)[0, 1] > 0.98

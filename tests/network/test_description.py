@@ -68,7 +68,7 @@ def test_every_weights_file_that_ships_describes_its_network():
 def answers() -> list[np.ndarray]:
     """Of shipped weights, by ONNX and by the reference, and of a stream."""
     signal = noise(5001, 3)
-    models = [load(name, precision, backend) for name, precision, backend in SHIPPED]
+    models = [load(f"{name}:{precision}", backend) for name, precision, backend in SHIPPED]
     events = [event for event in Stream(load("micro"), 0.1, 0.2, vad="energy").run([signal])]
     return [np.array(model(signal)) for model in models] + [np.array([event.arousal for event in events])]
 

@@ -269,7 +269,7 @@ def test_resolve_gives_the_path_of_an_intact_file(shelf):
 
 def test_resolve_refuses_damage(shelf):
     with pytest.raises(WeightsError, match=r"sha256 is .* expected .* damaged"):
-        weights.resolve("small", "int8", folder=shelf)
+        weights.resolve("small:int8", folder=shelf)
 
 
 def test_resolve_names_the_closest_and_all(shelf):
@@ -277,9 +277,23 @@ def test_resolve_names_the_closest_and_all(shelf):
         weights.resolve("smal", folder=shelf)
 
 
+@pytest.mark.parametrize(("precisions", "expected"), [(("int8", "fp32"), "fp32"), (("int8",), "int8")])
+def test_without_a_precision_fp32_is_meant_or_the_only_one(tmp_path, precisions, expected):
+    rows = [{"name": "a", "precision": p, "file": f"{p}.onnx"} for p in precisions]
+    for row in rows:
+        (tmp_path / row["file"]).write_bytes(b"")
+        row["sha256"] = hashlib.sha256(b"").hexdigest()
+    (tmp_path / "index.json").write_text(json.dumps(rows))
+    assert weights.resolve("a", folder=tmp_path) == tmp_path / f"{expected}.onnx"
+    with pytest.raises(WeightsError, match=r"'a:int4': the precision is 'int4', known: fp32, int8"):
+        weights.resolve("a:int4", folder=tmp_path)
+
+
 def test_resolve_says_what_there_is_instead(shelf):
-    with pytest.raises(WeightsError, match=r"ships as fp32 \.onnx, int8 \.onnx"):
-        weights.resolve("small", "fp32", ".safetensors", shelf)
+    with pytest.raises(
+        WeightsError, match=r"small: does not ship as \.safetensors\. These ship: small \.onnx, small:int8 \.onnx"
+    ):
+        weights.resolve("small", ".safetensors", shelf)
 
 
 def test_without_an_index_nothing_ships(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wav2small.audio.vad import MAX_CONTRAST, Energy, contrast, sound
 from wav2small.errors import WeightsError
 from wav2small.network.config import OUTPUTS, Emotion
-from wav2small.network.weights import DATA
+from wav2small.network.weights import DATA, full_name
 from wav2small.runtime.calibration import Calibration, Scale, load_calibration
 from wav2small.runtime.model import load, models
 
@@ -134,11 +134,11 @@ def test_it_round_trips_and_names_its_weights(tmp_path):
 def test_all_weights_that_ship_have_their_calibration_beside_them(row):
     """ONNX and safetensors are two files of the same weights."""
     backend = {".onnx": "onnx", ".safetensors": "numpy"}[Path(row["file"]).suffix]
-    model = load(row["name"], row["precision"], backend, calibration=True)
+    model = load(full_name(row), backend, calibration=True)
     assert model.metadata["sha256"] == row["sha256"]
     assert model.calibration.weights == f"{row['name']} {row['version']} {row['precision']}"
     assert sum(corpus["speakers"] for corpus in model.calibration.made["corpora"].values()) in (126, 151)
-    assert load(row["name"], row["precision"], backend).calibration is None
+    assert load(full_name(row), backend).calibration is None
 
 
 def test_weights_are_told_by_their_own_calibration_alone(tmp_path):

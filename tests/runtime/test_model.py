@@ -180,7 +180,7 @@ def test_metadata_says_what_was_loaded(model):
 def test_by_name_and_precision(ships, folder):
     signal = noise(4000)
     assert load("random")(signal) == load(folder / "random.onnx")(signal)
-    assert load("random", precision="int8")(signal) == load(folder / "random-int8.onnx")(signal)
+    assert load("random:int8")(signal) == load(folder / "random-int8.onnx")(signal)
     assert load("random", backend="numpy")(signal) == load(folder / "random.safetensors", backend="numpy")(signal)
 
 
@@ -212,8 +212,8 @@ def test_the_name_of_a_file_says_nothing(folder, tmp_path):
         ({"name_or_path": "randon"}, r"'randon': no such weights\. Did you mean 'random'\? Known: random"),
         ({"name_or_path": "nowhere/x.onnx"}, r"nowhere/x\.onnx: no such file"),
         ({"name_or_path": "x.onnx"}, r"x\.onnx: no such file"),
-        ({"name_or_path": "random", "precision": "int4"}, "'int4', known: fp32, int8"),
-        ({"name_or_path": "random", "precision": "int8", "backend": "numpy"}, r"does not ship as int8 \.safetensors"),
+        ({"name_or_path": "random:int4"}, "'int4', known: fp32, int8"),
+        ({"name_or_path": "random:int8", "backend": "numpy"}, r"random:int8: does not ship as \.safetensors"),
     ],
 )
 def test_what_cannot_be_loaded_is_said(ships, arguments, said):
@@ -237,7 +237,7 @@ def test_a_backend_that_is_unknown_is_said_with_those_that_are():
 
 def test_a_file_for_the_other_backend_says_which(folder):
     with pytest.raises(WeightsError, match="load it with the backend 'numpy' or 'c', or run: wav2small export"):
-        load(folder / "random.safetensors")
+        load(folder / "random.safetensors", backend="onnx")
     with pytest.raises(WeightsError, match="not safetensors, which the backend"):
         load(folder / "random.onnx", backend="numpy")
 
@@ -312,8 +312,8 @@ has_golden = pytest.mark.skipif(
 @pytest.mark.parametrize(("precision", "backend"), [("fp32", "onnx"), ("int8", "onnx"), ("fp32", "numpy")])
 def test_shipped_forms_agree(precision, backend):
     signal = voice(np.random.default_rng(5))
-    found = load(precision=precision, backend=backend)(signal)
-    np.testing.assert_allclose(found, load(backend="numpy")(signal), atol=TOLERANCES[precision].emotion)
+    found = load(f"wav2small:{precision}", backend)(signal)
+    np.testing.assert_allclose(found, load("wav2small", "numpy")(signal), atol=TOLERANCES[precision].emotion)
 
 
 @shipped
@@ -322,7 +322,7 @@ def test_shipped_forms_agree(precision, backend):
 def test_shipped_forms_give_the_golden_answer(precision, backend):
     golden = np.load(weights.DATA / "wav2small.golden.npz")
     signal = golden["signal"] / np.float32(32768)
-    made = load(precision=precision, backend=backend)
+    made = load(f"wav2small:{precision}", backend)
     allowed = TOLERANCES[precision]
     assert relative(made.embed(signal), golden["embedding"]) < allowed.embedding
     np.testing.assert_allclose(made(signal), np.clip(golden["emotion"], 0, 1), atol=allowed.emotion)

@@ -342,12 +342,12 @@ def test_the_command_answers_segments_by_speaker_with_trends_and_a_picture(tmp_p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--segments", "a.rttm", "--every", "1"), "goes without --every"),
+        (("--segments", "a.rttm", "--hop", "1"), "goes without --hop"),
         (("--by-speaker",), "--by-speaker needs --segments"),
-        (("--plot", "a.png"), "need rows over time: --every or --segments"),
+        (("--plot", "a.png"), "need rows over time: --hop or --segments"),
         (("--trends", "a.csv"), "need rows over time"),
-        (("--every", "1", "--trends", "a.xyz"), "no format has the suffix '.xyz'"),
-        (("--every", "1", "--plot", "a.xyz"), "a.xyz: no picture has this suffix; end it with .png, .svg, .pdf"),
+        (("--hop", "1", "--trends", "a.xyz"), "no format has the suffix '.xyz'"),
+        (("--hop", "1", "--plot", "a.xyz"), "a.xyz: no picture has this suffix; end it with .png, .svg, .pdf"),
         (("--segments", "gone.rttm"), "gone.rttm: cannot be opened"),
     ],
 )

@@ -46,7 +46,7 @@ BACKENDS = [
 
 @lru_cache
 def model(name: str = "micro", precision: str = "fp32", backend: str = "onnx") -> Model:
-    return load(name, precision, backend)
+    return load(f"{name}:{precision}", backend)
 
 
 @lru_cache
@@ -254,7 +254,7 @@ def test_a_file_by_stream_and_by_predict_every_has_the_same_events(tmp_path, nam
     signal = signal_of(11 * 44100, 6)
     for suffix, options in {"wav": {"subtype": "FLOAT"}, "flac": {}, "ogg": {}}.items():
         soundfile.write(tmp_path / f"a.{suffix}", signal, 44100, **options)
-        rows = predict(tmp_path / f"a.{suffix}", model=model(name), every=1, window=2.5)
+        rows = predict(tmp_path / f"a.{suffix}", model=model(name), hop_dur=1, win_dur=2.5)
         raw, rate = soundfile.read(tmp_path / f"a.{suffix}", dtype="float32")
         events = answers(Stream(model(name), 1, 2.5), cut(raw, [4410]), rate)
         assert rows == [Prediction(file=str(tmp_path / f"a.{suffix}"), **vars(event)) for event in events]
@@ -332,7 +332,7 @@ def test_a_last_window_needs_a_tenth_of_a_window(win_length, off, whole, sizes):
     signal, dur = np.zeros(whole * win_length + shortest + off, "f4"), win_length / 16000
     expected = whole + (off >= 0 or whole == 0)
     assert len(answers(Stream(model(), dur, dur), cut(signal, sizes))) == expected
-    assert len(predict(signal, 16000, model=model(), every=dur, window=dur)) == expected
+    assert len(predict(signal, 16000, model=model(), hop_dur=dur, win_dur=dur)) == expected
 
 
 def push_after_finish(stream: Stream) -> None:

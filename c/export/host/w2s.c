@@ -2,7 +2,7 @@
  *
  *     cc -O3 -march=native -ffp-contract=fast -DW2S_PARTS=64 -Isrc host/w2s.c src/w2s.c -o w2s
  *     w2s < talk.wav
- *     arecord -q -f S16_LE -r 16000 -t raw | w2s --raw --every 0.5 --window 3
+ *     arecord -q -f S16_LE -r 16000 -t raw | w2s --raw --hop 0.5 --window 3
  *
  * In floats, -DW2S_BLOCK=64 -DW2S_LANES=16 makes it several times as fast.
  * WAV of 16-bit integers or 32-bit floats, any number of channels, which are mixed down; or raw 16-bit samples, mono.
@@ -102,7 +102,7 @@ static void print_line(double start, double end, const w2s_emotion *emotion)
 }
 
 /* A line every so many samples, over the last parts; and one for all, at the end. */
-static int run(format *audio, long every, int parts)
+static int run(format *audio, long hop, int parts)
 {
     static w2s_stream stream;
     static float samples[CHUNK];
@@ -111,14 +111,14 @@ static int run(format *audio, long every, int parts)
     if (w2s_init(&stream) != W2S_OK) return fail("compiled with another model than the library");
     puts("start\tend\tarousal\tdominance\tvalence");
     for (int got = 1; got > 0;) {
-        const long left = every > 0 && every - in_part < CHUNK ? every - in_part : CHUNK;
+        const long left = hop > 0 && hop - in_part < CHUNK ? hop - in_part : CHUNK;
         got = read_samples(audio, samples, (int)left);
         w2s_push_float(&stream, samples, got);
         heard += got;
         in_part += got;
-        if (every == 0 || in_part < every) continue;
+        if (hop == 0 || in_part < hop) continue;
         if (w2s_read_window(&stream, parts, &emotion, NULL) == W2S_OK) {
-            const long start = heard - parts * every;
+            const long start = heard - parts * hop;
             print_line((double)(start > 0 ? start : 0) / W2S_SAMPLING_RATE, (double)heard / W2S_SAMPLING_RATE, &emotion);
         }
         w2s_mark(&stream);
@@ -126,7 +126,7 @@ static int run(format *audio, long every, int parts)
     }
     w2s_finish(&stream);
     if (w2s_read(&stream, &emotion, NULL) != W2S_OK) return fail("no audio on standard input");
-    if (every == 0) print_line(0, (double)heard / W2S_SAMPLING_RATE, &emotion);
+    if (hop == 0) print_line(0, (double)heard / W2S_SAMPLING_RATE, &emotion);
     return 0;
 }
 
@@ -136,7 +136,7 @@ static int help(void)
     printf("w2s %s: arousal, dominance and valence of the voice on standard input\n", w2s_version());
     printf("model %s %s, %s, %s\n\n", about->name, about->version, about->precision, about->licence);
     puts("  w2s < talk.wav                     one line for all of it");
-    puts("  w2s --every 0.5 --window 3 < a.wav a line every half second, for the last three");
+    puts("  w2s --hop 0.5 --window 3 < a.wav a line every half second, for the last three");
     puts("  w2s --raw < samples                16-bit samples, mono, 16 kHz, instead of a WAV");
     puts("\nLines have start and end in seconds, then arousal, dominance and valence from 0 to 1, between tabs.");
     return 0;
@@ -145,27 +145,27 @@ static int help(void)
 int main(int count, char **words)
 {
     format audio = {1, 0, UINT32_MAX};
-    double every = 0, window = 0;
+    double hop = 0, window = 0;
     int raw = 0;
     for (int i = 1; i < count; i++) {
         char *end = NULL;
         if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0) return help();
         if (strcmp(words[i], "--raw") == 0) {
             raw = 1;
-        } else if (strcmp(words[i], "--every") == 0 && i + 1 < count) {
-            every = strtod(words[++i], &end);
+        } else if (strcmp(words[i], "--hop") == 0 && i + 1 < count) {
+            hop = strtod(words[++i], &end);
         } else if (strcmp(words[i], "--window") == 0 && i + 1 < count) {
             window = strtod(words[++i], &end);
         } else {
-            return fail("there are --raw, --every SECONDS, --window SECONDS and --help");
+            return fail("there are --raw, --hop SECONDS, --window SECONDS and --help");
         }
-        if (end && (end == words[i] || *end != '\0')) return fail("--every and --window take a number of seconds");
+        if (end && (end == words[i] || *end != '\0')) return fail("--hop and --window take a number of seconds");
     }
-    if (window > 0 && !(every > 0)) return fail("--window needs --every, which says how often");
-    if (every != 0 && !(every >= 0.02 && every <= 3600)) return fail("--every is from 0.02 to 3600 seconds");
-    const double parts = every > 0 ? (window > 0 ? window : every) / every : 1;
-    if (!(parts > 0.999 && parts <= W2S_PARTS)) return fail("--window is at least --every, and at most 64 times as long");
+    if (window > 0 && !(hop > 0)) return fail("--window needs --hop, which says how often");
+    if (hop != 0 && !(hop >= 0.02 && hop <= 3600)) return fail("--hop is from 0.02 to 3600 seconds");
+    const double parts = hop > 0 ? (window > 0 ? window : hop) / hop : 1;
+    if (!(parts > 0.999 && parts <= W2S_PARTS)) return fail("--window is at least --hop, and at most 64 times as long");
     const char *wrong = raw ? NULL : read_header(&audio);
     if (wrong) return fail(wrong);
-    return run(&audio, (long)(every * W2S_SAMPLING_RATE + 0.5), (int)(parts + 0.5));
+    return run(&audio, (long)(hop * W2S_SAMPLING_RATE + 0.5), (int)(parts + 0.5));
 }

@@ -9,7 +9,7 @@ import click
 
 from wav2small.cli.progress import progress_bar
 from wav2small.network.config import OUTPUTS
-from wav2small.tables.table import TEXT_FORMATS, check_writable, render, write_table
+from wav2small.tables.table import TEXT_FORMATS, check_writable, format_of, render, write_table
 
 if TYPE_CHECKING:
     from wav2small.evaluation.bench import Corpus
@@ -29,7 +29,6 @@ def names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
 
 @click.command()
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
-@click.option("--precision", "precisions", type=click.Choice(("fp32", "int8")), multiple=True, help="Default: all.")
 @click.option("--on", "manifests", metavar="MANIFEST", multiple=True, help="Score on it too; repeatable.")
 @click.option(
     "--truth",
@@ -40,28 +39,28 @@ def names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
 )
 @click.option("--with", "others", default="", callback=names, metavar="NAME,...", help="Measure these beside.")
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="Rounds of timing.")
-@click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True)
-@click.option("--json", "json_file", metavar="FILE", help="Write a line of JSON a row, with all that was measured.")
+@click.option("-o", "--output", metavar="FILE", help="Write one row per model with everything that was measured.")
+@click.option("--format", type=click.Choice(TEXT_FORMATS), help="Of -o, else of what is printed; by the suffix of -o.")
 @click.option("--plot", "plot_file", metavar="FILE", help="Write a PNG: CCC of arousal over MACs. Needs --on.")
 def command(
     models: tuple[str, ...],
-    precisions: tuple[str, ...],
     manifests: tuple[str, ...],
     truths: tuple[str, ...],
     others: list[str],
     runs: int,
-    format: str,
-    json_file: str | None,
+    output: str | None,
+    format: str | None,
     plot_file: str | None,
 ) -> None:
     """Measure MODELs on this machine, on one thread and all in one run: size, MACs, memory, time; with --on, CCC.
 
-    A MODEL is a shipped name or an ONNX file; without any, all that ship are measured. --with measures beside them:
-    teacher, opensmile (eGeMAPS functionals), torch (the same network), openvino (the same file).
+    A MODEL is a shipped NAME, measured in every precision, NAME:PRECISION, or an ONNX file; default: all that ship.
+    --with measures beside them: teacher, opensmile (eGeMAPS functionals), torch (the same network), openvino (the same
+    file).
 
     \b
     Example:
-      wav2small bench --on emodb --truth norms --json bench.jsonl --plot bench.png
+      wav2small bench --on emodb --truth norms -o bench.jsonl --plot bench.png
       wav2small bench wav2small mine.onnx --on ravdess --truth norms --truth labels.csv
     """
     from wav2small.evaluation import bench
@@ -72,21 +71,22 @@ def command(
         raise click.UsageError("--plot needs --on: it shows the CCC, and without a manifest there is none.")
     if plot_file:
         bench.check_packages("--plot", ("matplotlib",), "'wav2small[plot]'")
-    for file in filter(None, (json_file, plot_file)):
+    form = format or (format_of(output) if output else "table")
+    for file in filter(None, (output, plot_file)):
         check_writable(file)
     corpora = [one for manifest in manifests for one in read_corpora(manifest, truths)]
     if len({one.name for one in corpora}) < len(corpora):
         raise click.UsageError(f"two of the manifests have one name: {', '.join(one.name for one in corpora)}.")
     with progress_bar("bench") as progress:
-        rows = bench.rows(models, precisions, others, corpora, runs, progress)
-    if json_file:
-        write_table(rows, json_file, "jsonl")
+        rows = bench.rows(models, others, corpora, runs, progress)
+    if output:
+        write_table(rows, output, form)
     if plot_file:
         bench.plot(rows, plot_file)
-    if format == "table":
+    if output or form == "table":
         show(rows)
     else:
-        click.echo(render(rows, format), nl=False)
+        click.echo(render(rows, form), nl=False)
 
 
 def read_corpora(manifest: str, truths: Sequence[str]) -> Iterator[Corpus]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import click
 
-from wav2small.cli.options import where_option
+from wav2small.cli.options import model_option, where_option
 
 
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, metavar="FILE", help="The calibration, JSON.")
-@click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Whose answers.")
-@click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@model_option
 @click.option(
     "--base", metavar="FILE", help="Without labels: the calibration to start from, if not the one that ships."
 )
@@ -20,7 +19,6 @@ def command(
     manifests: tuple[str, ...],
     output: str,
     model: str,
-    precision: str,
     base: str | None,
     where: list[tuple[str, str]],
 ) -> None:
@@ -56,7 +54,7 @@ def command(
     clips = sum(map(len, corpora.values()))
     if 0 < labelled < clips:
         raise ManifestError(f"{labelled} of {clips} clips have labels. Give labels for all, or for none.")
-    answering = load(model, precision, calibration=base or not labelled)
+    answering = load(model, calibration=base or not labelled)
     with progress_bar("calibrate") as progress:
         heard = listen(corpora, answering.batch, progress)
     calibration = fit_calibration(heard, answering.metadata, answering.calibration)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import config_option, joined, pair, share_option
+from wav2small.cli.options import config_option, joined, pair, share_option, student_names
 from wav2small.train.config import DistilConfig
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LEFT_OUT_HELP = "A corpus that nobody learns from, scored beside the dev speaker
 @click.argument("corpora", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--teacher", default="open", show_default=True, help="Its name, or a file of fit or finetune.")
-@click.option("--student", "students", multiple=True, help=STUDENT_HELP)
+@click.option("--student", "students", multiple=True, callback=student_names, help=STUDENT_HELP)
 @click.option("--network", "networks", multiple=True, metavar="FILE", help="JSON of a network of your own; repeatable.")
 @click.option("--from", "starts", multiple=True, metavar="STUDENT=FILE", help=FROM_HELP)
 @click.option("--dev-fold", default="0", show_default=True, help="Rows with this fold are dev speakers.")
@@ -162,6 +162,7 @@ def pupils(students: Sequence[str], networks: Sequence[str], starts: Sequence[st
     from wav2small.train.online.distil import Pupil
 
     start = dict(pair(text, "--from", "micro=runs/first/micro.safetensors") for text in starts)
+    start = {name.replace(":", "-"): file for name, file in start.items()}
     described = [read_network(file) for file in networks]
     names = list(students) or ([] if described else ["micro"])
     found = [(name, None) for name in names] + [(network.name, network) for network in described]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wav2small.tables.manifest import Segment
 
 LEVEL = 0.95
+REPORT_FORMATS = ("table", "csv", "json", "jsonl", "parquet")
 SHOWN_ERRORS = 3
 """The rest is in the file of ``--predictions``."""
 Rows = list[dict[str, Any]]
@@ -49,10 +50,21 @@ Rows = list[dict[str, Any]]
 @click.option("--speech-only", is_flag=True, help="Leave out clips that predict withholds the answer for.")
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Of the bootstrap.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
-@click.option("--json", "json_file", metavar="FILE", help="Write the scores, and what they were computed from.")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write one row a score, and one a difference.")
-@click.option("--plot", "plot_folder", metavar="FOLDER", help="Write a scatter plot per corpus and dimension, as PNG.")
-@click.option("--predictions", "predictions_file", metavar="FILE", help="Write what the one PREDICTOR said.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    metavar="FILE",
+    multiple=True,
+    help="Write one row per score and per difference; .json also has what they were computed from; repeatable.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(REPORT_FORMATS),
+    help="Of what is printed, and of every -o; default: a table, and by the suffix of each -o.",
+)
+@click.option("--plot", "plot_file", metavar="FILE", help="Write scatter plots, one per corpus and dimension, as PNG.")
+@click.option("--predictions", "predictions_file", metavar="FILE", help="Write the answers of the one PREDICTOR.")
 def command(
     predictors: tuple[str, ...],
     manifests: tuple[str, ...],
@@ -66,9 +78,9 @@ def command(
     speech_only: bool,
     draws: int,
     seed: int,
-    json_file: str | None,
-    csv_file: str | None,
-    plot_folder: str | None,
+    outputs: tuple[str, ...],
+    format: str | None,
+    plot_file: str | None,
     predictions_file: str | None,
 ) -> None:
     """Score PREDICTORs on MANIFESTs: CCC, Pearson's r and AUCs, with 95 % intervals over speakers.
@@ -85,22 +97,29 @@ def command(
 
     \b
     Example:
-      wav2small evaluate micro wav2small --on ravdess --by gender --by speaker --csv scores.csv
+      wav2small evaluate micro wav2small --on ravdess --by gender --by speaker -o scores.csv
       wav2small evaluate wav2small --against micro --on emodb --on ravdess
     """
     from wav2small.evaluation import score
     from wav2small.evaluation.predictors import file_sha256, open_predictor
     from wav2small.evaluation.report import difference_table
     from wav2small.tables.manifest import NORMS
-    from wav2small.tables.table import check_parquet, check_writable, format_of, write_table
+    from wav2small.tables.table import check_parquet, check_writable, format_of, render, whole_file, write_table
 
     _check_options(predictors, manifests, root, against, by, predictions_file)
-    for file in filter(None, (json_file, csv_file, predictions_file)):
+    written = {output: format or format_of(output) for output in outputs}
+    for output, form in written.items():
+        if form not in REPORT_FORMATS:
+            raise click.UsageError(f"-o {output}: scores are written as {', '.join(REPORT_FORMATS)}.")
+    for file in filter(None, (*outputs, predictions_file)):
         check_writable(file)
-    if plot_folder:
-        score.check_plot(plot_folder)
-    if predictions_file and format_of(predictions_file) == "parquet":
+    if plot_file:
+        score.check_plot(plot_file)
+    if "parquet" in (format, *written.values(), predictions_file and format_of(predictions_file)):
         check_parquet()
+    printed = format if format and not outputs else "table"
+    if printed == "parquet":
+        raise click.UsageError("--format parquet needs -o FILE.")
     sources = _read_manifests(manifests, root, where)
     truth_name, data = _read_set(sources, corpus, truth, norms, draws, seed)
     for column in by:
@@ -124,27 +143,31 @@ def command(
         if against and spec != against:
             names = opened[spec].name, opened[against].name
             differences += _difference_rows(names, truth_name, data, answers[spec], answers[against])
-    if csv_file:
-        write_table([*rows, *differences], csv_file, "csv")
-    if json_file:
-        report: dict[str, Any] = {
-            "package": {"name": "wav2small", "version": version("wav2small")},
-            **_about_manifests(manifests, sources),
-            **({"corpus": corpus} if corpus else {}),
-            "where": [f"{column}={value}" for column, value in where],
-            "truth": {"name": truth_name, "sha256": file_sha256(truth)},
-            "norms": {"name": Path(norms or NORMS).name, "sha256": file_sha256(norms or NORMS)},
-            "interval": {"over": "speakers", "level": LEVEL, "draws": draws, "seed": seed},
-            "speech_only": speech_only,
-            "predictors": [{**predictor.about, **_left_out(found)} for predictor, found in results],
-            "scores": rows,
-        }
-        if against:
-            report |= {"against": opened[against].about, "differences": differences}
-        _write_json(report, json_file)
-    for predictor, found in results if plot_folder else []:
-        for name in dict.fromkeys(data.corpora):
-            score.scatter(found[name], predictor.name, truth_name, name, str(plot_folder))
+    report = {
+        "package": {"name": "wav2small", "version": version("wav2small")},
+        **_about_manifests(manifests, sources),
+        **({"corpus": corpus} if corpus else {}),
+        "where": [f"{column}={value}" for column, value in where],
+        "truth": {"name": truth_name, "sha256": file_sha256(truth)},
+        "norms": {"name": Path(norms or NORMS).name, "sha256": file_sha256(norms or NORMS)},
+        "interval": {"over": "speakers", "level": LEVEL, "draws": draws, "seed": seed},
+        "speech_only": speech_only,
+        "predictors": [{**predictor.about, **_left_out(found)} for predictor, found in results],
+        "scores": rows,
+        **({"against": opened[against].about, "differences": differences} if against else {}),
+    }
+    for output, form in written.items():
+        if form == "json":
+            with whole_file(output) as temporary:
+                Path(temporary).write_text(_json(report), encoding="utf-8")
+        else:
+            write_table([*rows, *differences], output, form)
+    if plot_file:
+        evaluations = {(one.name, name): found[name] for one, found in results for name in dict.fromkeys(data.corpora)}
+        score.scatter(evaluations, truth_name, plot_file)
+    if printed != "table":
+        click.echo(_json(report) if printed == "json" else render([*rows, *differences], printed), nl=False)
+        return
     _show(results, rows, _title(data, truth_name))
     if differences:
         click.echo(f"\n{_difference_title(opened[str(against)].name)}")
@@ -327,11 +350,8 @@ def _left_out(found: Mapping[str, Evaluation]) -> dict[str, Any]:
     return {"left_out": found[POOLED].left_out, "left_out_within": within}
 
 
-def _write_json(report: dict[str, Any], file: str) -> None:
-    from wav2small.tables.table import whole_file
-
-    with whole_file(file) as temporary:
-        Path(temporary).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def _json(report: Mapping[str, Any]) -> str:
+    return json.dumps(report, indent=1, allow_nan=False) + "\n"
 
 
 def _title(data: EvaluationSet, truth: str) -> str:

@@ -19,8 +19,7 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 
 
 @click.command()
-@click.argument("weights", metavar="WEIGHTS.safetensors")
-@click.argument("folder", metavar="[FOLDER]", required=False)
+@click.argument("weights", metavar="MODEL")
 @click.option("-o", "--output", metavar="FOLDER", help="Where the files go; made if it is not there.")
 @click.option(
     "--to", type=click.Choice(("onnx", "integers", "c")), default="onnx", show_default=True, help="Which form."
@@ -36,7 +35,6 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True)
 def command(
     weights: str,
-    folder: str | None,
     output: str | None,
     to: str,
     ship: bool,
@@ -59,8 +57,9 @@ def command(
     from the samples on, for C and the backend numpy.
 
     With --to c, write a folder of C instead: the runtime, a header with the weights, and what Arduino, PlatformIO and
-    Zephyr need. WEIGHTS then may be micro, wav2small, micro-int8 or wav2small-int8, which ship. A C compiler, if there
-    is one, compares it with the reference.
+    Zephyr need. A C compiler, if there is one, compares it with the reference.
+
+    MODEL is a safetensors file that train or distil wrote, or NAME[:PRECISION] of weights that ship.
 
     \b
     Example:
@@ -68,32 +67,33 @@ def command(
       wav2small export best.safetensors -o models --dev dev.csv
       wav2small export best.safetensors -o models --dev dev.csv --calibrate open/librispeech
       wav2small export best.safetensors -o models --to integers --calibrate open/librispeech
-      wav2small export --to c micro-int8 firmware/wav2small
+      wav2small export micro:int8 --to c -o firmware/wav2small
     """
     from wav2small.export.artefacts import export, export_integers
     from wav2small.export.artefacts import ship as export_into_package
     from wav2small.network.licences import is_non_commercial
+    from wav2small.runtime.model import locate
     from wav2small.tables.manifest import read_labelled, read_manifest
 
-    output = output or folder
     if bool(output) == ship:
         raise click.UsageError("Give one of -o FOLDER and --ship.")
     if to == "c":
         if name or version or metadata or dev or calibrate or ship:
-            raise click.UsageError("--to c takes WEIGHTS and FOLDER only: it says what the weights say.")
+            raise click.UsageError("--to c takes MODEL and -o FOLDER only: it says what the weights say.")
         click.echo(render([c_row(weights, str(output))], format), nl=False)
         return
     if to == "integers":
         if not calibrate or dev:
             raise click.UsageError("--to integers needs --calibrate SPEECH, and goes without --dev.")
         where, speech = None if ship else str(output), read_manifest(calibrate)
-        path = export_integers(weights, speech, where, name, version, metadata)
+        path = export_integers(locate(weights, ".safetensors"), speech, where, name, version, metadata)
         click.echo(render([{"file": str(path), "precision": "int8", "bytes": path.stat().st_size}], format), nl=False)
         return
     if calibrate and not dev:
         raise click.UsageError("--calibrate needs --dev: a static int8 file is held to its CCC alone.")
     if ship and (dev or calibrate):
         raise click.UsageError("--dev and --calibrate need -o: what ships is compared with its reference.")
+    weights = str(locate(weights, ".safetensors"))
     held = read_labelled(dev)
     speech = read_manifest(calibrate) if calibrate else []
     if ship:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import click
 
-from wav2small.cli.options import where_option
+from wav2small.cli.options import model_option, where_option
 
 
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, metavar="FILE", help="The head, safetensors.")
-@click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Whose embedding.")
-@click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@model_option
 @where_option
-def command(manifests: tuple[str, ...], output: str, model: str, precision: str, where: list[tuple[str, str]]) -> None:
+def command(manifests: tuple[str, ...], output: str, model: str, where: list[tuple[str, str]]) -> None:
     """Fit categories of your own, by logistic regression on the embedding of a model.
 
     A MANIFEST is a CSV or Parquet file, or a folder with manifest.csv, with columns file, label and speaker. What is
@@ -40,7 +39,7 @@ def command(manifests: tuple[str, ...], output: str, model: str, precision: str,
         raise ManifestError(f"none of {len(rows)} rows has a label; name the category in a column label")
     labels, speakers = [row.label for row in segments], [row.speaker for row in segments]
     check_head(labels, speakers)
-    heard = load(model, precision)
+    heard = load(model)
     with progress_bar("embedding") as progress:
         embedding = embeddings(segments, heard.embed, progress)
     head, confusion = fit_head(embedding, labels, speakers, heard.metadata)

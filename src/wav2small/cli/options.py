@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from wav2small.options import VADS, Options
+from wav2small.options import DEFAULT_MODEL, VADS, Options
 
 if TYPE_CHECKING:
     from wav2small.runtime.model import Model
@@ -60,13 +60,23 @@ min_speech_option = click.option(
     metavar="SECONDS",
     help="Of speech that an emotion needs; a window below 3 s, or a file below 10 s, needs less in proportion.",
 )
+model_option = click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    metavar="MODEL",
+    help="Weights: NAME[:PRECISION] as wav2small models lists them, such as micro:int8, or a file of weights.",
+)
 backend_option = click.option(
     "--backend",
-    default="onnx",
+    default="auto",
     show_default=True,
     metavar="NAME",
-    help="onnx; c, compiled once by the machine's compiler; numpy, the slow reference; torch; openvino.",
+    help="Computes the network: onnx, c (the C runtime), numpy (the slow reference), torch or openvino; auto is numpy "
+    "for safetensors files, else onnx.",
 )
+hop_help = "Seconds from the start of a window to the start of the next."
+window_help = "Seconds of a window."
 
 
 def config_option(config: type, field: str, *declarations: str, **attributes: Any) -> Callable[[Command], Command]:
@@ -84,11 +94,11 @@ class AnswerOptions(NamedTuple):
     min_confidence: float
     columns: tuple[str, ...]
 
-    def load(self, model: str, precision: str, backend: str = "onnx") -> Model:
+    def load(self, model: str, backend: str) -> Model:
         """The model with this calibration and head."""
         from wav2small.runtime.model import load
 
-        return load(model, precision, backend, calibration=self.calibration, head=self.head)
+        return load(model, backend, calibration=self.calibration, head=self.head)
 
 
 def answer_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -126,6 +136,11 @@ def answer_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def student_names(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Names of students, ``micro:int8`` as the entry point ``micro-int8``, whose runs and files have that name."""
+    return value.replace(":", "-") if isinstance(value, str) else tuple(name.replace(":", "-") for name in value)
 
 
 def joined(corpora: Sequence[str], shares: Sequence[str] = ()) -> list[Corpus]:

@@ -15,6 +15,7 @@ from wav2small.cli.options import (
     backend_option,
     channel_option,
     min_speech_option,
+    model_option,
     vad_option,
 )
 from wav2small.cli.progress import progress_bar
@@ -33,35 +34,40 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--every", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="A row every SECONDS.")
+@click.option(
+    "--hop",
+    "hop_dur",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="One row a window, whose starts are SECONDS apart; else one row a file.",
+)
 @click.option(
     "--window",
+    "win_dur",
     type=click.FloatRange(0.1),
     metavar="SECONDS",
-    help="With --every: length of a window; 3, or that of --every if more.",
+    help="With --hop: length of a window; default: 3, or the hop if it is longer.",
 )
 @channel_option
 @click.option("--format", type=click.Choice(FORMATS), help="Of the rows; by the suffix of -o, else table.")
 @click.option("-o", "--output", metavar="FILE", help="Write the rows to FILE, whole or not at all.")
-@click.option("--model", default="wav2small", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
-@click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@model_option
 @backend_option
 @answer_options
 @vad_option
 @min_speech_option
 @click.option("--segments", metavar="FILE", help="A row for each segment of FILE: RTTM, Audacity labels, or a table.")
 @click.option("--by-speaker", is_flag=True, help="With --segments: each speaker's baseline, and deviations from it.")
-@click.option("--trends", metavar="FILE", help="With --every or --segments: write where a dimension rises or falls.")
-@click.option("--plot", metavar="FILE", help="With --every or --segments: a picture of one file, PNG, SVG or PDF.")
+@click.option("--trends", metavar="FILE", help="With --hop or --segments: write where a dimension rises or falls.")
+@click.option("--plot", metavar="FILE", help="With --hop or --segments: a picture of one file, PNG, SVG or PDF.")
 def command(
     paths: tuple[str, ...],
-    every: float | None,
-    window: float | None,
+    hop_dur: float | None,
+    win_dur: float | None,
     channel: int | None,
     format: str | None,
     output: str | None,
     model: str,
-    precision: str,
     backend: str,
     answer: AnswerOptions,
     vad: str,
@@ -83,15 +89,15 @@ def command(
 
     \b
     Examples:
-      wav2small predict talk.mp3 --every 1 --format csv -o talk.csv
+      wav2small predict talk.mp3 --hop 1 --format csv -o talk.csv
       wav2small predict talk.mp3 --model micro --intervals
       wav2small predict talks --model micro --head head.safetensors
       wav2small predict talk.mp3 --segments talk.rttm --by-speaker -o talk.TextGrid
-      wav2small predict talk.mp3 --every 1 --plot talk.png --trends trends.csv -o talk.csv
+      wav2small predict talk.mp3 --hop 1 --plot talk.png --trends trends.csv -o talk.csv
     """
-    if window is not None and every is None:
-        raise click.UsageError("--window needs --every.")
-    check_together(every, segments, by_speaker, trends, plot)
+    if win_dur is not None and hop_dur is None:
+        raise click.UsageError("--window needs --hop.")
+    check_together(hop_dur, segments, by_speaker, trends, plot)
     format = format or (format_of(output) if output else "table")
     columns = columns_of(answer, bool(segments), by_speaker)
     if format == "parquet":
@@ -101,9 +107,9 @@ def command(
     check_outputs(output, trends, plot)
     tally, is_shown = Tally(), bool(output) or format == "table" or not sys.stdout.isatty()
     with progress_bar("predict", is_shown) as progress:
-        win_dur = default_window(every) if window is None else window
-        options = Options(every, win_dur, channel, min_speech, vad, answer.min_confidence)
-        pairs = predicted(paths, segments, answer.load(model, precision, backend), options, progress)
+        win_dur = default_window(hop_dur) if win_dur is None else win_dur
+        options = Options(hop_dur, win_dur, channel, min_speech, vad, answer.min_confidence)
+        pairs = predicted(paths, segments, answer.load(model, backend), options, progress)
         rows: Iterator[dict[str, Any]] = as_rows(tally.watch(pairs, stops=output is None), columns)
         if by_speaker:
             from wav2small.tables.trends import add_baselines
@@ -123,15 +129,15 @@ def command(
 
 
 def check_together(
-    every: float | None, segments: str | None, by_speaker: bool, trends: str | None, plot: str | None
+    hop_dur: float | None, segments: str | None, by_speaker: bool, trends: str | None, plot: str | None
 ) -> None:
     """Refuse options that need another one, or contradict it."""
-    if segments and every is not None:
-        raise click.UsageError("--segments says where rows begin and end, and goes without --every.")
+    if segments and hop_dur is not None:
+        raise click.UsageError("--segments says where rows begin and end, and goes without --hop.")
     if by_speaker and not segments:
         raise click.UsageError("--by-speaker needs --segments, which name the speakers.")
-    if (trends or plot) and not segments and every is None:
-        raise click.UsageError("--trends and --plot need rows over time: --every or --segments.")
+    if (trends or plot) and not segments and hop_dur is None:
+        raise click.UsageError("--trends and --plot need rows over time: --hop or --segments.")
 
 
 def check_outputs(output: str | None, trends: str | None, plot: str | None) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -17,6 +17,7 @@ from wav2small.cli.options import (
     backend_option,
     channel_option,
     min_speech_option,
+    model_option,
     vad_option,
 )
 from wav2small.errors import AudioError
@@ -37,13 +38,20 @@ Row = Mapping[str, Any]
 HISTORY = 40
 """Number of events that the meters show."""
 BAR_WIDTH = 30
+LINE_FORMATS = ("text", "csv", "jsonl")
+"""Formats that are written line by line."""
 LEVELS = "▁▂▃▄▅▆▇█"
 
 
 @click.command()
 @click.argument("source", required=False, metavar="[FILE|-]")
 @click.option(
-    "--hop", "hop_dur", default=Options.hop_dur, show_default=True, metavar="SECONDS", help="From event to event."
+    "--hop",
+    "hop_dur",
+    default=Options.hop_dur,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time from one event to the next.",
 )
 @click.option(
     "--window", "win_dur", default=Options.win_dur, show_default=True, metavar="SECONDS", help="Length of a window."
@@ -52,9 +60,13 @@ LEVELS = "▁▂▃▄▅▆▇█"
 @click.option("--pcm", type=click.FloatRange(1000), metavar="HZ", help="- is 16-bit mono samples without a header.")
 @channel_option
 @click.option("--fast", is_flag=True, help="A file as fast as it goes, not in real time.")
-@click.option("--jsonl", is_flag=True, help="A line of JSON an event, for programs.")
-@click.option("--model", default="micro", show_default=True, metavar="NAME|PATH", help="Weights; see models.")
-@click.option("--precision", type=click.Choice(("fp32", "int8")), default="fp32", show_default=True)
+@click.option(
+    "--format",
+    type=click.Choice(LINE_FORMATS),
+    help="Of the events; by the suffix of -o, else meters on a terminal and text in a pipe.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Write the events to FILE, each as soon as it is there.")
+@model_option
 @backend_option
 @answer_options
 @vad_option
@@ -67,9 +79,9 @@ def command(
     pcm: float | None,
     channel: int | None,
     fast: bool,
-    jsonl: bool,
+    format: str | None,
+    output: str | None,
     model: str,
-    precision: str,
     backend: str,
     answer: AnswerOptions,
     vad: str,
@@ -84,7 +96,8 @@ def command(
     \b
     Examples:
       wav2small stream
-      wav2small stream talk.flac --fast --jsonl
+      wav2small stream talk.flac --fast --format jsonl
+      wav2small stream -o meeting.csv
       wav2small stream --calibrated
       arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
     """
@@ -95,12 +108,24 @@ def command(
     if pcm is not None and source != "-":
         raise click.UsageError("--pcm is for samples on standard input: give - as the FILE.")
     options = Options(hop_dur, win_dur, channel, min_speech, vad, answer.min_confidence)
-    stream = Stream(answer.load(model, precision, backend), **vars(options))
+    stream = Stream(answer.load(model, backend), **vars(options))
     columns = (*COLUMNS, *answer.columns)
-    show_meters = sys.stdout.isatty() and not jsonl
+    form = format or (line_format(output) if output else None)
     with ExitStack() as stack:
         audio = stack.enter_context(opened(source, device, pcm))
-        show = as_json if jsonl else stack.enter_context(meters()) if show_meters else as_line
+        shows = []
+        if output:
+            file = stack.enter_context(open_output(output))
+            shows.append(line_writer(file, form or "text", columns))
+        if sys.stdout.isatty() and (output or not format):
+            shows.append(stack.enter_context(meters()))
+        elif not output:
+            shows.append(line_writer(sys.stdout, form or "text", columns))
+
+        def show(row: Row) -> None:
+            for one in shows:
+                one(row)
+
         chunks = audio.chunks if fast or source in (None, "-") else in_real_time(audio)
         sys.exit(show_events(stream, chunks, audio.sampling_rate, columns, show))
 
@@ -150,16 +175,40 @@ def opened(source: str | None, device: str | None, pcm: float | None) -> Abstrac
     return sources.file_audio(source)
 
 
-def as_json(row: Row) -> None:
-    """Print an event as one line of JSON and flush it."""
-    click.echo(json.dumps(row))
-    sys.stdout.flush()
+def line_format(output: str) -> str:
+    """The format that the suffix of an output file stands for, of those that are written line by line."""
+    suffix = Path(output).suffix.lower()
+    formats = {".txt": "text", ".csv": "csv", ".jsonl": "jsonl"}
+    if suffix not in formats:
+        raise click.UsageError(f"-o {output}: the suffix is {suffix!r}; give {', '.join(formats)}, or --format.")
+    return formats[suffix]
 
 
-def as_line(row: Row) -> None:
-    """Print start and end of an event in seconds and its content in words, and flush the line."""
-    click.echo(f"{row['start']:8.2f} {row['end']:8.2f}  {spoken(row)}")
-    sys.stdout.flush()
+def open_output(path: str) -> TextIO:
+    """A file for lines; one that exists is replaced."""
+    from wav2small.tables.table import check_writable
+
+    check_writable(path)
+    return open(path, "w", encoding="utf-8", newline="")
+
+
+def line_writer(file: TextIO, format: str, columns: Sequence[str]) -> Callable[[Row], None]:
+    """Writes each event as one line and flushes it; CSV begins with a line that names the columns."""
+    from wav2small.tables.table import lines
+
+    is_first = True
+
+    def write(row: Row) -> None:
+        nonlocal is_first
+        if format == "text":
+            file.write(f"{row['start']:8.2f} {row['end']:8.2f}  {spoken(row)}\n")
+        else:
+            header_and_row = list(lines([row], format, columns))
+            file.writelines(header_and_row if is_first else header_and_row[-1:])
+        is_first = False
+        file.flush()
+
+    return write
 
 
 def spoken(row: Row) -> str:

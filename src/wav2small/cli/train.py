@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wav2small.cli.options import config_option
+from wav2small.cli.options import config_option, student_names
 from wav2small.train.config import TrainConfig
 
 WITHIN_HELP = "Share of the loss within groups of one corpus, by the labels' column corpus."
@@ -19,7 +19,7 @@ COMPILE_HELP = "Fuse the network with torch.compile; needs a C++ compiler."
 @click.option("--dev", required=True, multiple=True, help="Labels of held-out speakers, to choose weights by.")
 @click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--root", type=click.Path(file_okay=False), help="Folder of the audio, if not what was labelled.")
-@config_option(TrainConfig, "student", help="Which network; wav2small models lists them.")
+@config_option(TrainConfig, "student", callback=student_names, help="Which network; wav2small models lists them.")
 @config_option(TrainConfig, "network", metavar="FILE", help="JSON of a network of your own.")
 @click.option("--from", "start", type=click.Path(dir_okay=False), help="Weights to start from: safetensors of a run.")
 @config_option(TrainConfig, "steps", type=click.IntRange(1), help=f"Batches of {TrainConfig.batch_size} clips.")

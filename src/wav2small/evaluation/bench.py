@@ -27,8 +27,8 @@ from wav2small.evaluation.score import Answer, Signal, answer_segments, evaluate
 from wav2small.files import whole_file
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.network.probes import voice
-from wav2small.network.weights import read_index, resolve, sha256, shipped_names
-from wav2small.runtime.model import PRECISIONS, load, locate
+from wav2small.network.weights import PRECISIONS, read_index, resolve, sha256, split_precision
+from wav2small.runtime.model import load, locate
 from wav2small.tables.manifest import Segment, load_norms
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ class Corpus:
 
 def rows(
     models: Sequence[str] = (),
-    precisions: Sequence[str] = (),
     others: Sequence[str] = (),
     corpora: Sequence[Corpus] = (),
     runs: int = RUNS,
@@ -89,8 +88,8 @@ def rows(
     """Measure models on this machine, all in one run.
 
     Args:
-        models: shipped names, or paths of ONNX files; default: every ONNX file that ships
-        precisions: of the shipped names; default: all there are
+        models: ``NAME[:PRECISION]`` that ship, or paths of ONNX files; a NAME alone is every precision of it; default:
+            every ONNX file that ships
         others: names in ``OTHERS`` to measure beside them; with torch this process then stays on one of its threads
         corpora: to score on; without any there is no CCC
         runs: rounds of timing; in each, every model answers one signal of each of ``DURATIONS``
@@ -106,7 +105,7 @@ def rows(
     check_packages("bench", ("onnx",), "onnx")
     for other in others:
         check_packages(other, RUNTIMES[other].packages, RUNTIMES[other].install)
-    ours = candidates(models, precisions)
+    ours = candidates(models)
     chosen = ours + [one for other in others for one in beside(other, ours)]
     scored = sum(RUNTIMES[one.runtime].is_scored for one in chosen)
     total, done = len(chosen) * (2 + runs) + scored * len(corpora), 0
@@ -144,23 +143,24 @@ def check_packages(name: str, packages: Sequence[str], install: str) -> None:
         raise MissingExtraError(f"{name} needs {' and '.join(missing)}, not here yet: pip install {install}")
 
 
-def candidates(models: Sequence[str], precisions: Sequence[str]) -> list[Candidate]:
-    """The ONNX files of shipped names, in each precision, and those given by their paths."""
+def candidates(models: Sequence[str]) -> list[Candidate]:
+    """The ONNX files of shipped names, in each precision unless one is named, and those given by their paths."""
     ships: dict[str, list[str]] = {}
     for row in read_index():
         if row["file"].endswith(".onnx"):
             ships.setdefault(row["name"], []).append(row["precision"])
     found = []
     for model in models or sorted(ships):
-        if Path(model).is_file() and model not in shipped_names():
+        if Path(model).is_file() and model not in ships:
             precision = load(model).metadata.get("precision", PRECISIONS[0])
             found.append(Candidate(Path(model).name, precision, Path(model)))
+            continue
+        path = locate(model, ".onnx")
+        name, precision = split_precision(model)
+        if precision or name not in ships:
+            found.append(Candidate(name, precision or PRECISIONS[0], path))
         else:
-            there = sorted(ships.get(model, PRECISIONS[:1]))
-            asked = [precision for precision in precisions or there if models or precision in there]
-            found += [Candidate(model, precision, locate(model, precision, ".onnx")) for precision in asked]
-    if not found:
-        raise WeightsError(f"no ONNX file ships as {' or '.join(precisions or PRECISIONS)}; give the path of one")
+            found += [Candidate(name, one, locate(f"{name}:{one}", ".onnx")) for one in sorted(ships[name])]
     return found
 
 
@@ -173,7 +173,7 @@ def beside(other: str, ours: Sequence[Candidate]) -> list[Candidate]:
         names = dict.fromkeys(one.name for one in ours if one.name in arrays)
         if not names:
             raise WeightsError("torch runs students that ship, and none of the models is one; name one too")
-        return [Candidate(name, "fp32", resolve(name, "fp32", ".safetensors"), other) for name in names]
+        return [Candidate(name, "fp32", resolve(name, ".safetensors"), other) for name in names]
     name, precision = {"teacher": ("open", "fp32"), "opensmile": ("eGeMAPSv02", "")}[other]
     return [Candidate(name, precision, None, other)]
 

@@ -10,7 +10,7 @@ from wav2small.errors import ManifestError, MissingExtraError
 from wav2small.evaluation.score import Answer, Predict, answer_segments, answer_table, category_norms, own_truth
 from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import DATA, sha256
-from wav2small.runtime.backends import BACKENDS, is_safetensors
+from wav2small.runtime.backends import BACKENDS, of_file
 from wav2small.runtime.model import Model, load, locate
 from wav2small.tables.manifest import Norm, Segment, read_manifest
 from wav2small.tables.store import PLAN
@@ -95,12 +95,9 @@ def _open_table(name: str, file: str) -> Predictor:
 
 
 def _open_model(name: str, spec: str) -> Predictor:
-    """Weights by name, name:precision or path; safetensors are computed by the reference, in NumPy."""
-    is_file = Path(spec).is_file()
-    weights, _, precision = (spec, "", "") if is_file else spec.partition(":")
-    backend = "numpy" if is_file and is_safetensors(Path(spec)) else "onnx"
-    model = load(weights, precision or "fp32", backend)
-    file = locate(weights, precision or "fp32", BACKENDS[backend].suffix)
+    """Weights by NAME[:PRECISION] or path; the NumPy reference computes safetensors."""
+    backend = of_file(spec)
+    model, file = load(spec, backend), locate(spec, BACKENDS[backend].suffix)
     about = {"name": name, "kind": "model", "version": model.metadata.get("version"), "sha256": file_sha256(file)}
     return Predictor(name, about, _answers(model_predictor(model)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os.path
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -421,47 +420,49 @@ def _none_if_nan(value: object) -> object:
     return None if value != value else value
 
 
-def check_plot(folder: str | Path) -> None:
-    """Make the folder of the plots, and raise Wav2SmallError if they could not be made: before long work, not after it.
+def check_plot(file: str | Path) -> None:
+    """Raise Wav2SmallError if a PNG could not be drawn or written: before long work, not after it.
 
     Raises:
         MissingExtraError: if matplotlib is not installed
     """
     if find_spec("matplotlib") is None:
         raise MissingExtraError("a plot needs matplotlib, which is not here: pip install 'wav2small[plot]'")
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Wav2SmallError(f"{folder}: cannot be made a folder ({error.strerror}). Give another one.") from None
-    check_writable(Path(folder) / "plot.png")
+    if Path(file).suffix.lower() != ".png":
+        raise Wav2SmallError(f"{file}: scatter plots are written as PNG; give a name that ends in .png")
+    check_writable(file)
 
 
-def scatter(evaluation: Evaluation, predictor: str, truth: str, manifest: str, folder: str | Path) -> list[Path]:
-    """One PNG a dimension: prediction over truth, with the line on which both agree and the CCC in the title.
+def scatter(evaluations: Mapping[tuple[str, str], Evaluation], truth: str, file: str | Path) -> None:
+    """One PNG: prediction over truth, a row of panels per predictor and corpus, a column per dimension.
+
+    Args:
+        evaluations: by predictor and corpus
+        truth: name of the truth
+        file: ends in .png
 
     Raises:
         MissingExtraError: if matplotlib is not installed
     """
-    check_plot(folder)
-    files = []
-    for column, dimension in enumerate(OUTPUTS):
-        figure = _scatter_figure(evaluation, column, f"{dimension}, {truth}", f"{dimension}, {predictor}")
-        score = evaluation.score(dimension, "ccc")
-        figure.axes[0].set_title(f"{manifest}, {dimension}: CCC {score.value:.2f} (n = {score.n})", fontsize="medium")
-        name = re.sub(r"[^\w.-]+", "-", f"{manifest}-{predictor}-{truth}-{dimension}.png")
-        files.append(Path(folder) / name)
-        with whole_file(files[-1]) as temporary:
-            figure.savefig(temporary, dpi=150, format="png")
-    return files
+    check_plot(file)
+    figure = _scatter_figure(evaluations, truth)
+    with whole_file(file) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
 
 
-def _scatter_figure(evaluation: Evaluation, column: int, xlabel: str, ylabel: str) -> Figure:
+def _scatter_figure(evaluations: Mapping[tuple[str, str], Evaluation], truth: str) -> Figure:
     from matplotlib.figure import Figure
 
-    t, p = evaluation.truth[:, column], evaluation.prediction[:, column]
-    limits = min(0.0, t.min(), p.min()) - 0.02, max(1.0, t.max(), p.max()) + 0.02
-    figure = Figure(figsize=(4, 4.2), layout="constrained")
-    axes = figure.add_subplot(aspect="equal", xlim=limits, ylim=limits, xlabel=xlabel, ylabel=ylabel)
-    axes.plot(limits, limits, color="0.6", linewidth=1)
-    axes.scatter(t, p, s=6, alpha=0.3, linewidths=0)
+    figure = Figure(figsize=(4 * len(OUTPUTS), 4.2 * len(evaluations)), layout="constrained")
+    panels = figure.subplots(len(evaluations), len(OUTPUTS), squeeze=False)
+    for row, ((predictor, corpus), evaluation) in zip(panels, evaluations.items(), strict=True):
+        for column, (axes, dimension) in enumerate(zip(row, OUTPUTS, strict=True)):
+            t, p = evaluation.truth[:, column], evaluation.prediction[:, column]
+            limits = min(0.0, t.min(), p.min()) - 0.02, max(1.0, t.max(), p.max()) + 0.02
+            axes.set(aspect="equal", xlim=limits, ylim=limits)
+            axes.set(xlabel=f"{dimension}, {truth}", ylabel=f"{dimension}, {predictor}")
+            axes.plot(limits, limits, color="0.6", linewidth=1)
+            axes.scatter(t, p, s=6, alpha=0.3, linewidths=0)
+            score = evaluation.score(dimension, "ccc")
+            axes.set_title(f"{corpus}, {dimension}: CCC {score.value:.2f} (n = {score.n})", fontsize="medium")
     return figure

@@ -18,9 +18,10 @@ from wav2small.errors import NativeError, WeightsError
 from wav2small.network import reference
 from wav2small.network.config import Network
 from wav2small.network.probes import probes
-from wav2small.network.weights import DATA, Arrays, identity, read_safetensors
+from wav2small.network.weights import Arrays, identity, read_safetensors
 from wav2small.runtime import native
 from wav2small.runtime.c_header import HEADER, header
+from wav2small.runtime.model import locate
 
 TOLERANCE = 1e-4
 """Of the emotion in floats; integers are equal to the bit."""
@@ -40,14 +41,13 @@ def export_c(weights: str | Path, folder: str | Path) -> CFolder:
     """Write a folder that a compiler, Arduino, PlatformIO or Zephyr takes as it is.
 
     Args:
-        weights: a student's safetensors file, or the name of one that ships: micro, micro-int8, wav2small
+        weights: a student's safetensors file, or ``NAME[:PRECISION]`` that ships, such as micro:int8
         folder: must not be there, or be one that was written by this
 
     Raises:
         WeightsError: if C cannot run that student, the folder has other content, or C and the reference differ
     """
-    path = DATA / f"{weights}.safetensors"
-    path = path if path.is_file() else Path(weights)
+    path = locate(weights, ".safetensors")
     text = header(path)
     arrays, _, network = reference.load_student(path)
     error = largest_error(path, arrays, network)

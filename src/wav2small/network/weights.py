@@ -22,6 +22,8 @@ from wav2small.network.licences import joined
 
 DATA = Path(__file__).parents[1] / "data"
 INDEX = "index.json"
+PRECISIONS = ("fp32", "int8")
+"""In the order in which :func:`resolve` prefers them."""
 NETWORK = "network"
 """Key of the metadata that holds the JSON of the network."""
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
@@ -164,33 +166,51 @@ def shipped_names(folder: Path = DATA) -> list[str]:
     return sorted({row["name"] for row in read_index(folder)}) if (folder / INDEX).is_file() else []
 
 
-def resolve(name: str, precision: str = "fp32", suffix: str = ".onnx", folder: Path = DATA) -> Path:
+def full_name(row: Mapping[str, Any]) -> str:
+    """The name of a row of the index as commands and ``load`` take it: ``micro``, ``micro:int8``."""
+    return str(row["name"]) if row["precision"] == PRECISIONS[0] else f"{row['name']}:{row['precision']}"
+
+
+def split_precision(name: str) -> tuple[str, str]:
+    """``NAME[:PRECISION]`` in two parts; the precision is "" if it is not given.
+
+    Raises:
+        WeightsError: if there is no such precision
+    """
+    base, colon, precision = name.partition(":")
+    if colon and precision not in PRECISIONS:
+        raise WeightsError(f"{name!r}: the precision is {precision!r}, known: {', '.join(PRECISIONS)}.")
+    return base, precision
+
+
+def resolve(name: str, suffix: str = ".onnx", folder: Path = DATA) -> Path:
     """The path of shipped weights, after its sha256 was checked.
 
     Args:
-        name: as ``wav2small models`` lists it
-        precision: ``fp32`` or ``int8``
+        name: ``NAME[:PRECISION]``, such as ``micro`` or ``micro:int8``; without a precision fp32, or the only one that
+            ships
         suffix: ``.onnx``, or ``.safetensors`` for the arrays
         folder: where ``index.json`` is
 
     Raises:
         WeightsError: if nothing of that name and precision ships, or the file is missing or damaged
     """
+    base, precision = split_precision(name)
     rows = read_index(folder)
-    named = [row for row in rows if row["name"] == name]
+    named = [row for row in rows if row["name"] == base]
     if not named:
-        raise WeightsError(
-            f"{name!r}: no such weights.{closest(name, (row['name'] for row in rows))}; or give the path of a file."
-        )
-    fitting = [row for row in named if row["precision"] == precision and row["file"].endswith(suffix)]
+        known = (full_name(row) for row in rows)
+        raise WeightsError(f"{name!r}: no such weights.{closest(name, known)}; or give the path of a file.")
+    fitting = [row for row in named if precision in ("", row["precision"]) and row["file"].endswith(suffix)]
     if not fitting:
-        ships = ", ".join(f"{row['precision']} {Path(row['file']).suffix}" for row in named)
-        raise WeightsError(f"{name}: does not ship as {precision} {suffix}; it ships as {ships}.")
-    path = folder / str(fitting[0]["file"])
-    found = sha256(path)
-    if found != fitting[0]["sha256"]:
+        ships = ", ".join(f"{full_name(row)} {Path(row['file']).suffix}" for row in named)
+        raise WeightsError(f"{name}: does not ship as {suffix}. These ship: {ships}.")
+    row = min(fitting, key=lambda row: PRECISIONS.index(row["precision"]))
+    path = folder / str(row["file"])
+    digest = sha256(path)
+    if digest != row["sha256"]:
         raise WeightsError(
-            f"{path}: sha256 is {found[:12]}..., expected {fitting[0]['sha256'][:12]}...: the file is damaged. "
+            f"{path}: sha256 is {digest[:12]}..., expected {row['sha256'][:12]}...: the file is damaged. "
             "Install the package again."
         )
     return path

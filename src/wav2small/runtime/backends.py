@@ -150,6 +150,12 @@ def find(name: str) -> Backend:
     return found
 
 
+def of_file(name_or_path: str | Path) -> str:
+    """The backend that reads a file of weights: ``numpy`` for safetensors, else ``onnx``, also for shipped names."""
+    path = Path(name_or_path)
+    return "numpy" if path.is_file() and is_safetensors(path) else "onnx"
+
+
 def suffixes(backends: Iterable[Backend] = BACKENDS.values()) -> set[str]:
     """Suffixes of shipped files."""
     return {backend.suffix for backend in backends}

@@ -12,6 +12,7 @@ from wav2small.audio.read import MIN_LENGTH, prepare
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.network.weights import NETWORK, read_index, resolve, shipped_names, stored_network
+from wav2small.options import DEFAULT_MODEL
 from wav2small.runtime import backends
 from wav2small.runtime.backends import Run
 from wav2small.runtime.calibration import Calibration, calibration_path, load_calibration
@@ -21,7 +22,6 @@ from wav2small.runtime.head import Head, load_head
 if TYPE_CHECKING:
     from wav2small.runtime.native import Library
 
-PRECISIONS = ("fp32", "int8")
 BATCH_LENGTH = 5 * SAMPLING_RATE
 """Samples computed at once; more is no faster on one thread, and costs memory. One signal is never cut."""
 
@@ -132,20 +132,20 @@ def groups(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def load(
-    name_or_path: str | Path = "wav2small",
-    precision: str = "fp32",
-    backend: str = "onnx",
+    name_or_path: str | Path = DEFAULT_MODEL,
+    backend: str = "auto",
     calibration: str | Path | bool = False,
     head: str | Path | None = None,
 ) -> Model:
     """Load a network.
 
     Args:
-        name_or_path: what ``models()`` lists, or a file: ONNX, or safetensors for the backends ``numpy`` and ``c``
-        precision: ``fp32`` or ``int8``; a file given by its path is taken as it is
-        backend: ``onnx`` runs in ONNX Runtime on one thread, ``numpy`` is the slow and readable reference, ``c`` the C
-            runtime, which the machine's C compiler makes at the first load and the user's cache keeps; ``torch`` and
-            ``openvino`` need these packages
+        name_or_path: ``NAME[:PRECISION]`` of what ``models()`` lists, such as ``micro:int8``, or the path of an ONNX
+            or safetensors file; without a precision fp32, or the only one that ships
+        backend: ``auto`` is ``numpy`` for a safetensors file and ``onnx`` for everything else; ``onnx`` runs in ONNX
+            Runtime on one thread, ``numpy`` is the slow and readable reference, ``c`` the C runtime, which the
+            machine's C compiler builds at the first load and the user's cache keeps; ``torch`` and ``openvino`` need
+            these packages
         calibration: what ``predict`` and ``Stream`` tell its answers by: a file of ``wav2small calibrate``, or True for
             the one beside the weights, as all that ship have it. Without, they say the network's own numbers
         head: a file of ``wav2small head``, by which they tell a category
@@ -156,15 +156,13 @@ def load(
         NativeError: if the backend is ``c``, and there is no C compiler or it fails
 
     Example:
-        >>> model = load("wav2small")
+        >>> model = load("micro:int8")
         >>> model(np.zeros(16000, np.float32)).arousal <= 1.0
         True
     """
-    if precision not in PRECISIONS:
-        raise WeightsError(f"precision is {precision!r}, known: {', '.join(PRECISIONS)}")
-    found = backends.find(backend)
-    path = locate(name_or_path, precision, found.suffix)
-    model = Model(*found.open(path))
+    engine = backends.find(backends.of_file(name_or_path) if backend == "auto" else backend)
+    path = locate(name_or_path, engine.suffix)
+    model = Model(*engine.open(path))
     if calibration:
         model.calibration = load_calibration(beside(path) if calibration is True else calibration)
         model.calibration.check(model.metadata)
@@ -194,12 +192,12 @@ def models() -> list[dict[str, Any]]:
     return read_index()
 
 
-def locate(name_or_path: str | Path, precision: str, suffix: str) -> Path:
+def locate(name_or_path: str | Path, suffix: str) -> Path:
     """The file of shipped weights, sha256 checked, or the path as given."""
     path, name = Path(name_or_path), str(name_or_path)
-    if name not in shipped_names():
+    if name.partition(":")[0] not in shipped_names():
         if path.is_file():
             return path
         if path.name != name or path.suffix in backends.suffixes():
             raise WeightsError(f"{path}: no such file; give the path of ONNX or safetensors, or a shipped name")
-    return resolve(name, precision, suffix)
+    return resolve(name, suffix)

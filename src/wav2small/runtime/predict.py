@@ -19,7 +19,7 @@ from wav2small.audio.decode import Source
 from wav2small.audio.vad import FILE_DUR, Sound, detector, is_enough, sound
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE, Emotion
-from wav2small.options import Options, default_window
+from wav2small.options import DEFAULT_MODEL, Options, default_window
 from wav2small.runtime.engines import Output, Predictor, output_of
 from wav2small.runtime.event import COLUMNS as EVENT_COLUMNS
 from wav2small.runtime.event import Event, EventBuilder
@@ -54,17 +54,17 @@ def predict(
     source: Source | np.ndarray,
     sampling_rate: float | None = None,
     *,
-    model: str | Path | Predictor = "wav2small",
+    model: str | Path | Predictor = DEFAULT_MODEL,
     channel: int | None = Options.channel,
-    every: float | None = None,
-    window: float | None = None,
+    hop_dur: float | None = None,
+    win_dur: float | None = None,
     min_speech: float = Options.min_speech,
     vad: str = Options.vad,
     min_confidence: float = Options.min_confidence,
 ) -> list[Prediction]:
     """Arousal, dominance and valence of one file or one signal.
 
-    A file longer than 30 s without ``every`` is answered from equal parts of at most 15 s: the mean of those with
+    A file longer than 30 s without ``hop_dur`` is answered from equal parts of at most 15 s: the mean of those with
     speech, weighted by their duration.
 
     Args:
@@ -73,22 +73,23 @@ def predict(
         model: name or path of weights, or a predictor: ``load(...)``, loaded once for many calls; the calibration and
             the head that a model was loaded with are used
         channel: index of the channel, from 0; None for the mean of all channels
-        every: seconds between the starts of two windows, each answered as by a ``Stream``; None for one answer
-        window: seconds of a window; None is 3, or ``every`` if that is more
+        hop_dur: seconds from the start of a window to the start of the next, each answered as by a ``Stream``; None
+            for one answer
+        win_dur: seconds of a window; None is 3, or ``hop_dur`` if that is more
         min_speech: seconds of speech that an answer needs; a window below 3 s, or a file below 10 s, needs less in
             proportion
         vad: speech detector, as in ``Stream``
         min_confidence: a dimension with less confidence is None
 
     Returns:
-        one row, or one a window with ``every``
+        one row, or one a window with ``hop_dur``
 
     Raises:
         AudioError: if the audio cannot be read or is too short
         WeightsError: if there are no such weights, or there is a ``min_confidence`` and no calibration
     """
-    window = default_window(every) if window is None else window
-    rows = _FilePredictor(model, Options(every, window, channel, min_speech, vad, min_confidence)).rows
+    win_dur = default_window(hop_dur) if win_dur is None else win_dur
+    rows = _FilePredictor(model, Options(hop_dur, win_dur, channel, min_speech, vad, min_confidence)).rows
     if not isinstance(source, np.ndarray):
         file = str(source) if isinstance(source, (str, Path)) else STDIN
         return list(rows(file, read.duration(source), read.blocks(source, channel)))
@@ -101,7 +102,7 @@ def predict(
 def predict_files(
     paths: Iterable[str | Path],
     *,
-    model: str | Path | Predictor = "wav2small",
+    model: str | Path | Predictor = DEFAULT_MODEL,
     options: Options = WHOLE,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Prediction]:
@@ -137,7 +138,7 @@ def predict_segments(
     source: Source,
     spans: Sequence[Span],
     *,
-    model: str | Path | Predictor = "wav2small",
+    model: str | Path | Predictor = DEFAULT_MODEL,
     options: Options = WHOLE,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[Span, Prediction]]:
@@ -169,7 +170,7 @@ def predict_segments_of_files(
     paths: Iterable[str | Path],
     spans: list[Span],
     *,
-    model: str | Path | Predictor = "wav2small",
+    model: str | Path | Predictor = DEFAULT_MODEL,
     options: Options = WHOLE,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[Span | None, Prediction]]:
