@@ -12,7 +12,7 @@ students=(wav2small micro micro-l wav2small-17k wav2small-running mobilenetv3-sm
 shopt -s nullglob
 wav2small bench "${students[@]}" "$run"/students/*.onnx --with teacher,opensmile,torch \
     --runs 7 --on "$ravdess" --truth "$run/teacher-ravdess.csv" --truth norms -o "$here/open/bench.jsonl"
-python "$here/table.py" "$here/open" "$here/../docs/bench.png"
+python "$here/table.py" "$here/../docs/bench.png"
 ships=({micro,micro-l,wav2small,wav2small-17k,wav2small-running}{,:int8} mobilenetv{3,4}-small:int8)
 scored=(--on "$ravdess" --by gender --by speaker)
 wav2small evaluate "${ships[@]}" "${scored[@]}" --truth "$run/teacher-ravdess.csv" -o "$run/cards-teacher.json"

@@ -1,6 +1,8 @@
-"""The tables of the README and of docs/students.md, from what ``wav2small evaluate`` and ``wav2small bench`` wrote.
+"""Write the tables of README.md, docs/results.md and docs/students.md, from the files of evaluate and bench.
 
-python recipes/table.py [FOLDER [PICTURE.png]]
+    python recipes/table.py [PICTURE.png]
+
+A table ``NAME`` is between the lines ``<!-- table: NAME -->`` and ``<!-- end -->`` of its document.
 """
 
 from __future__ import annotations
@@ -36,6 +38,28 @@ SCORED = {
     "EmoDB, 2 held-out speakers, norms": ("emodb-norms.json", {}),
 }
 """What is scored against what -> the file with the scores, and whom it has beside the students."""
+CHOICE = {
+    "micro": ("micro fp32", "micro.onnx"),
+    "micro:int8": ("micro int8", "micro-int8.onnx"),
+    "micro-l": ("micro-l fp32", "micro-l.onnx"),
+    "wav2small": ("wav2small fp32", "wav2small.onnx"),
+    "teacher `open`": ("open fp32", "teacher-ravdess.csv"),
+    "openSMILE eGeMAPS": ("eGeMAPSv02 ", "opensmile.csv"),
+}
+"""Row of the README's table -> name and precision in the bench, predictor in the evaluation."""
+
+
+def readme(folder: Path) -> str:
+    """Markdown: which model to take, by size, speed and accuracy."""
+    scores = json.loads((folder / "ravdess-norms.json").read_text())["scores"]
+    costs = {f"{row['name']} {row['precision']}": row for row in measured(folder) if row["runtime"] != "torch"}
+    lines = ["| model | KB | times real time | arousal, AUC | valence, AUC |", "|---|---|---|---|---|"]
+    for name, (measure, predictor) in CHOICE.items():
+        row = costs[measure]
+        size = f"{row['bytes'] / 1000:,.0f}" if row["bytes"] else ""
+        auc = [cell(scores, predictor, "auc", dimension) for dimension in ("arousal", "valence")]
+        lines.append(f"| {name} | {size} | {1 / row['rtf']:,.0f} | {' | '.join(auc)} |")
+    return "\n".join(lines)
 
 
 def table(folder: Path) -> str:
@@ -121,8 +145,24 @@ def short(number: float) -> str:
     return f"{number:.2f}".replace("0.", ".", 1)
 
 
+def write(document: Path, tables: dict[str, str]) -> None:
+    """Put each table between its two comments."""
+    text = document.read_text(encoding="utf-8")
+    for name, content in tables.items():
+        begin, end = f"<!-- table: {name} -->\n\n", "\n\n<!-- end -->"
+        start = text.index(begin) + len(begin)
+        text = text[:start] + content + text[text.index(end, start) :]
+    document.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    folder, root = Path(__file__).parent / "open", Path(__file__).parents[1]
+    write(root / "README.md", {"readme": readme(folder)})
+    write(root / "docs" / "results.md", {"accuracy": table(folder), "costs": costs(folder)})
+    write(root / "docs" / "students.md", {"students": students(folder)})
+    if len(sys.argv) > 1:
+        picture(folder, sys.argv[1])
+
+
 if __name__ == "__main__":
-    where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "open"
-    print(table(where), costs(where), students(where), sep="\n\n")
-    if len(sys.argv) > 2:
-        picture(where, sys.argv[2])
+    main()
