@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from functools import lru_cache, reduce
@@ -452,3 +455,32 @@ def test_the_state_of_micro_has_the_bytes_that_the_document_says():
     for column in (1, 2):
         parts = [int(table[name][column].replace(",", "")) for name in values]
         assert int(table["all"][column].replace(",", "")) == sum(parts)
+
+
+THREADS = """
+from pathlib import Path
+import numpy as np
+from wav2small import Stream
+
+def ticks():
+    fields = (task.read_text().rpartition(")")[2].split() for task in sorted(Path("/proc/self/task").glob("*/stat")))
+    return [int(field[11]) + int(field[12]) for field in fields]
+
+signal = np.random.default_rng(1).uniform(-0.1, 0.1, 16000).astype(np.float32)
+stream, before = Stream("micro", vad="energy"), None
+for _ in range(150):
+    stream.push(signal)
+    before = before or ticks()
+main, *others = (now - then for now, then in zip(ticks(), before))
+print(len(others), main, sum(others))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_a_stream_computes_on_the_thread_that_pushes():
+    """Whatever BLAS is told: it is asked for 4 threads here, and they do nothing."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
+    run = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True, check=True)
+    others, main, theirs = map(int, run.stdout.split())
+    assert main > 20 and theirs <= 0.05 * main, f"{others} other threads took {theirs} ticks, this one {main}"

@@ -35,6 +35,11 @@ def weights_from_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> W
     return found | {name: arrays[name] for name in ("lin.weight", "lin.bias", "sof.weight", "out.weight", "out.bias")}
 
 
+BLAS_WORK = 4 * 65536
+BLAS_VECTOR_WORK = 4 * 2304
+"""Multiplications of a call below which OpenBLAS stays on one thread."""
+
+
 class CausalLayer:
     """A convolution that is given its input in blocks.
 
@@ -68,10 +73,10 @@ class CausalLayer:
         if layer.depthwise:
             sums = np.einsum("tck,kc->tc", taps(padded, layer.kernel[0], layer.dilation, layer.stride), self._kernel)
         elif layer.dilation == 1:
-            sums = rows(padded, layer.kernel[0], layer.stride) @ self._kernel
+            sums = product(rows(padded, layer.kernel[0], layer.stride), self._kernel)
         else:
             under = taps(padded, layer.kernel[0], layer.dilation, layer.stride)
-            sums = under.transpose(0, 2, 1).reshape(len(under), -1) @ self._kernel
+            sums = product(under.transpose(0, 2, 1).reshape(len(under), -1), self._kernel)
         sums += self._bias
         return np.asarray(np.maximum(sums, 0, out=sums))
 
@@ -148,7 +153,7 @@ class Causal:
             shape=(3, pooled): the largest score, and the sums of weights and of weighted values, with the weight
             exp(score - largest)
         """
-        both = tokens @ self._pool
+        both = product(tokens, self._pool)
         value, score = both[:, : self.network.pooled], both[:, self.network.pooled :]
         largest = score.max(0)
         weight = np.exp(score - largest)
@@ -172,12 +177,28 @@ class Causal:
             return np.zeros((0, frontend.n_mels), np.float32)
         frames = rows(signal[:, None], frontend.win_length, frontend.hop_length)
         spectrum = np.ascontiguousarray(np.fft.rfft(frames * self._hann, frontend.n_fft)[:, self._bins])
-        power = np.square(spectrum.view(np.float64)) @ self._mel
+        power = product(np.square(spectrum.view(np.float64)), self._mel)
         powers = np.concatenate([self._powers, power.sum(1)])
         level = running_mean(powers, self.network.level_frames)[-count:]
         self._powers = powers[max(0, len(powers) - self.network.level_frames + 1) :].copy()
         normalised = power / (level + frontend.variance_floor)[:, None]
         return np.asarray(np.log(np.maximum(normalised, frontend.amin)), np.float32)
+
+
+def product(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``values @ weights``, on this thread alone, (rows, inputs) by (inputs, outputs).
+
+    OpenBLAS, which NumPy's wheels use, starts its threads for more than ``BLAS_WORK`` products of a matrix or
+    ``BLAS_VECTOR_WORK`` of a vector. In a stream they cost ten times what they save.
+
+    Source: interface/gemm.c and interface/gemv.c of OpenBLAS, GEMM_MULTITHREAD_THRESHOLD.
+    """
+    step = max(2, BLAS_WORK // weights.size)
+    if len(values) == 1 and weights.size > BLAS_VECTOR_WORK:
+        return np.asarray((np.repeat(values, 2, axis=0) @ weights)[:1])
+    if len(values) <= step:
+        return np.asarray(values @ weights)
+    return np.concatenate([product(values[start : start + step], weights) for start in range(0, len(values), step)])
 
 
 def rows(values: np.ndarray, length: int, step: int) -> np.ndarray:
