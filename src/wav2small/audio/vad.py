@@ -164,7 +164,7 @@ class SpeechMeter:
         whole = len(signal) // FRAME_LENGTH * FRAME_LENGTH
         if whole:
             self._append(signal[:whole].reshape(-1, FRAME_LENGTH))
-        self._rest = signal[whole:]
+        self._rest = signal[whole:].copy()  # a view would keep all of it
 
     def finish(self) -> None:
         """End the signal: the samples left make a shorter frame."""

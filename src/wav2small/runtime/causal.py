@@ -6,6 +6,7 @@ The tokens are those of ``network.reference`` over the whole signal until then, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class CausalLayer:
         layer = self._layer
         padded = np.concatenate([self.past, columns]) if layer.reach else columns
         first, self._seen = -self._seen % layer.stride, self._seen + len(columns)
-        self.past = padded[len(padded) - layer.reach :]
+        self.past = padded[len(padded) - layer.reach :].copy()  # a view would keep all of it
         padded = padded[first:]
         if layer.depthwise:
             sums = np.einsum("tck,kc->tc", taps(padded, layer.kernel[0], layer.dilation, layer.stride), self._kernel)
@@ -104,6 +105,13 @@ class Causal:
         self._pool_bias = weights["lin.bias"]
         self._out, self._out_bias = weights["out.weight"], weights["out.bias"]
         self.reset()
+
+    def another(self) -> Causal:
+        """The same network at its beginning; the weights are shared."""
+        other = copy(self)
+        other._layers = [copy(layer) for layer in self._layers]
+        other.reset()
+        return other
 
     def reset(self) -> None:
         """Begin anew, as after loading."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,10 @@ class Model:
 
     def causal(self) -> Causal | None:
         """The network to run frame by frame, with a state of its own; None if it needs whole windows."""
+        return self._begun.another() if self._begun else None
+
+    @cached_property
+    def _begun(self) -> Causal | None:
         if self._causal is None or self.network is None or not self.network.is_causal:
             return None
         weights = self._causal()

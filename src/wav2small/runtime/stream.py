@@ -114,6 +114,7 @@ class Stream:
         signal = self._resampler.push(np.asarray(chunk), sampling_rate)
         self._pending = np.concatenate([self._pending, signal])
         yield from self._advance()
+        self._pending = self._pending.copy()  # a view would keep what is processed
 
     def _check_open(self) -> None:
         if self._finished:
