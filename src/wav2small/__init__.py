@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from wav2small.metrics import concordance_cc
     from wav2small.network.config import Emotion
     from wav2small.options import Options
+    from wav2small.runtime.baseline import Baseline, load_baseline
     from wav2small.runtime.event import Event
     from wav2small.runtime.model import Model, load, models
     from wav2small.runtime.predict import Prediction, predict
     from wav2small.runtime.stream import Stream
 
-__all__ = ["Emotion", "Event", "Model", "Options", "Prediction", "Stream"]
-__all__ += ["concordance_cc", "errors", "load", "models", "predict"]
+__all__ = ["Baseline", "Emotion", "Event", "Model", "Options", "Prediction", "Stream"]
+__all__ += ["concordance_cc", "errors", "load", "load_baseline", "models", "predict"]
 
 _HOMES = {
+    "Baseline": "runtime.baseline",
     "Emotion": "network.config",
     "Event": "runtime.event",
     "Model": "runtime.model",
@@ -27,6 +29,7 @@ _HOMES = {
     "Stream": "runtime.stream",
     "concordance_cc": "metrics",
     "load": "runtime.model",
+    "load_baseline": "runtime.baseline",
     "models": "runtime.model",
     "predict": "runtime.predict",
 }
