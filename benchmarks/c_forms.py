@@ -165,7 +165,7 @@ def costs(litert: dict[str, str]) -> None:
     exact = {(form.model, form.precision): answer for form, answer in answers.items() if form.runtime == "NumPy"}
     base = {form.model: form for form in answers if (form.precision, form.runtime) == ("fp32", "ONNX Runtime")}
     print(f"{cpu_model()}, one thread, {ROUNDS} rounds\n")
-    heads = ("model", "", "fastest ms for 5 s", "ONNX Runtime is 1", "median ms", "peak MB", "bytes", "difference")
+    heads = ("model", "", "fastest ms for 5 s", "relative", "median ms", "peak MB", "bytes", "difference")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for form, answer in answers.items():
         heard = [FIVE] if form.runtime == "LiteRT" else clips
@@ -192,7 +192,7 @@ def scores(segments: list[Segment], litert: dict[str, str]) -> None:
     answers = {form.name: opened(form) for form in forms(litert) if form.runtime in ("C", "ONNX Runtime")}
     for precision in ("fp32", "int8"):
         library = native.library(resolve(f"wav2small:{precision}", ".safetensors"))
-        answers[f"wav2small {precision}, C, level of what was heard"] = heard_so_far(library)
+        answers[f"wav2small {precision}, C, level of the signal so far"] = heard_so_far(library)
     found: dict[str, list[np.ndarray]] = {name: [] for name in answers}
     least = load("micro").metadata["min_length"]
     with click.progressbar(segments, label="clips", file=sys.stderr) as bar:
