@@ -36,7 +36,7 @@ from wav2small.export.from_torch import ALLOWED  # noqa: E402
 from wav2small.train.students import build, from_arrays, to_arrays  # noqa: E402
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "students.md"
-OWN = DOCUMENT.read_text(encoding="utf-8").partition("\n## Your own, as code\n")[2]
+OWN = DOCUMENT.read_text(encoding="utf-8").partition("\n## Your own network as code\n")[2]
 RATE = 16000
 
 
