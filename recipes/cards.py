@@ -1,4 +1,4 @@
-"""A card for each set of weights that ships, docs/cards/NAME.md: what they are, made from what, for what, how good.
+"""A card for each set of weights that ships, docs/cards/NAME.md: use, files, training data, accuracy, limits.
 
     python recipes/cards.py [EVALUATION.json ...]
 
@@ -31,27 +31,30 @@ TRUTHS = {"teacher-ravdess": "teacher", "norms": "norms"}
 SEXES = {"gender=m": "12 men", "gender=f": "12 women"}
 
 ABOUT = {
-    "micro": "A causal network that processes audio frame by frame: for streams, browsers and microcontrollers.",
-    "micro-l": "`micro` with twice the channels: more of the valence of new speech, and 1.7 times the arithmetic.",
-    "mobilenetv3-small": "timm's `mobilenetv3_small_100` on log-mel, without pretraining: to compare with.",
-    "mobilenetv4-small": "timm's `mobilenetv4_conv_small` on log-mel, without pretraining: to compare with.",
-    "open": "Heads on the encoder of Whisper base: what labels the audio that the students learn from.",
-    "wav2small": "The network of arXiv:2408.13920, trained anew on open audio: answers for whole windows.",
-    "wav2small-17k": "`wav2small` with a fifth of its parameters and nearly its arithmetic: to compare with.",
-    "wav2small-running": "`wav2small` over a running level instead of the level of the whole window: to compare with.",
+    "micro": "A causal network that processes audio frame by frame, for streams, browsers and microcontrollers.",
+    "micro-l": "`micro` with twice the channels: more valence on new speech, for 1.7 times the arithmetic.",
+    "mobilenetv3-small": "timm's `mobilenetv3_small_100` on log-mel, trained from scratch, for comparison.",
+    "mobilenetv4-small": "timm's `mobilenetv4_conv_small` on log-mel, trained from scratch, for comparison.",
+    "open": "The teacher: heads on the encoder of Whisper base. It labels the audio that students are trained on.",
+    "wav2small": "The network of arXiv:2408.13920, trained on open audio. It processes whole windows.",
+    "wav2small-17k": "`wav2small` with a fifth of its parameters and nearly its arithmetic, for comparison.",
+    "wav2small-running": "`wav2small` over a running level instead of the level of the window, for comparison.",
 }
 USE = """\
-- For: how a voice sounds over time and against itself, in research, media, and programs that tell their users.
-- Not for: what somebody feels, decisions about a person, comparing two people, a single short clip.
-- Forbidden in the EU at work and in education, but for medical and safety reasons: AI Act, Art. 5(1)(f).
-- Read [use.md](../use.md) before.
+- **Intended:** how a voice sounds over time and relative to itself, in research, media, and programs that
+  inform their users.
+- **Not intended:** what a person feels, decisions about a person, comparing two people, a single short clip.
+- **Forbidden in the EU** at work and in education, except for medical and safety reasons: AI Act, Art. 5(1)(f).
+
+Read [use.md](../use.md) before you use it.
 """
 LIMITS = """\
-- The teacher was fitted on acted German of 10 speakers, on the same in other voices made by a vocoder, and on vocal
-  bursts. It errs, and its students with it.
-- Mostly adults; English, German and Arabic. Not measured: other languages, children, ages, accents, pathological
-  voices, telephone lines. Sex is as RAVDESS tells it, in two words.
-- Values differ between speakers and microphones: compare a speaker with himself.
+- The teacher was fitted on acted German of 10 speakers, on the same clips in other voices made by a
+  vocoder, and on vocal bursts. Its errors are also those of its students.
+- The training speech is mostly by adults, in English, German and Arabic. Not measured: other
+  languages, children, age, accents, pathological voices, telephone lines. Sex is as annotated in
+  RAVDESS, with two values.
+- Values differ between speakers and microphones: compare values of the same speaker only.
 """
 FOLDERS = {
     "EmoDB": "emodb",
@@ -107,7 +110,7 @@ def by_precision() -> list[dict[str, Any]]:
 
 
 def cards() -> dict[str, str]:
-    """The text of every card, by the name of the weights."""
+    """The text of each card, by the name of the weights."""
     with open(SCORES, encoding="utf-8") as file:
         scores = list(csv.DictReader(file))
     names = dict.fromkeys(row["name"] for row in read_index())
@@ -118,21 +121,21 @@ def lines(name: str, scores: list[dict[str, str]]) -> Iterator[str]:
     rows = [row for row in by_precision() if row["name"] == name]
     forms = [key for key, row in named().items() if row["name"] == name] or [TEACHER]
     own = [score for score in scores if score["weights"] in forms]
-    yield f"# `{name}` {rows[0]['version']}"
+    yield f"# `{name}` {rows[0]['version']}\n"
+    yield "<!-- Written by recipes/cards.py, from the weights and the files of wav2small evaluate: do not edit. -->\n"
     yield f"{ABOUT[name]}\n"
-    yield "Made by `recipes/cards.py` from the weights and from what `wav2small evaluate` wrote; edit that, not this.\n"
-    yield from what(name, rows)
-    yield from made_from(name, rows[0])
-    yield from meant_for(name)
-    yield from how_good(name, own, forms)
+    yield from intended_use(name)
+    yield from files(name, rows)
+    yield from training_data(name, rows[0])
+    yield from accuracy(name, own, forms)
     yield from limits(name, own, forms[0])
 
 
-def what(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+def files(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     """Files and costs."""
     measured = [row for row in map(json.loads, BENCH.read_text().splitlines()) if row["runtime"] == "onnxruntime"]
     costs = {(row["name"], row["precision"]): row for row in measured}
-    yield "## What it is"
+    yield "## Files\n"
     yield "| file | parameters | MMAC for 5 s | bytes | sha256 |\n|---|---|---|---|---|"
     for row in rows:
         macs = costs.get((name, row["precision"]), {}).get("macs_per_5s")
@@ -140,31 +143,31 @@ def what(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"| `{row['file']}` | {row['parameters']:,} | {shown} | {row['bytes']:,} | `{row['sha256'][:12]}` |"
     yield ""
     if name == TEACHER:
-        yield "These parameters are those of five heads; the encoder, 20.6 million, comes from the hub under MIT."
+        yield "- Parameters: five heads. The encoder (20.6 million parameters) comes from the hub, under MIT."
     else:
         metadata = load(full_name(rows[0])).metadata
         level = {"running": "a running level", "utterance": "the level of the window"}[metadata["normalisation"]]
-        yield f"In: mono at 16 kHz, {int(metadata['min_length']) / 16:g} ms or more, normalised by {level}."
-        yield "Out: arousal, dominance, valence, nominally 0 to 1."
-    yield f"Licence: {rows[0]['licence']}.\n"
+        yield f"- Input: mono at 16 kHz, {int(metadata['min_length']) / 16:g} ms or more, normalised by {level}."
+        yield "- Output: arousal, dominance and valence, nominally 0 to 1."
+    yield f"- Licence: {rows[0]['licence']}.\n"
 
 
-def made_from(name: str, row: dict[str, Any]) -> Iterator[str]:
+def training_data(name: str, row: dict[str, Any]) -> Iterator[str]:
     """Teacher and data, with licences."""
-    yield "## Made from"
+    yield "## Training data\n"
     if name == TEACHER:
-        yield "Targets: [norms](../../src/wav2small/data/norms.csv) of the clips' categories. No person rated them.\n"
+        yield "Targets: [norms](../../src/wav2small/data/norms.csv) of the clips' categories, not people's ratings.\n"
     else:
         licence = next(row["licence"] for row in read_index() if row["name"] == TEACHER)
         yield (
-            f"Targets: what the teacher [`{TEACHER}`]({TEACHER}.md) ({licence}; its encoder MIT) says of clips made "
-            "from these corpora, without their dev speakers. No person rated them.\n"
+            f"Targets: labels of the teacher [`{TEACHER}`]({TEACHER}.md) ({licence}; its encoder MIT), not people's "
+            "ratings.\nThe clips are made from these corpora without their dev speakers.\n"
         )
     yield "| corpus | what | speakers | licence |\n|---|---|---|---|"
     corpora = data_rows() | MADE
     for corpus in row["training_data"].split(", "):
         yield f"| {corpus} | {' | '.join(corpora[FOLDERS.get(corpus, corpus)])} |"
-    yield "\nMore: [data.md](../data.md), [training.md](../training.md).\n"
+    yield "\nSee [data.md](../data.md) and [training.md](../training.md).\n"
 
 
 def data_rows() -> dict[str, list[str]]:
@@ -174,21 +177,23 @@ def data_rows() -> dict[str, list[str]]:
     return {row[0].removeprefix("open/"): row[1:4] for row in cells}
 
 
-def meant_for(name: str) -> Iterator[str]:
-    yield "## For what, and what not"
+def intended_use(name: str) -> Iterator[str]:
+    """A command, and what the weights are for and not for."""
+    teach, ask = f"label recordings --teacher {name} -o labels.csv", f"predict talk.wav --model {name}"
+    yield f"```console\n$ wav2small {teach if name == TEACHER else ask}\n```\n"
+    yield "## Intended use\n"
     if name == TEACHER:
-        yield "- For: labels to train students with."
+        yield "- **Intended:** labels for the training of students."
     yield USE
 
 
-def how_good(name: str, scores: list[dict[str, str]], forms: list[str]) -> Iterator[str]:
+def accuracy(name: str, scores: list[dict[str, str]], forms: list[str]) -> Iterator[str]:
     """CCC over all, by sex, by speaker; and what the calibration says."""
-    yield "## How good"
+    yield "## Accuracy\n"
     yield (
-        "CCC on RAVDESS, acted English, 1,440 clips of 24 actors that no weights of ours were trained on "
-        "(CC BY-NC-SA 4.0, "
-        "for evaluation only); in brackets 95 % intervals over speakers. Norms are one number for every clip of a "
-        "category, not people's ratings.\n"
+        "CCC on RAVDESS (acted English, 1,440 clips of 24 actors, CC BY-NC-SA 4.0, used for evaluation only).\n"
+        "No weights were trained on it. Brackets are 95 % intervals over speakers. Norms are one number for\n"
+        "every clip of a category, not people's ratings.\n"
     )
     yield "| truth | weights | of | arousal | dominance | valence |\n|---|---|---|---|---|---|"
     for truth in ("teacher", "norms"):
@@ -198,7 +203,7 @@ def how_good(name: str, scores: list[dict[str, str]], forms: list[str]) -> Itera
                 if any(cells):
                     yield f"| {truth} | {spelt(form)} | {whom} | {' | '.join(cells)} |"
     truth = "norms" if name == TEACHER else "teacher"
-    yield f"\nBy speaker, against the {truth}, 60 clips each (odd numbers are men):\n"
+    yield f"\nCCC by speaker, against the {truth}, 60 clips each (odd numbers are men):\n"
     yield "| weights | | lowest | median | highest |\n|---|---|---|---|---|"
     for form in forms:
         for dimension in OUTPUTS:
@@ -208,16 +213,19 @@ def how_good(name: str, scores: list[dict[str, str]], forms: list[str]) -> Itera
 
 
 def elsewhere(name: str, forms: list[str]) -> Iterator[str]:
-    """What the weights themselves say of held-out speakers, and their calibration."""
+    """Accuracy on held-out speakers as the weights record it, and the calibration."""
     if name == TEACHER:
         found = json.loads(read_safetensors(DATA / f"{name}.safetensors")[1]["ccc"])["unheard speakers"]
         for corpus, ccc in found.items():
-            yield f"On held-out speakers of {corpus}, against its norms: CCC {triple(ccc)}."
+            yield f"- On held-out speakers of {corpus}, against its norms: CCC {triple(ccc)}."
         yield ""
         return
     dev = json.loads(load(forms[0]).metadata["dev_ccc"])
-    yield f"On the dev speakers of six open corpora, who chose the weights, against the teacher: CCC {triple(dev)}.\n"
-    yield "[Calibration](../calibration.md): half widths of the interval that held 80 % of held-out speakers' labels.\n"
+    yield (
+        "CCC A / D / V against the teacher on the dev speakers of the open corpora, which selected the weights:\n"
+        f"{triple(dev)}.\n"
+    )
+    yield "[Calibration](../calibration.md): half width of the interval with the label of 80 % of held-out clips.\n"
     yield "| weights | | arousal | dominance | valence |\n|---|---|---|---|---|"
     for form in forms:
         calibration = load_calibration(calibration_path(DATA / named()[form]["file"]))
@@ -231,21 +239,21 @@ def elsewhere(name: str, forms: list[str]) -> Iterator[str]:
 
 
 def limits(name: str, scores: list[dict[str, str]], form: str) -> Iterator[str]:
-    yield "## Known limits"
+    yield "## Limits\n"
     truth = "norms" if name == TEACHER else "teacher"
     for dimension in OUTPUTS:
         men, women = (one(scores, truth, form, by, dimension) for by in SEXES)
         if float(men["low"]) > float(women["high"]) or float(women["low"]) > float(men["high"]):
             yield (
-                f"- {dimension.capitalize()} follows the {truth} to other degrees in men ({short(men['value'])}) and "
-                f"women ({short(women['value'])}): the intervals do not meet."
+                f"- {dimension.capitalize()} follows the {truth} differently in men ({short(men['value'])}) and "
+                f"women ({short(women['value'])}): the intervals do not overlap."
             )
     if name != TEACHER:
         ccc = short(one(scores, "norms", form, "", "valence")["value"])
-        yield f"- Valence is weak: CCC {ccc} against the norms. It and dominance are for experiments."
+        yield f"- Valence is weak: CCC {ccc} against the norms. Use valence and dominance for experiments only."
         steps = json.loads(load(form).metadata["recipe"])["steps"]
         if steps < 1000:
-            yield f"- Trained for {steps} steps, to compare students alike: `wav2small` and `micro` learnt for longer."
+            yield f"- Trained for {steps} steps, for a comparison of students; `wav2small` and `micro` were trained longer."
     yield LIMITS
 
 

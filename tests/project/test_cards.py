@@ -39,7 +39,7 @@ def test_a_card_says_what_a_reader_must_know(name):
     text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
     for words in ("Licence: Apache-2.0", "Targets:", "CC0-1.0", "use.md", "Art. 5(1)(f)"):
         assert words in text
-    for title in ("What it is", "Made from", "For what, and what not", "How good", "Known limits"):
+    for title in ("Intended use", "Files", "Training data", "Accuracy", "Limits"):
         assert f"\n## {title}\n" in text
     assert len(re.findall(r"\| 12 (?:wo)?men \|", text)) in (2, 4, 8)
     assert len(re.findall(r", actor \d\d \|", text)) in (6, 12)
