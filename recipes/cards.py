@@ -253,7 +253,7 @@ def limits(name: str, scores: list[dict[str, str]], form: str) -> Iterator[str]:
         yield f"- Valence is weak: CCC {ccc} against the norms. Use valence and dominance for experiments only."
         steps = json.loads(load(form).metadata["recipe"])["steps"]
         if steps < 1000:
-            yield f"- Trained for {steps} steps, for a comparison of students; `wav2small` and `micro` were trained longer."
+            yield f"- Trained for {steps} steps, for a comparison of students; `micro` was trained longer."
     yield LIMITS
 
 
