@@ -255,7 +255,7 @@ def test_damaged_weights_are_one_sentence(trained, tmp_path, damage):
         arrays, metadata = read_safetensors(trained / "best.safetensors")
         arrays["out.bias"][1] = np.nan
         write_safetensors(path, arrays, metadata)
-    said = {"cut": "truncated or damaged", "not finite": "out.bias holds NaN", "a checkpoint": "not a safetensors file"}
+    said = {"cut": "truncated or damaged", "not finite": "out.bias contains NaN", "a checkpoint": "not a safetensors file"}
     result = run("export", path, "-o", tmp_path / "out")
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     assert result.stderr.startswith(f"wav2small: {path}") and said[damage] in result.stderr

@@ -139,7 +139,7 @@ def test_a_key_that_is_not_as_it_should_be_is_named(where, change, models, publi
         "missing": "missing: layers.1.fc1.bias.",
         "left over": "left over: layers.7.odd.",
         "misshapen": "layers.1.fc1.bias is float32 (3,), this network has float32 (32,).",
-        "nan": "layers.1.fc1.bias holds NaN",
+        "nan": "layers.1.fc1.bias contains NaN",
     }
     with pytest.raises(WeightsError) as caught:
         find_encoder(str(published), PRINT)
@@ -311,7 +311,7 @@ def test_heads_are_read_as_they_were_written(tmp_path):
         (lambda a: a.update({"odd": a["mean"]}), "left over: odd"),
         (lambda a: a.update({"2.mixed": a.pop("2.mix")}), "left over: 2.hidden.bias, 2.hidden.weight, 2.mixed"),
         (lambda a: a.update({"mean": a["mean"][:1]}), "mean is float32 (1, 32), this network has float32 (2, 32)"),
-        (lambda a: a.update({"mean": a["mean"] * np.float16("inf")}), "mean holds NaN or infinite values"),
+        (lambda a: a.update({"mean": a["mean"] * np.float16("inf")}), "mean contains NaN or infinite values"),
     ],
 )
 def test_heads_with_an_array_missing_or_left_over_are_refused(tmp_path, change, sentence):

@@ -178,7 +178,7 @@ def expected_events(signal: np.ndarray, ends: list[int], ended: bool) -> list[di
         start = max(0, (-(-end // PART) - PARTS) * PART)
         ratio = meter.sound(start, end).ratio
         emotion = (
-            fixed_point.answer(reduce(fixed_point.merge, parts[max(0, at + 1 - PARTS) : at + 1]), arrays)[1] / 2**15
+            fixed_point.read_pool(reduce(fixed_point.merge, parts[max(0, at + 1 - PARTS) : at + 1]), arrays)[1] / 2**15
         )
         speech = is_enough(ratio, end - start)
         found.append({"start": start / 16000, "end": end / 16000, "speechRatio": pytest.approx(ratio)})

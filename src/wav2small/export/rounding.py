@@ -39,7 +39,7 @@ def rounded(weights: str | Path, segments: Sequence[Segment]) -> tuple[Arrays, d
         target = replace(network, name=f"{network.name}-int8", integers=True)
     except NetworkError as error:
         raise WeightsError(f"{weights}: has no form in integers: {error}") from None
-    found = fixed_point.rounded(arrays, tops(arrays, network, speech(segments)), target)
+    found = fixed_point.quantise(arrays, tops(arrays, network, speech(segments)), target)
     for name in ("ccc", "dev_ccc"):  # of the floats
         metadata.pop(name, None)
     return found, metadata | {"student": target.name, "precision": "int8", NETWORK: target.to_json()}, target
