@@ -327,7 +327,7 @@ def test_rounding_wav2small_keeps_its_answers(tmp_path):
     for wrong, said in (
         (command, "needs --calibrate SPEECH"),
         ([*command[:1], "micro.safetensors", *command[2:], "--calibrate", str(speech)], "cannot be read"),
-        ([*command[:1], str(path), *command[2:], "--calibrate", str(speech)], "is in integers already"),
+        ([*command[:1], str(path), *command[2:], "--calibrate", str(speech)], "is an integer network already"),
         (
             [*command[:1], str(DATA / "wav2small-17k.safetensors"), *command[2:], "--calibrate", str(speech)],
             "no form in",

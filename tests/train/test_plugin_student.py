@@ -307,7 +307,7 @@ def test_what_torch_cannot_write_is_one_sentence(trained, tmp_path, monkeypatch)
     with pytest.raises(WeightsError) as caught:
         export.export(trained / "best.safetensors", tmp_path / "out")
     assert str(caught.value) == (
-        "mine: torch cannot write this student as ONNX (no such operator). Change what it is made of."
+        "mine: torch cannot export this student to ONNX (no such operator). Use operations that ONNX supports."
     )
 
 
