@@ -446,7 +446,7 @@ def test_without_the_extra_a_command_says_what_to_install(tmp_path, command, mis
     program = [sys.executable, "-c", script, *arguments[command].split()]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"wav2small: this needs {missing}, not here yet: pip install 'wav2small[train]'\n"
+    assert done.stderr == f"wav2small: this needs {missing}, not installed here: pip install 'wav2small[train]'\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.csv"]
 
 
@@ -462,16 +462,16 @@ def test_what_composes_clips_names_the_extra_that_it_needs(tmp_path, command):
     )
     done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 1 and done.stderr.splitlines() == [
-        "wav2small: this needs torch and transformers, not here yet: pip install 'wav2small[train]'"
+        "wav2small: this needs torch and transformers, not installed here: pip install 'wav2small[train]'"
     ]
 
 
 def test_a_device_is_one_that_torch_has(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert (choose_device(), choose_device("cpu")) == ("cpu", "cpu")
-    with pytest.raises(Wav2SmallError, match=r"^torch has no device 'cuda' here\. There is cpu; or say auto\.$"):
+    with pytest.raises(Wav2SmallError, match=r"^torch has no device 'cuda' here\. Available: cpu; or give auto\.$"):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (choose_device(), choose_device("cuda:1")) == ("cuda", "cuda:1")
-    with pytest.raises(Wav2SmallError, match=r"There is cpu, cuda, cuda:0, cuda:1; or say auto"):
+    with pytest.raises(Wav2SmallError, match=r"Available: cpu, cuda, cuda:0, cuda:1; or give auto"):
         choose_device("cuda:2")
