@@ -171,7 +171,7 @@ def weights_only(model: onnx.ModelProto, replace: Callable[[str, np.ndarray], Re
 
 
 def integers_and_scale(name: str, weight: np.ndarray) -> list[onnx.TensorProto]:
-    integers, scale = onnx_graph.rounded(weight.reshape(len(weight), -1))
+    integers, scale = onnx_graph.quantise_rows(weight.reshape(len(weight), -1))
     scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
     return [
         numpy_helper.from_array(integers.reshape(weight.shape), f"{name}.int8"),

@@ -1,4 +1,4 @@
-/* Milliseconds for some seconds of noise, the best of some runs: bench [seconds] [runs]. */
+/* Computation time of noise in milliseconds, minimum over runs: bench [seconds] [runs]. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

@@ -1,4 +1,4 @@
-"""Instructions for a second of audio on this kind of processor, by callgrind: that of three seconds less that of two.
+"""Instructions per second of audio, by callgrind: the difference between three and two seconds.
 
 Run by `make -C c count`; needs gcc and valgrind.
 """

@@ -1,4 +1,4 @@
-"""C in integers and its reference in NumPy on hours of audio, real and random, in random cuts: counts what differs.
+"""Compare integer C models with the NumPy reference on hours of real and random audio in random chunks; count differences.
 
     python c/equal.py DATA/open/librispeech DATA/open/emodb --hours 2 --model micro-int8 --state equal.json
 
@@ -27,11 +27,11 @@ from wav2small.runtime import native
 
 LARGEST_PIECE = 5000
 ASKED = 0.1
-"""Share of the pushes after which a stream is asked."""
+"""Share of the pushes after which the prediction is compared."""
 
 
 def real(files: list[str], samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Files at random, each at a level of its own, until there are so many samples."""
+    """Random files at random levels, until there are enough samples."""
     parts: list[np.ndarray] = []
     while sum(map(len, parts)) < samples:
         signal = audio.read(files[rng.integers(len(files))])
@@ -40,7 +40,7 @@ def real(files: list[str], samples: int, rng: np.random.Generator) -> np.ndarray
 
 
 def made_up(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Stretches of what is hardest to get right: loud, sparse, constant, silent, and changing at once."""
+    """Segments of difficult signals: loud, sparse, constant, silent, and with abrupt changes."""
     parts: list[np.ndarray] = []
     while sum(map(len, parts)) < samples:
         size, level = int(rng.integers(1, 40000)), 10 ** rng.uniform(-4.5, 0.3)
@@ -72,7 +72,7 @@ def expected(
 def session(
     samples: np.ndarray, library: native.Library, arrays: Arrays, config: Network, rng: np.random.Generator
 ) -> tuple[int, int]:
-    """One stream: answers compared, and how many of them differed."""
+    """One stream: number of compared predictions, and number of differences."""
     stream, level = library.stream(), None
     if config.normalisation == "utterance" and rng.random() < 0.5:
         stream.level(*map(float, fixed_frontend.mean_and_variance(samples)))
@@ -94,7 +94,7 @@ def session(
 
 
 def run(folders: list[str], model: str, hours: float, seed: int, state: Path) -> int:
-    """Sessions until there are so many hours; the number of answers that differed, ever."""
+    """Run streams until there are enough hours of audio; return the number of differences."""
     path = DATA / f"{model}.safetensors"
     arrays, _, config = reference.load_student(path)
     library, files = native.library(path), audio.find_files(folders)

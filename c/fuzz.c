@@ -1,7 +1,7 @@
-/* Any bytes, in any cuts, in any order of calls: nothing is read or written outside, and what is said is finite.
+/* Fuzzer: any bytes in any chunks and any order of calls must not cause out-of-bounds access or non-finite output.
  *
- * With clang's -fsanitize=fuzzer it is a fuzzer; compiled with -DW2S_OWN_MAIN it tries so many random inputs. Two streams
- * hear the same, in different cuttings: integers answer the same to the bit.
+ * With clang's -fsanitize=fuzzer it is a libFuzzer target; with -DW2S_OWN_MAIN it runs on random inputs. Two streams
+ * process the same samples in different chunks; integer models must give bit-identical results.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +36,7 @@ static void compare(const w2s_stream *a, const w2s_stream *b)
     if (W2S_INTEGERS && result == W2S_OK) check(memcmp(&first, &second, sizeof first) == 0, "two cuttings, two answers");
 }
 
-/* The same samples to both, to the second one in two pieces. */
+/* Push the same samples to both streams, to the second one in two chunks. */
 static void push(w2s_stream *a, w2s_stream *b, const uint8_t *bytes, int n, int cut, int as_float)
 {
     static int16_t integers[65536];
@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t n = (size_t)(data[at + 1] | data[at + 2] << 8);
         const int cut = (int)(n == 0 ? 0 : data[at] * n / 256);
         at += 3;
-        if (call > 2) n = 0; /* the bytes of a push belong to it */
+        if (call > 2) n = 0; /* skip the bytes of a push */
         if (n > left / width) n = left / width;
         if (call <= 2) push(&a, &b, data + at, (int)n, cut < (int)n ? cut : (int)n, call == 1);
         if (call == 3) check(w2s_finish(&a) == w2s_finish(&b), "finish");

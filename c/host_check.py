@@ -1,4 +1,4 @@
-"""The command w2s: its lines are Python's for every kind of input, its errors are sentences, its memory is small.
+"""Check the command w2s: output equal to Python for every kind of input, error messages, and memory.
 
 Run by `make -C c host`.
 """
@@ -21,7 +21,7 @@ from wav2small.network.weights import DATA
 CLIP = Path(__file__).parents[1] / "examples" / "10b10Wa.flac"
 MAX_KILOBYTES = 4096
 START_UP = 1
-"""Seconds of audio, little enough that the start of a command is what takes time."""
+"""Seconds of audio, so short that the start of the command dominates the time."""
 RUNS = 5
 PYTHON = """
 import atexit, sys
@@ -45,12 +45,12 @@ def wav(samples: np.ndarray, subtype: str, rate: int = 16000) -> bytes:
 
 
 def answers(text: str) -> np.ndarray:
-    """start, end, arousal, dominance, valence a line."""
+    """Lines of start, end, arousal, dominance, valence."""
     return np.array([[float(word) for word in line.split("\t")] for line in text.splitlines()[1:]])
 
 
 def peak_kilobytes(program: Path, data: bytes) -> int:
-    """Read while the command waits for more."""
+    """Memory while the command waits for input."""
     process = subprocess.Popen([str(program), "--raw", "--hop", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     process.stdin.write(data)
     process.stdin.flush()
@@ -106,7 +106,7 @@ def main(folder: Path) -> None:
 
 
 def milliseconds(command: tuple[str, ...], data: bytes) -> float:
-    """From start to end, the fastest of a few."""
+    """Time from start to exit, minimum over a few runs."""
     times = []
     for _ in range(RUNS):
         start = time.perf_counter()

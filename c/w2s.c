@@ -1,8 +1,8 @@
-/* A stream: samples to frames, frames through the layers of the model's table, tokens into the pooling.
+/* Streaming: samples to frames, frames through the layers of the model's table, tokens into the pooling.
  *
- * Each layer reads columns, one a frame, of its own input, which keeps the few that later frames need; a column is
- * (channels x bands) values. What a layer computes is appended to the input of the next one. The arithmetic, floats
- * or integers, is in one of two files that this one includes.
+ * Each layer has an input buffer of columns, one per frame, and keeps the columns that later frames need. A column has
+ * (channels x bands) values. The output of a layer is appended to the input buffer of the next layer. The arithmetic is in
+ * w2s_float.h or w2s_integer.h, which this file includes.
  */
 #include "w2s.h"
 
@@ -18,16 +18,16 @@ typedef float w2s_weight;
 typedef float w2s_bias;
 #endif
 
-/* A row of the model's table: a layer, and the columns that its input keeps. */
+/* A row of the model's table: a layer and the size of its input buffer. */
 typedef struct {
-    uint8_t kind, residual;           /* residual: the input of the layer before is added to the output */
+    uint8_t kind, residual;           /* residual: the input of the previous layer is added to the output */
     uint8_t inputs, outputs;          /* channels */
-    uint8_t bands, band_pad;          /* of the input; rows of zeros above the bands, and below */
+    uint8_t bands, band_pad;          /* of the input; rows of padding above and below the bands */
     uint8_t kernel_bands, stride_bands;
     uint8_t kernel, stride, dilation; /* in time */
-    uint8_t before, after;            /* columns of zeros before the first and after the last */
-    uint8_t frames;                   /* of the front end, in a column of the input */
-    uint8_t kept;                     /* columns of the input that the next block needs, at most */
+    uint8_t before, after;            /* columns of padding before the first column and after the last */
+    uint8_t frames;                   /* front-end frames per column of the input */
+    uint8_t kept;                     /* largest number of columns that the next block needs */
     const w2s_weight *weight;
     const w2s_bias *bias;
     const int8_t *shift; /* of each output; integers only */
@@ -46,22 +46,22 @@ typedef struct {
 #error "a model in integers has W2S_LANES 1"
 #endif
 
-static int columns_of(const w2s_layer *layer) /* of its input, kept or new */
+static int columns_of(const w2s_layer *layer) /* capacity of its input buffer, in columns */
 {
     return W2S_WIDTH(layer->kept, layer->frames);
 }
 
-static int rows_of(const w2s_layer *layer) /* of its input; zeros are above and below the bands */
+static int rows_of(const w2s_layer *layer) /* of its input buffer, with padding above and below the bands */
 {
     return layer->inputs * (layer->bands + 2 * layer->band_pad);
 }
 
-static int span_of(const w2s_layer *layer) /* columns that one output is computed from */
+static int span_of(const w2s_layer *layer) /* input columns of one output */
 {
     return (layer->kernel - 1) * layer->dilation + 1;
 }
 
-/* What is around a layer's input. */
+/* Padding value of a layer's input. */
 static w2s_value around(int index)
 {
     return index == 0 ? W2S_AROUND : 0;
@@ -78,7 +78,7 @@ static int smaller(int a, int b)
 #include "w2s_float.h"
 #endif
 
-/* Room for more columns at the end of a layer's input: those that are used up go. Returns where they begin. */
+/* Discard used columns of a layer's input buffer. Returns the index of the first free column. */
 static int make_room(w2s_stream *stream, int index, w2s_value *x) /* (rows, columns) */
 {
     const w2s_layer *layer = &w2s_layers[index];
@@ -92,7 +92,7 @@ static int make_room(w2s_stream *stream, int index, w2s_value *x) /* (rows, colu
     return left;
 }
 
-/* Layers from this one on, after its input got more columns. Returns how many tokens came out. */
+/* Run the layers from index `first` on, after columns were added to its input. Returns the number of new tokens. */
 static int run_layers(w2s_stream *stream, int first)
 {
     w2s_value *before = NULL, *x = stream->values;
@@ -118,7 +118,7 @@ static int run_layers(w2s_stream *stream, int first)
     return n;
 }
 
-/* The frames that are whole. Returns how many tokens came out. */
+/* Process all complete frames. Returns the number of new tokens. */
 static int run_frames(w2s_stream *stream)
 {
     const int frames = stream->buffered < W2S_WIN_LENGTH ? 0 : (stream->buffered - W2S_WIN_LENGTH) / W2S_HOP_LENGTH + 1;

@@ -1,4 +1,4 @@
-/* wav2small in C99: arousal, dominance and valence of a voice, frame by frame, in memory that the caller owns.
+/* wav2small in C99: arousal, dominance and valence of speech, frame by frame, in memory that the caller provides.
  *
  *     static w2s_stream stream;
  *     w2s_emotion emotion;
@@ -6,9 +6,9 @@
  *     while (more) w2s_push_int16(&stream, samples, n);
  *     if (w2s_read(&stream, &emotion, NULL) == W2S_OK) ... emotion.arousal ...
  *
- * No malloc, no globals that change, nothing of libc but <stdint.h>, <stddef.h> and <string.h>. The model is
- * w2s_model.h, written by `wav2small export --to c`. Two streams may run in two threads; one stream may not.
- * docs/c.md walks from one's own weights to a device.
+ * The library does not call malloc, has no mutable globals, and needs only <stdint.h>, <stddef.h> and <string.h>. The
+ * model is in w2s_model.h, which `wav2small export --to c` writes. Different streams may be used in different threads,
+ * each by one thread at a time. docs/c.md describes the steps from weights to a device.
  */
 #ifndef W2S_H
 #define W2S_H
@@ -24,44 +24,45 @@ extern "C" {
 
 #define W2S_VERSION "0.1.0"
 
-/* Frames computed at once where a push brings so many, and columns in a vector. 1 and 1 need the least memory; more
- * lets a compiler vectorise. The answers are the same. The caller and w2s.c must be compiled with the same. */
+/* W2S_BLOCK: largest number of frames that are computed together. W2S_LANES: number of columns of a vector. 1 and 1 need
+ * the least memory; larger values allow the compiler to vectorise. They do not change the results beyond rounding. The
+ * caller and w2s.c must be compiled with the same values. */
 #ifndef W2S_BLOCK
 #define W2S_BLOCK 1
 #endif
 #ifndef W2S_LANES
 #define W2S_LANES 1
 #endif
-/* How many parts the window of w2s_read_window has at most; 0 leaves it out. */
+/* Largest number of parts of w2s_read_window; 0 removes that function. */
 #ifndef W2S_PARTS
 #define W2S_PARTS 0
 #endif
 
-/* What functions return: one of these, all below zero, or W2S_OK, or a number of tokens. */
+/* Return values: W2S_OK, a number of tokens, or one of these errors, which are negative. */
 enum {
     W2S_OK = 0,
-    W2S_NOT_BEGUN = -1,     /* the stream was not given to w2s_init */
-    W2S_ENDED = -2,         /* push after w2s_finish; w2s_reset begins again */
-    W2S_BAD_LENGTH = -3,    /* a length below zero, or more parts than there can be */
-    W2S_TOO_SHORT = -4,     /* nothing heard yet that could be answered */
-    W2S_OTHER_MODEL = -5,   /* caller and library were compiled with another model, version or block */
-    W2S_OTHER_LEVEL = -6    /* w2s_level where the model needs none, after the first sample, or of no numbers */
+    W2S_NOT_BEGUN = -1,     /* the stream was not initialised by w2s_init */
+    W2S_ENDED = -2,         /* push after w2s_finish; call w2s_reset first */
+    W2S_BAD_LENGTH = -3,    /* a negative length, or a number of parts outside 1 to W2S_PARTS */
+    W2S_TOO_SHORT = -4,     /* no token was completed yet */
+    W2S_OTHER_MODEL = -5,   /* caller and library were compiled with different models, versions or block sizes */
+    W2S_OTHER_LEVEL = -6    /* w2s_level for a model that does not use it, after the first sample, or with bad values */
 };
 
-/* Nominally 0 to 1, not clipped. */
+/* Prediction; nominally 0 to 1, not clipped. */
 typedef struct {
     float arousal, dominance, valence;
 } w2s_emotion;
 
-/* What is said about the model; all of it constant. */
+/* Description of the model; constant. */
 typedef struct {
     const char *name, *version, *precision, *licence, *teacher, *training_data, *sha256; /* of the weights */
-    int32_t sampling_rate;   /* Hz, of what is pushed */
-    int32_t win_length;      /* samples until the first frame */
-    int32_t hop_length;      /* samples from frame to frame */
-    int32_t frames_a_token;  /* what is pooled is a token */
-    int32_t embedding_size;
-    size_t stream_bytes;
+    int32_t sampling_rate;   /* Hz, of the input */
+    int32_t win_length;      /* samples of a window, needed for the first frame */
+    int32_t hop_length;      /* samples from one frame to the next */
+    int32_t frames_a_token;  /* frames from one token to the next; the pooling averages tokens */
+    int32_t embedding_size;  /* values of the embedding */
+    size_t stream_bytes;     /* sizeof(w2s_stream) */
 } w2s_description;
 
 #if W2S_INTEGERS
@@ -80,34 +81,34 @@ typedef struct {
 #endif
 
 #define W2S_ROUND(n) (((n) + W2S_LANES - 1) / W2S_LANES * W2S_LANES)
-/* Columns of a layer's input: those kept for later, and those of a block after so many frames became one. */
+/* Columns of a layer's input: those kept from before, plus those of a block, with `frames` frames per column. */
 #define W2S_WIDTH(kept, frames) ((kept) + W2S_ROUND(((W2S_BLOCK) + (frames) - 1) / (frames)))
 
-/* Memory of a stream: sizeof(w2s_stream) bytes, nothing else. What is in it is not for the caller. */
+/* Complete state of a stream: sizeof(w2s_stream) bytes. The members are private. */
 typedef struct {
     uint32_t begun, frames, tokens;
-    int32_t buffered; /* samples */
+    int32_t buffered; /* samples in `samples` */
     uint8_t ended, level_is_set;
     int16_t used[W2S_N_LAYERS + 1], length[W2S_N_LAYERS + 1]; /* columns of each layer's input */
 #if W2S_INTEGERS && W2S_LEVEL_FRAMES > 0
     uint32_t level[W2S_LEVEL_FRAMES]; /* power of the last frames */
     int64_t level_sum;
 #elif W2S_INTEGERS
-    int64_t sum, squares, count; /* of the samples until now */
-    int64_t mean, variance;      /* of them, or of the whole */
+    int64_t sum, squares, count; /* of the samples so far */
+    int64_t mean, variance;      /* of the samples so far, or as given by w2s_level */
 #elif W2S_LEVEL_FRAMES > 0
     float level[W2S_LEVEL_FRAMES], level_sum;
 #else
-    float mean, variance; /* of the signal until now, or of the whole */
+    float mean, variance; /* of the samples so far, or as given by w2s_level */
 #endif
     w2s_sample samples[W2S_WIN_LENGTH + (W2S_BLOCK - 1) * W2S_HOP_LENGTH];
     w2s_value values[W2S_VALUES];
     w2s_pool pool; /* of all tokens */
 #if W2S_PARTS > 0
     w2s_pool parts[W2S_PARTS];
-    uint32_t part; /* which is the latest */
+    uint32_t part; /* index of the latest part */
 #endif
-    union { /* what is needed only while a block is computed */
+    union { /* used only during the computation of a block */
 #if W2S_INTEGERS
         struct {
             int32_t real[W2S_N_FFT / 2], imag[W2S_N_FFT / 2];
@@ -128,43 +129,44 @@ typedef struct {
     } scratch;
 } w2s_stream;
 
-/* Version of this library: "0.1.0". */
+/* Version of this library, such as "0.1.0". */
 const char *w2s_version(void);
 
-/* About the model that was compiled in; never NULL. */
+/* Description of the compiled model; never NULL. */
 const w2s_description *w2s_describe(void);
 
-/* Begin a stream, in memory of any content. W2S_OK, or W2S_OTHER_MODEL. Sets about stream_bytes bytes to zero. */
+/* Initialise a stream; its previous content is ignored. Returns W2S_OK or W2S_OTHER_MODEL. Writes stream_bytes bytes. */
 #define w2s_init(stream) w2s_init_checked((stream), sizeof(w2s_stream), W2S_ID)
 int w2s_init_checked(w2s_stream *stream, size_t bytes, uint32_t id);
 
-/* n more samples, mono, at 16 kHz, in any cutting; n may be 0. Returns how many tokens they completed, or an error.
- * Each frame costs the same; nothing is computed between frames. */
+/* Process n mono samples at 16 kHz, in chunks of any size; n may be 0. Returns the number of tokens that they completed,
+ * or an error. Computation happens only when a frame is complete, and every frame costs the same. */
 int w2s_push_int16(w2s_stream *stream, const int16_t *samples, int n);
 
-/* The same, in -1 to 1. What is no number, or absurdly large, counts as 0. A model in integers rounds to 16 bits. */
+/* Process n float samples, nominally in [-1, 1]. NaN counts as 0. Integer models round to 16 bits and saturate; float
+ * models also replace values of very large magnitude by 0. */
 int w2s_push_float(w2s_stream *stream, const float *samples, int n);
 
-/* The end: what waits for more is answered without it; less than one window is padded with zeros. Returns tokens. */
+/* End the stream: flush all layers; a signal shorter than one window is zero-padded. Returns the completed tokens. */
 int w2s_finish(w2s_stream *stream);
 
-/* The answer for all since w2s_init or w2s_reset, at any time. embedding: NULL, or embedding_size numbers.
- * W2S_OK, or an error, and then nothing is written. */
+/* Prediction for all samples since w2s_init or w2s_reset; may be called at any time. embedding is NULL or an array of
+ * embedding_size values. Returns W2S_OK, or an error, in which case nothing is written. */
 int w2s_read(const w2s_stream *stream, w2s_emotion *emotion, float *embedding);
 
 #if W2S_PARTS > 0
-/* Tokens from now on are of a new part. */
+/* Start a new part; following tokens belong to it. Returns W2S_OK or an error. */
 int w2s_mark(w2s_stream *stream);
 
-/* The answer for the tokens of the last so many parts, the one that is growing among them; at most W2S_PARTS. */
+/* Prediction for the tokens of the last `parts` parts, including the current one; 1 <= parts <= W2S_PARTS. */
 int w2s_read_window(const w2s_stream *stream, int parts, w2s_emotion *emotion, float *embedding);
 #endif
 
-/* For models that are normalised over the utterance: its mean and variance, if they are known before the first
- * sample. Without it they are those of what was heard until then. */
+/* Set the mean and variance of the utterance before the first sample, for models that are normalised over the utterance.
+ * Without it, the mean and variance of the samples so far are used. Returns W2S_OK or an error. */
 int w2s_level(w2s_stream *stream, float mean, float variance);
 
-/* Forget all that was heard: as after w2s_init. */
+/* Return to the state after w2s_init. */
 int w2s_reset(w2s_stream *stream);
 
 #ifdef __cplusplus

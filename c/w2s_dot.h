@@ -1,5 +1,5 @@
-/* The sum of products of eight-bit numbers, where most of the time of a model in integers goes: in portable C, and with
- * what Arm has for it. The answers are the same to the bit; -DW2S_PORTABLE takes portable C everywhere. Part of w2s.c.
+/* Dot product of int8 vectors, the most expensive operation of integer models: in portable C, and with Arm's Helium and
+ * DSP instructions. All variants are bit-exact; -DW2S_PORTABLE selects portable C. Part of w2s.c.
  */
 #if !defined(W2S_PORTABLE) && defined(__GNUC__) && defined(__ARM_FEATURE_MVE) /* Helium: Cortex-M52, M55, M85 */
 #include <arm_mve.h>
@@ -16,7 +16,7 @@ static int32_t dot(const int8_t *restrict weight, const int8_t *restrict x, int 
 #elif !defined(W2S_PORTABLE) && defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && __ARM_ARCH_PROFILE == 'M'
 #include <arm_acle.h> /* DSP: Cortex-M4, M7, M33 */
 
-/* The odd ones of four eight-bit numbers, as sixteen-bit ones. */
+/* The second and fourth of four int8 values, as int16. */
 static int16x2_t odd(uint32_t four)
 {
     int16x2_t two;
@@ -24,7 +24,7 @@ static int16x2_t odd(uint32_t four)
     return two;
 }
 
-/* Four at once: the even ones of each word, and the odd ones. */
+/* Four products per step: the even and then the odd bytes of each word. */
 static int32_t dot(const int8_t *restrict weight, const int8_t *restrict x, int n)
 {
     int32_t sum = 0;

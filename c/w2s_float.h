@@ -1,6 +1,6 @@
-/* The arithmetic of a model in floats: that of wav2small/reference, to rounding. Part of w2s.c.
+/* Arithmetic of float models: equal to the NumPy reference (network/reference.py) up to rounding. Part of w2s.c.
  *
- * The innermost index is time, W2S_LANES frames or tokens side by side, so that a compiler makes vectors of it.
+ * The innermost index is time, with W2S_LANES contiguous frames or tokens, so that a compiler can vectorise it.
  */
 #define LARGEST_SAMPLE 65536.0f
 #define LOG2_10 3.3219280948873623f
@@ -20,7 +20,7 @@ static float larger(float a, float b)
     return a > b ? a : b;
 }
 
-/* log2 of x > 0, to 1e-7: the exponent, and a series for what is between sqrt(1/2) and sqrt(2). */
+/* log2 of x > 0, accurate to 1e-7: the exponent, plus a series for the mantissa in sqrt(1/2) .. sqrt(2). */
 static float log2_of(float x)
 {
     uint32_t bits;
@@ -33,9 +33,9 @@ static float log2_of(float x)
     return (float)exponent + s * (2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.32f))));
 }
 
-#define LEAST_EXPONENT (-120.0f) /* of a weight, which is nothing beside 1 */
+#define LEAST_EXPONENT (-120.0f) /* smallest exponent of a weight; smaller weights are negligible */
 
-/* 2^x for x from LEAST_EXPONENT to 0, to 1e-7. */
+/* 2^x for LEAST_EXPONENT <= x <= 0, accurate to 1e-7. */
 static float exp2_of(float x)
 {
     const int32_t whole = (int32_t)(x - 0.5f);
@@ -51,7 +51,7 @@ static float exp2_of(float x)
 
 typedef float w2s_lanes[W2S_LANES];
 
-/* The same as one value, where a compiler would not keep the lanes in registers by itself. */
+/* The lanes as a vector type, for compilers that would not keep them in registers. */
 #if W2S_LANES > 1
 typedef float w2s_vector __attribute__((vector_size(W2S_LANES * 4), aligned(4), may_alias));
 #else
@@ -68,14 +68,14 @@ static float hann_at(int i)
     return w2s_hann[i <= W2S_WIN_LENGTH / 2 ? i : W2S_WIN_LENGTH - i];
 }
 
-static void load_sample(const float *samples, const float *mean, int i, float *x) /* a sample of each window */
+static void load_sample(const float *samples, const float *mean, int i, float *x) /* sample i of each window */
 {
     const float weight = i < W2S_WIN_LENGTH ? hann_at(i) : 0;
     for (int t = 0; t < W2S_LANES; t++)
         x[t] = i < W2S_WIN_LENGTH ? (samples[t * W2S_HOP_LENGTH + i] - mean[t]) * weight : 0;
 }
 
-/* Windows into the FFT's order: even samples real, odd ones imaginary, then zeros. */
+/* Load windows in the FFT's order: even samples as real parts, odd samples as imaginary parts, then zeros. */
 static void load_windows(const float *samples, const float *mean, w2s_lanes *real, w2s_lanes *imag)
 {
     unsigned reversed = 0;
@@ -117,7 +117,7 @@ static void put(w2s_complex value, float *real, float *imag)
     *(w2s_vector *)imag = value.imag;
 }
 
-/* Two stages for the four values that they mix: halves of `half`, then of twice that. */
+/* Two radix-2 stages on the four values that they combine: distance `half`, then twice that. */
 static void two_stages(w2s_lanes *real, w2s_lanes *imag, int half, int j)
 {
     const int step = j * (W2S_N_FFT / 2 / half), next = step / 2, last = next + W2S_N_FFT / 4;
@@ -152,7 +152,7 @@ static void fft(w2s_lanes *real, w2s_lanes *imag) /* (n_fft / 2) complex, in pla
 }
 
 static void add_bin(const float *re, const float *im, const float *mirror_re, const float *mirror_im, int bin,
-                    float *restrict low, float *restrict high) /* power into the two bands that hear it */
+                    float *restrict low, float *restrict high) /* add power to its two bands */
 {
     const float c = w2s_cosine[bin], s = sine(bin), to_low = w2s_mel_weight[bin][0], to_high = w2s_mel_weight[bin][1];
     for (int t = 0; t < W2S_LANES; t++) {
@@ -165,7 +165,7 @@ static void add_bin(const float *re, const float *im, const float *mirror_re, co
     }
 }
 
-/* Power in each band, of the spectra of the real signals whose halves were transformed. */
+/* Mel power from the half-length FFT of real signals. */
 static void mel_power(w2s_lanes *real, w2s_lanes *imag, w2s_lanes *mel) /* (n_fft / 2) -> (n_mels) */
 {
     memset(mel, 0, W2S_N_MELS * sizeof *mel);
@@ -182,7 +182,7 @@ static void signal_level(w2s_stream *stream, int first, int frames, float *mean,
     for (int t = 0; t < W2S_LANES; t++) mean[t] = 0;
 }
 
-/* Mean power of the last frames, this one among them. The sum is taken anew each time round, so it does not drift. */
+/* Mean power of the last frames, including this one. The sum is recomputed once per cycle, so errors do not accumulate. */
 static void running_level(w2s_stream *stream, w2s_lanes *mel, int first, int frames, float *level)
 {
     for (int t = 0; t < frames; t++) {
@@ -201,7 +201,7 @@ static void running_level(w2s_stream *stream, w2s_lanes *mel, int first, int fra
     }
 }
 #else
-/* Mean and variance of the signal until the end of each frame, or those that the caller gave. */
+/* Mean and variance of the signal up to the end of each frame, or those set by the caller. */
 static void signal_level(w2s_stream *stream, int first, int frames, float *mean, float *variance)
 {
     for (int t = 0; t < frames; t++) {
@@ -235,7 +235,7 @@ static void running_level(w2s_stream *stream, w2s_lanes *mel, int first, int fra
 }
 #endif
 
-/* Log-mel of frames, each scaled to the first layer's input. */
+/* Log-mel of frames, scaled to the input of the first layer. */
 static void frontend(w2s_stream *stream, float *x, int frames) /* -> (n_mels, frames) */
 {
     const int columns = columns_of(w2s_layers), above = w2s_layers->band_pad;
@@ -275,7 +275,7 @@ static void products(const float *restrict weight, const float *restrict bias, c
     for (int o = 0; o < W2S_TILE; o++) *(w2s_vector *)(out + o * W2S_LANES) = sums[o];
 }
 
-/* Where the values under a kernel are, from its first one on; side by side if they are gathered. */
+/* Offsets of the values under a kernel, relative to the first; contiguous if they are gathered. */
 static int kernel_offsets(const w2s_layer *layer, int32_t *offsets)
 {
     const int bands = layer->bands + 2 * layer->band_pad, columns = columns_of(layer);
@@ -288,7 +288,7 @@ static int kernel_offsets(const w2s_layer *layer, int32_t *offsets)
     return n;
 }
 
-/* For strides above 1: the values under the kernel for some outputs, side by side. */
+/* For strides above 1: copy the values under the kernel of some outputs to contiguous memory. */
 static void gather(const w2s_layer *layer, const float *x, int outputs, float *patch) /* -> (size, W2S_LANES) */
 {
     const int bands = layer->bands + 2 * layer->band_pad, columns = columns_of(layer);
@@ -300,7 +300,7 @@ static void gather(const w2s_layer *layer, const float *x, int outputs, float *p
             }
 }
 
-/* A tile of outputs to its rows: ReLU, and what is added. */
+/* Write a tile of outputs: ReLU and the residual connection. */
 static void store_tile(const float *sums, int outputs, float *y, int y_step, const float *residual, int residual_step)
 {
     for (int o = 0; o < outputs; o++)
@@ -310,7 +310,7 @@ static void store_tile(const float *sums, int outputs, float *y, int y_step, con
         }
 }
 
-/* All channels, in time and bands. */
+/* Convolution over all channels, in time and bands. */
 static void convolution(w2s_stream *stream, const w2s_layer *layer, const float *x, float *y, const float *residual, int n)
 {
     float sums[W2S_TILE * W2S_LANES], *patch = stream->scratch.layer.patch;
@@ -330,7 +330,7 @@ static void convolution(w2s_stream *stream, const w2s_layer *layer, const float 
         }
 }
 
-/* Each channel with its own kernel, in time. */
+/* Depthwise convolution in time. */
 static void depthwise(const w2s_layer *layer, const float *x, float *y, int n)
 {
     for (int channel = 0; channel < layer->outputs; channel++)
@@ -347,7 +347,7 @@ static void depthwise(const w2s_layer *layer, const float *x, float *y, int n)
         }
 }
 
-/* The largest under the kernel; zeros around do not count, since nothing is below zero. */
+/* Max-pool. The zero padding has no effect, because all values are 0 or more. */
 static void max_pool(const w2s_layer *layer, const float *x, float *y, int n)
 {
     const int columns = columns_of(layer), bands = layer->bands + 2 * layer->band_pad;
@@ -367,7 +367,7 @@ static void max_pool(const w2s_layer *layer, const float *x, float *y, int n)
         }
 }
 
-/* One layer: n columns of its input x to n of the next one's, y; `before` is the input of the layer before it. */
+/* Run one layer: n output columns from its input x to the next input y; `before` is the input of the previous layer. */
 static void run_layer(w2s_stream *stream, int index, const float *x, float *y, const float *before, int n)
 {
     const w2s_layer *layer = &w2s_layers[index];
@@ -393,7 +393,7 @@ static void empty_pool(w2s_pool *pool)
     }
 }
 
-/* By halves, which a vector has side by side; what was in x is gone. */
+/* Pairwise sum, which vectorises; overwrites x. */
 static float sum_of(float *x) /* (W2S_LANES) */
 {
     for (int half = W2S_LANES / 2; half > 0; half /= 2)
@@ -401,7 +401,7 @@ static float sum_of(float *x) /* (W2S_LANES) */
     return x[0];
 }
 
-/* n values of some tokens, each with the weight 2^score: score and value are (n, W2S_LANES). */
+/* Add n values per token with weights 2^score; score and value are (n, W2S_LANES). */
 static void add_to_pool(w2s_pool *pool, int first, int n, const float *score, const float *value)
 {
     float weight[W2S_TILE * W2S_LANES], exponent[W2S_TILE];

@@ -1,9 +1,9 @@
-/* The arithmetic of a model in integers, bit by bit that of wav2small/reference/integer.py and integer_frontend.py.
+/* Arithmetic of integer models: bit-exact to network/fixed_point.py and network/fixed_frontend.py. Part of w2s.c.
  *
- * Right shifts of negative numbers are arithmetic, as with every compiler this was tried with. Part of w2s.c.
+ * Right shifts of negative numbers must be arithmetic, which is true for all tested compilers.
  */
 
-/* To the right, halves up. */
+/* Right shift, halves rounded up. */
 static int64_t shifted(int64_t value, int places)
 {
     return (value + ((int64_t)1 << (places - 1))) >> places;
@@ -15,7 +15,7 @@ static int32_t cut(int64_t value, int32_t largest)
     return value < -largest - 1 ? -largest - 1 : (int32_t)value;
 }
 
-/* Shifted to the right, halves up, or to the left if places are below zero; cut to -largest - 1 .. largest. */
+/* Right shift, halves rounded up (left shift if places < 0), saturated to -largest - 1 .. largest. */
 static int32_t narrow(int64_t sum, int places, int32_t largest)
 {
     return cut(places > 0 ? shifted(sum, places) : sum * ((int64_t)1 << -places), largest);
@@ -48,13 +48,13 @@ static int32_t sine(int step) /* of 2 pi step / n_fft */
     return w2s_cosine[step < W2S_N_FFT / 4 ? W2S_N_FFT / 4 - step : step - W2S_N_FFT / 4];
 }
 
-/* a c + b s, c and s with 30 bits behind the point. */
+/* a c + b s; c and s have 30 fractional bits. */
 static int32_t turned(int32_t a, int32_t c, int32_t b, int32_t s)
 {
     return (int32_t)shifted((int64_t)a * c + (int64_t)b * s, 30);
 }
 
-/* A sample over the mean of the utterance, if there is one, windowed. */
+/* A windowed sample, minus the utterance mean for models that use it. */
 static int32_t windowed(const int16_t *samples, int i, int32_t mean)
 {
 #if W2S_LEVEL_FRAMES > 0
@@ -66,7 +66,7 @@ static int32_t windowed(const int16_t *samples, int i, int32_t mean)
 #endif
 }
 
-/* One window into the FFT's order: even samples real, odd ones imaginary, then zeros. */
+/* Load one window in the FFT's order: even samples as real parts, odd samples as imaginary parts, then zeros. */
 static void load_window(const int16_t *samples, int32_t mean, int32_t *real, int32_t *imag) /* (n_fft / 2) each */
 {
     unsigned reversed = 0;
@@ -103,7 +103,7 @@ static void fft(int32_t *restrict real, int32_t *restrict imag) /* (n_fft / 2) c
         }
 }
 
-/* Power in each band, of the spectrum of the real signal whose halves were transformed. */
+/* Mel power from the half-length FFT of a real signal. */
 static void mel_power(const int32_t *real, const int32_t *imag, int64_t *mel) /* (n_fft / 2) -> (n_mels) */
 {
     memset(mel, 0, W2S_N_MELS * sizeof *mel);
@@ -119,7 +119,7 @@ static void mel_power(const int32_t *real, const int32_t *imag, int64_t *mel) /*
     }
 }
 
-static int32_t log2_of(int64_t value) /* 1 or more; 16 bits behind the point */
+static int32_t log2_of(int64_t value) /* value >= 1; 16 fractional bits */
 {
     int exponent = 0;
     for (int places = 32; places > 0; places /= 2)
@@ -137,7 +137,7 @@ static int32_t signal_level(w2s_stream *stream, const int16_t *samples, uint32_t
     return 0;
 }
 
-/* log2 of the level of the last frames, this one among them, in units of a band's power. */
+/* log2 of the level of the last frames, including this one, in units of mel power. */
 static int32_t log2_level(w2s_stream *stream, const int64_t *mel, uint32_t frame)
 {
     int64_t power = 0;
@@ -150,7 +150,7 @@ static int32_t log2_level(w2s_stream *stream, const int64_t *mel, uint32_t frame
     return log2_of(stream->level_sum * 256 + count * W2S_LEVEL_FLOOR) - log2_of(count) + W2S_LOG2_UNIT * 65536;
 }
 #else
-/* Mean of the signal until the end of a frame, and its variance, which is kept; or those that the caller gave. */
+/* Mean of the signal up to the end of a frame; stores its variance. Or the mean and variance set by the caller. */
 static int32_t signal_level(w2s_stream *stream, const int16_t *samples, uint32_t frame)
 {
     if (!stream->level_is_set) {
@@ -177,7 +177,7 @@ static void set_level(w2s_stream *stream, float mean, float variance)
     stream->variance = (int64_t)((variance > 1 ? 1 : variance) * 1073741824 * (float)((int64_t)1 << W2S_VARIANCE_BITS));
 }
 
-/* log2 of the variance of the utterance, in units of a band's power. */
+/* log2 of the utterance variance, in units of mel power. */
 static int32_t log2_level(const w2s_stream *stream, const int64_t *mel, uint32_t frame)
 {
     (void)mel, (void)frame;
@@ -185,7 +185,7 @@ static int32_t log2_level(const w2s_stream *stream, const int64_t *mel, uint32_t
 }
 #endif
 
-/* Log-mel of frames, each scaled to the first layer's input. */
+/* Log-mel of frames, scaled to the input of the first layer. */
 static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (n_mels, frames) */
 {
     const int columns = columns_of(w2s_layers), above = W2S_KERNEL_BANDS > 1 ? w2s_layers->band_pad : 0;
@@ -211,12 +211,12 @@ static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (n_mels, f
 
 #include "w2s_dot.h"
 
-static int8_t rectified(int64_t sum, int places) /* ReLU, then eight bits */
+static int8_t rectified(int64_t sum, int places) /* ReLU, then saturation to int8 */
 {
     return (int8_t)narrow(sum > 0 ? sum : 0, places, 127);
 }
 
-/* Each channel with its own kernel. */
+/* Depthwise convolution. */
 static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns, int n)
 {
     const int columns = columns_of(layer);
@@ -230,7 +230,7 @@ static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_
         }
 }
 
-/* The values under a kernel, from its first one on; returns how many. */
+/* Copy the values under a kernel to contiguous memory; returns their number. */
 static int gather(const w2s_layer *layer, const int8_t *x, int8_t *patch)
 {
     const int columns = columns_of(layer), kernel_bands = W2S_KERNEL_BANDS > 1 ? layer->kernel_bands : 1;
@@ -243,7 +243,7 @@ static int gather(const w2s_layer *layer, const int8_t *x, int8_t *patch)
     return (int)(next - patch);
 }
 
-/* All channels, in time and bands: a patch of the input, then a product with each row of weights. */
+/* Convolution over all channels, in time and bands: a patch of the input, then a dot product with each row of weights. */
 static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns,
                         const int8_t *residual, int residual_columns, int n)
 {
@@ -263,7 +263,7 @@ static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t
         }
 }
 
-/* The largest under the kernel; zeros around do not count, since nothing is below zero. */
+/* Max-pool. The zero padding has no effect, because all values are 0 or more. */
 static void max_pool(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns, int n)
 {
     const int columns = columns_of(layer), bands = layer->bands + 2 * layer->band_pad;
@@ -280,7 +280,7 @@ static void max_pool(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_c
             }
 }
 
-/* One layer: n columns of its input x to n of the next one's, y; `before` is the input of the layer before it. */
+/* Run one layer: n output columns from its input x to the next input y; `before` is the input of the previous layer. */
 static void run_layer(w2s_stream *stream, int index, const int8_t *x, int8_t *y, const int8_t *before, int n)
 {
     const w2s_layer *layer = &w2s_layers[index];
@@ -305,7 +305,7 @@ static void empty_pool(w2s_pool *pool)
     }
 }
 
-/* Sums over 2^exponent become sums over 2^largest. */
+/* Rescale sums from units of 2^exponent to units of 2^largest. */
 static void raise(w2s_pool *pool, int i, int largest)
 {
     const int places = smaller(largest - pool->exponent[i], 62);
@@ -314,7 +314,7 @@ static void raise(w2s_pool *pool, int i, int largest)
     pool->exponent[i] = (int16_t)largest;
 }
 
-/* One value of a token, whose weight is 2^(score / 256). */
+/* Add one value of a token with the weight 2^(score / 256). */
 static void add_to_pool(w2s_pool *pool, int i, int32_t score, int32_t value)
 {
     const int whole = score >> 8, largest = whole > pool->exponent[i] ? whole : pool->exponent[i];

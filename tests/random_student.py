@@ -45,7 +45,7 @@ def random_arrays(seed: int = 0, network: Network = WAV2SMALL) -> dict[str, np.n
         if network.trained_int8:
             return fixed_point.to_integers(random_trained(seed, network), network)
         arrays = random_arrays(seed, floats)
-        return fixed_point.rounded(arrays, tops(arrays, floats, [voice(np.random.default_rng(seed))]), network)
+        return fixed_point.quantise(arrays, tops(arrays, floats, [voice(np.random.default_rng(seed))]), network)
     rng = np.random.default_rng(seed)
     gain = 0.5 if any(layer.adds for layer in network.layers) else 1.4  # residual blocks add up
     arrays = {}

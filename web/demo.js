@@ -1,4 +1,4 @@
-// The demo page: the microphone or a file, through a Live; meters, plane, timeline, and what a step costs.
+// The demo page: predictions from the microphone or a file by a Live, with meters, plane, timeline and computation time.
 import { Live, PARTS, PART_DUR, SpeechMeter, Wav2Small, bytesOf, listen } from "./wav2small.js";
 import { DASHES, drawPlane, drawTimeline } from "./draw.js";
 
@@ -24,7 +24,7 @@ for (const name of NAMES) {
   byId("legend").insertAdjacentHTML("beforeend", `<span class="${name}"><svg viewBox="0 0 32 8" aria-hidden="true">
     <path d="M0 4H32" stroke="currentColor" stroke-width="2" stroke-dasharray="${DASHES[name]}"/></svg> ${name}</span>`);
 }
-byId("legend").append("gaps are no speech");
+byId("legend").append("gaps: no speech");
 byId("microphone").addEventListener("click", toggle);
 byId("file").addEventListener("change", ({ target }) => target.files[0] && guarded(() => play(target.files[0])));
 byId("save").addEventListener("click", save);
@@ -34,7 +34,7 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
   const file = event.dataTransfer.files[0];
-  guarded(() => file ? play(file) : Promise.reject(new Error("That was no file; drop one, not a link or a text")));
+  guarded(() => file ? play(file) : Promise.reject(new Error("This is not a file; drop an audio file, not a link or text")));
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 addEventListener("resize", draw);
@@ -57,7 +57,7 @@ async function guarded(action) {
 }
 
 async function toggle() {
-  if (isStarting) return; // and not disabled, which would take the keyboard's focus away
+  if (isStarting) return; // a disabled button would lose the keyboard focus
   isStarting = true;
   await guarded(endMicrophone ? stop : start);
   isStarting = false;
@@ -68,11 +68,11 @@ async function start() {
   shown = SHOWN;
   say("Waiting for the microphone");
   const mine = turn;
-  const end = await listen(heard, { source: bytes, onEnd: (reason) => { endMicrophone = null; button(); say(reason); } });
+  const end = await listen(received, { source: bytes, onEnd: (reason) => { endMicrophone = null; button(); say(reason); } });
   if (mine !== turn) return end(); // a file was dropped meanwhile
   endMicrophone = end;
   button();
-  say(`Listening; each answer is that of the last ${PARTS * PART_DUR} seconds`);
+  say(`Listening; each prediction is for the last ${PARTS * PART_DUR} seconds`);
 }
 
 async function stop() {
@@ -83,16 +83,16 @@ async function stop() {
   say("Stopped");
 }
 
-function heard(event) {
+function received(event) {
   if (!endMicrophone) return;
   add(event);
   if (events.length > KEPT) events.shift();
-  if (event.computeDur === null && !stepDurs.length) cost(measured(), ", measured beside the microphone, on noise at 48 kHz");
+  if (event.computeDur === null && !stepDurs.length) cost(measured(), ", measured separately on noise at 48 kHz");
   meters(event.emotion);
   draw();
 }
 
-/** A file in pieces of a part, with a breath now and then so that the page stays alive. */
+/** Process a file in chunks, with a pause every 100 ms so that the page stays responsive. */
 async function play(file) {
   if (!model) throw new Error("The model is not loaded");
   if (endMicrophone) await stop();
@@ -102,19 +102,19 @@ async function play(file) {
   const { samples, samplingRate } = await decoded(file);
   if (mine !== turn) return;
   const live = new Live(model), meter = new SpeechMeter(model.speech), resampler = model.resampler(samplingRate);
-  const hear = (signal) => { meter.push(signal); live.push(signal).forEach(add); };
-  let breath = performance.now();
+  const process = (signal) => { meter.push(signal); live.push(signal).forEach(add); };
+  let lastPause = performance.now();
   byId("progress").hidden = false;
   const step = PART_DUR * samplingRate;
   for (let from = 0; from < samples.length; from += step) {
-    hear(resampler.push(samples.subarray(from, from + step)));
-    if (performance.now() - breath < 100) continue;
+    process(resampler.push(samples.subarray(from, from + step)));
+    if (performance.now() - lastPause < 100) continue;
     byId("progress").value = from / samples.length;
     await new Promise((done) => setTimeout(done));
     if (mine !== turn) return;
-    breath = performance.now();
+    lastPause = performance.now();
   }
-  hear(resampler.finish());
+  process(resampler.finish());
   live.finish().forEach(add);
   meter.finish();
   byId("progress").hidden = true;
@@ -123,25 +123,25 @@ async function play(file) {
   meters(emotion);
   draw();
   say(`${file.name}: ${(samples.length / samplingRate).toFixed(1)} s, ${(100 * ratio).toFixed(0)} % speech; `
-    + (emotion ? "the meters show the answer for all of it" : "too little speech for an answer"));
+    + (emotion ? "the meters show the prediction for the whole file" : "too little speech for a prediction"));
 }
 
-/** Mono, at the rate of the file where that is known: decodeAudioData brings all to the rate of its context. */
+/** Mono samples at the rate of the file, if known. decodeAudioData resamples to the rate of its context. */
 async function decoded(file) {
-  if (file.size === 0) throw new Error(`${file.name}: is empty; take a file with sound`);
+  if (file.size === 0) throw new Error(`${file.name}: is empty; choose a file with audio`);
   let audio, samplingRate;
   try {
     const content = await file.arrayBuffer();
     samplingRate = rateOf(new DataView(content));
     audio = await new OfflineAudioContext(1, 1, samplingRate).decodeAudioData(content);
-  } catch { throw new Error(`${file.name}: not audio that this browser can read; try WAV, MP3, FLAC or Ogg`); }
+  } catch { throw new Error(`${file.name}: this browser cannot decode it; try WAV, MP3, FLAC or Ogg`); }
   const samples = new Float32Array(audio.length);
   for (let channel = 0; channel < audio.numberOfChannels; channel++)
     audio.getChannelData(channel).forEach((value, at) => { samples[at] += value / audio.numberOfChannels; });
   return { samples, samplingRate };
 }
 
-/** What WAV and FLAC say; else 48 kHz, which holds what any of the others has below 8 kHz. */
+/** Sampling rate from a WAV or FLAC header; else 48 kHz, which preserves all content below 8 kHz. */
 function rateOf(view) {
   const isAt = (text, at) => [...text].every((letter, n) => view.getUint8(at + n) === letter.charCodeAt());
   let rate = 0;
@@ -172,12 +172,12 @@ function add(event) {
 function cost(stepDur, how) {
   stepDurs.push(stepDur);
   const mean = stepDurs.reduce((sum, dur) => sum + dur, 0) / stepDurs.length;
-  byId("cost").textContent = `Time per step of ${PART_DUR} s: ${(1000 * mean).toFixed(2)} ms; ${(1000 * mean / PART_DUR).toFixed(2)} ms a second of audio${how}`;
+  byId("cost").textContent = `Time per step of ${PART_DUR} s: ${(1000 * mean).toFixed(2)} ms; ${(1000 * mean / PART_DUR).toFixed(2)} ms per second of audio${how}`;
 }
 
 /**
- * Seconds for a step, in pieces as a worklet gets them; for a worklet without a clock. Integers take the same time for any sound.
- * The least of ten: the first are while the browser still compiles, and others while it does something else.
+ * Computation time of a step in seconds, in chunks as a worklet receives them; for worklets without a clock. The time of integer models does
+ * not depend on the signal. It is the minimum of ten rounds, because the browser compiles during the first ones.
  */
 function measured() {
   const live = new Live(new Wav2Small(module), MICROPHONE_RATE);
@@ -192,7 +192,7 @@ function measured() {
   return least / 1000 / steps;
 }
 
-/** undefined: nothing heard; null: no speech. */
+/** emotion: undefined without a prediction, null without speech. */
 function meters(emotion) {
   for (const name of NAMES) {
     const output = byId(name);

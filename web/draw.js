@@ -1,4 +1,4 @@
-// Plane and timeline of the demo page, on canvases as large as the page makes them.
+// Plane and timeline of the demo page, drawn on canvases at the size set by the page.
 
 /** Of each line, so that colour is not all that tells them apart. */
 export const DASHES = { arousal: [], dominance: [9, 4], valence: [2, 3] };
@@ -71,7 +71,7 @@ function fresh(canvas) {
 function stroke(pen, points) {
   pen.beginPath();
   const [[x, y]] = points;
-  pen.moveTo(x - (points.length === 1 ? 1 : 0), y); // one alone is a dot
+  pen.moveTo(x - (points.length === 1 ? 1 : 0), y); // a single point is a dot
   points.forEach((point) => pen.lineTo(...point));
   pen.stroke();
 }

@@ -1,4 +1,4 @@
-// wav2small.js for node, whose fetch takes no files: load() and bytesOf() read them.
+// wav2small.js for node: load() and bytesOf() also accept files, which node's fetch does not support.
 import { readFile } from "node:fs/promises";
 import { bytesOf as fetched, load as loaded } from "./wav2small.js";
 

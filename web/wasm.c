@@ -1,4 +1,4 @@
-/* What wav2small.js calls: one stream, a buffer to push from, and what was read. */
+/* Functions for wav2small.js: one stream, an input buffer and an output buffer. */
 #include "w2s.h"
 
 #define EXPORT(name) __attribute__((export_name(#name)))
@@ -23,8 +23,8 @@ EXPORT(sampling_rate) int sampling_rate(void) { return w2s_describe()->sampling_
 EXPORT(hop_length) int hop_length(void) { return w2s_describe()->hop_length; }
 EXPORT(win_length) int win_length(void) { return w2s_describe()->win_length; }
 
-/* For a resampler: old samples, from the buffer, times the weights of one new sample, in four sums that a processor
- * computes side by side. The weights lie in memory that the page has added; taps is a multiple of four. */
+/* For the resampler: dot product of old samples in the buffer with the weights of one new sample, in four independent sums
+ * for vectorisation. The weights are in memory that the page has added; taps must be a multiple of four. */
 EXPORT(dot) float dot(const float *weights, int start, int taps)
 {
     const float *samples = buffer.floats + start;
@@ -43,7 +43,7 @@ EXPORT(text) const char *text(int which)
     return which >= 0 && which < 7 ? texts[which] : "";
 }
 
-/* The rule by which Python's speech.py tells speech; its numbers are given by the build. */
+/* Constants of Python's speech detection by level (audio/vad.py), set by the build. */
 EXPORT(speech_frame) int speech_frame(void) { return FRAME_LENGTH; }
 EXPORT(speech_level) double speech_level(void) { return SPEECH_LEVEL; }
 EXPORT(pause_level) double pause_level(void) { return PAUSE_LEVEL; }

@@ -1,43 +1,43 @@
-/** Nominally 0 to 1, not clipped. */
+/** Prediction; nominally 0 to 1, not clipped. */
 export interface Emotion { arousal: number; dominance: number; valence: number }
 export interface About {
   name: string; version: string; precision: string; licence: string; teacher: string; trainingData: string;
-  /** Of the weights. */
+  /** sha256 of the weights. */
   sha256: string;
 }
-/** Hz, samples in a frame, dB re full scale, dB re the loudest tenth, and seconds. */
+/** Speech detection by level: Hz, samples of a frame, dB re full scale, dB re the loudest tenth, seconds, seconds. */
 export interface SpeechRule {
   samplingRate: number; frameLength: number; level: number; pauseLevel: number; minDur: number; fileDur: number;
 }
 export interface EmotionEvent {
-  /** Seconds. */
+  /** Window of the prediction, in seconds. */
   start: number; end: number;
-  /** null where too little is speech. */
+  /** null if the window contains too little speech. */
   emotion: Emotion | null;
-  /** The share of speech. */
+  /** Share of speech in the window, 0 to 1. */
   speechRatio: number;
-  /** Seconds of computing since the event before; null in an AudioWorklet that has no clock. */
+  /** Computation time since the previous event, in seconds; null in an AudioWorklet without a clock. */
   computeDur: number | null;
 }
 export interface ListenOptions {
-  /** Of the wasm; without it, from beside wav2small.js. */
+  /** The wasm; by default wav2small.wasm next to wav2small.js. */
   source?: Source;
-  /** Address of wav2small.js as a file of its own, if a bundler has not left it one. */
+  /** URL of wav2small.js as a separate file, if a bundler has merged it into another file. */
   worklet?: string | URL;
-  /** Called with the reason if listening ends by itself. */
+  /** Called with the reason if recording stops without a call of the returned function. */
   onEnd?: (reason: string) => void;
 }
-/** An address, or bytes; in node also a path. */
+/** URL or bytes; in node also a path. */
 export type Source = string | URL | ArrayBuffer | ArrayBufferView;
 
-/** Seconds from answer to answer of a Live. */
+/** Seconds between the events of a Live. */
 export const PART_DUR: number;
-/** How many of them an answer hears. */
+/** Length of the window of an event, in units of PART_DUR. */
 export const PARTS: number;
 
 export function load(source?: Source): Promise<Wav2Small>;
 export function bytesOf(source: Source): Promise<ArrayBuffer | ArrayBufferView>;
-/** The microphone; gives what ends it. */
+/** Predict from the microphone. Resolves to a function that stops it. */
 export function listen(onEvent: (event: EmotionEvent) => void, options?: ListenOptions): Promise<() => Promise<void>>;
 
 export class Wav2Small {
@@ -45,7 +45,7 @@ export class Wav2Small {
   readonly samplingRate: number;
   readonly hopLength: number;
   readonly winLength: number;
-  /** The most that read(parts) takes. */
+  /** Largest argument of read(parts). */
   readonly parts: number;
   readonly about: About;
   readonly speech: SpeechRule;
@@ -54,12 +54,12 @@ export class Wav2Small {
   mark(): void;
   finish(): number;
   reset(): void;
-  /** From another rate, Hz, to this one. One for each rate, begun anew. */
+  /** Resampler from another rate in Hz to the model's. There is one per rate; this resets it. */
   resampler(samplingRate: number): Resampler;
 }
 
 export class Live {
-  /** samplingRate of what is pushed; without it, the model's. */
+  /** samplingRate: rate of the pushed samples in Hz; by default the model's. */
   constructor(model: Wav2Small, samplingRate?: number);
   readonly model: Wav2Small;
   push(samples: Float32Array | Int16Array): EmotionEvent[];

@@ -1,18 +1,18 @@
-// Arousal, dominance and valence of a voice, from the C runtime as WebAssembly; in a page, a worker or node, and as an AudioWorklet.
+// Arousal, dominance and valence of speech, by the C runtime as WebAssembly, for pages, workers, node and AudioWorklets.
 
 const ERRORS = {
-  "-1": "the stream was not begun", "-2": "push after finish; reset() begins again",
-  "-3": "a length below zero, or more parts than there can be", "-5": "wav2small.wasm is of another version",
+  "-1": "the stream was not initialised", "-2": "push after finish; call reset() first",
+  "-3": "a negative length, or a number of parts out of range", "-5": "wav2small.wasm has another version",
 };
 const TOO_SHORT = -4;
 const TEXTS = ["name", "version", "precision", "licence", "teacher", "trainingData", "sha256"];
 
-/** The model from an address or from bytes; without either, from beside this file. */
+/** Load the model from a URL or bytes; by default from wav2small.wasm next to this file. */
 export async function load(source = new URL("wav2small.wasm", import.meta.url)) {
   return new Wav2Small(await WebAssembly.compile(await bytesOf(source)));
 }
 
-/** Bytes of an address; a worklet, which cannot fetch, is given what this gives. */
+/** Content of a URL. A worklet cannot fetch, so the page passes it these bytes. */
 export async function bytesOf(source) {
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return source;
   const response = await fetch(source);
@@ -20,7 +20,7 @@ export async function bytesOf(source) {
   return response.arrayBuffer();
 }
 
-/** One stream: push samples, read the answer. */
+/** One stream: push samples, read the prediction. */
 export class Wav2Small {
   #wasm;
   #resamplers = new Map();
@@ -40,7 +40,7 @@ export class Wav2Small {
     this.reset();
   }
 
-  /** Samples at samplingRate, mono, in any cutting: floats in -1 to 1, or 16-bit integers. Gives the tokens completed. */
+  /** Process mono samples at samplingRate, in chunks of any size: floats in [-1, 1] or int16. Returns the number of completed tokens. */
   push(samples) {
     const isFloat = isFloats(samples);
     const wasm = this.#wasm;
@@ -55,7 +55,7 @@ export class Wav2Small {
     return tokens;
   }
 
-  /** The answer for all since reset(), or for the tokens of the latest parts; null as long as there is none. */
+  /** Prediction for all samples since reset(), or for the last parts; null before the first token. */
   read(parts) {
     const wasm = this.#wasm;
     const code = parts === undefined ? wasm.read() : wasm.read_window(parts);
@@ -65,22 +65,22 @@ export class Wav2Small {
     return { arousal, dominance, valence };
   }
 
-  /** Tokens from now on are of a new part. */
+  /** Start a new part; following tokens belong to it. */
   mark() { checked(this.#wasm.mark()); }
 
-  /** The end: less than one window is padded with zeros. */
+  /** End the stream; a signal shorter than one window is zero-padded. Returns the number of completed tokens. */
   finish() { return checked(this.#wasm.finish()); }
 
-  /** Forget all that was heard. */
+  /** Return to the initial state. */
   reset() { checked(this.#wasm.reset()); }
 
-  /** What brings a stream of another rate to this one: push(samples) and finish() give what to push here. One for each rate, begun anew. */
+  /** Resampler from another rate to the model's: push the results of its push(samples) and finish() here. There is one per rate; this resets it. */
   resampler(samplingRate) {
     if (samplingRate === this.samplingRate) return new Same();
     if (!this.#resamplers.has(samplingRate)) this.#resamplers.set(samplingRate, new Resampler(this.#wasm, samplingRate, this.samplingRate));
-    const found = this.#resamplers.get(samplingRate);
-    found.reset();
-    return found;
+    const resampler = this.#resamplers.get(samplingRate);
+    resampler.reset();
+    return resampler;
   }
 
   #text(start) {
@@ -91,18 +91,18 @@ export class Wav2Small {
 
 function isFloats(samples) {
   if (samples instanceof Float32Array || samples instanceof Int16Array) return samples instanceof Float32Array;
-  throw new TypeError("push takes a Float32Array or an Int16Array");
+  throw new TypeError("push needs a Float32Array or an Int16Array");
 }
 
-/** Seconds from answer to answer of a Live, and how many of them an answer hears. */
+/** Seconds between the events of a Live, and the length of an event's window in parts. */
 export const PART_DUR = 0.5;
 export const PARTS = 6;
 
-/** A stream that answers every half second for the latest three, the same in any cutting; where too little is speech, with null. */
+/** A stream with an event every half second for the last three seconds, independent of chunk sizes. The emotion is null if there is too little speech. */
 export class Live {
   #meter;
   #resampler;
-  #heard;
+  #received;
   #computeDur;
 
   constructor(model, samplingRate = model.samplingRate) {
@@ -112,36 +112,36 @@ export class Live {
     this.reset();
   }
 
-  /** Samples at samplingRate, mono, in any cutting: floats in -1 to 1, or 16-bit integers. Gives the events completed. */
+  /** Process mono samples at samplingRate, in chunks of any size: floats in [-1, 1] or int16. Returns the completed events. */
   push(samples) {
     const floats = isFloats(samples) ? samples : Float32Array.from(samples, (sample) => sample / 2 ** 15);
-    return this.#hear(this.#timed(() => this.#resampler.push(floats)));
+    return this.#process(this.#timed(() => this.#resampler.push(floats)));
   }
 
-  /** The end. Gives the events of what came after the last one. */
+  /** End the stream. Returns the remaining events. */
   finish() {
-    const events = this.#hear(this.#timed(() => this.#resampler.finish()));
+    const events = this.#process(this.#timed(() => this.#resampler.finish()));
     this.#timed(() => { this.model.finish(); this.#meter.finish(); });
-    return this.#heard % this.partLength === 0 ? events : [...events, this.#event()];
+    return this.#received % this.partLength === 0 ? events : [...events, this.#event()];
   }
 
-  /** Forget all that was heard. */
+  /** Return to the initial state. */
   reset() {
     this.model.reset();
     this.#meter = new SpeechMeter(this.model.speech);
     this.#resampler.reset();
-    this.#heard = 0;
+    this.#received = 0;
     this.#computeDur = 0;
   }
 
-  #hear(signal) {
+  #process(signal) {
     const events = [];
     for (let from = 0; from < signal.length;) {
-      const piece = signal.subarray(from, from + this.partLength - this.#heard % this.partLength);
+      const piece = signal.subarray(from, from + this.partLength - this.#received % this.partLength);
       this.#timed(() => { this.model.push(piece); this.#meter.push(piece); });
-      this.#heard += piece.length;
+      this.#received += piece.length;
       from += piece.length;
-      if (this.#heard % this.partLength === 0) {
+      if (this.#received % this.partLength === 0) {
         events.push(this.#event());
         this.model.mark();
       }
@@ -150,7 +150,7 @@ export class Live {
   }
 
   #event() {
-    const end = this.#heard;
+    const end = this.#received;
     const start = Math.max(0, (Math.ceil(end / this.partLength) - PARTS) * this.partLength);
     const { ratio, emotion } = this.#timed(() => {
       const ratio = this.#meter.ratio(start, end);
@@ -163,7 +163,7 @@ export class Live {
   }
 
   #timed(work) {
-    const now = () => globalThis.performance?.now() ?? 0; // a worklet has none; its Date has steps of a millisecond
+    const now = () => globalThis.performance?.now() ?? 0; // a worklet has no performance clock, and its Date has a resolution of a millisecond
     const begun = now();
     const result = work();
     this.#computeDur += (now() - begun) / 1000;
@@ -171,19 +171,19 @@ export class Live {
   }
 }
 
-/** How much of what is heard is speech: Python's rule by energy, speech.Energy. It tells silence from sound, not speech from noise. */
+/** Share of speech by signal level, the rule of Python's audio/vad.py. It separates silence from sound, not speech from noise. */
 export class SpeechMeter {
   #frames = [];
   #frame;
   #filled = 0;
-  #heard = 0;
+  #received = 0;
 
   constructor(rule) {
     this.rule = rule;
     this.#frame = new Float32Array(rule.frameLength);
   }
 
-  /** Floats in -1 to 1. */
+  /** Process floats in [-1, 1]. */
   push(samples) {
     for (const sample of samples) {
       this.#frame[this.#filled++] = sample;
@@ -191,10 +191,10 @@ export class SpeechMeter {
     }
   }
 
-  /** What is left makes a shorter frame. */
+  /** End the stream; the remaining samples form a shorter frame. */
   finish() { if (this.#filled) this.#close(); }
 
-  /** Share of speech in the frames between two samples; the frames before the first one are forgotten. */
+  /** Share of speech in the frames from sample start to sample end; earlier frames are discarded. */
   ratio(start, end) {
     this.#frames = this.#frames.filter((frame) => frame.end > start);
     const { frameLength, level, pauseLevel } = this.rule;
@@ -206,7 +206,7 @@ export class SpeechMeter {
     return powers.filter((power) => power >= loud * 10 ** (pauseLevel / 10)).length / powers.length;
   }
 
-  /** Whether so much speech in so many samples is worth an answer; what is shorter than wholeDur needs less in proportion. */
+  /** Whether a window has enough speech for a prediction. Windows shorter than wholeDur need proportionally less. */
   isEnough(ratio, length, wholeDur) {
     const { samplingRate, minDur } = this.rule;
     const dur = length / samplingRate;
@@ -214,8 +214,8 @@ export class SpeechMeter {
   }
 
   #close() {
-    this.#heard += this.#filled;
-    this.#frames.push({ end: this.#heard, power: power(this.#frame.subarray(0, this.#filled)) });
+    this.#received += this.#filled;
+    this.#frames.push({ end: this.#received, power: power(this.#frame.subarray(0, this.#filled)) });
     this.#filled = 0;
   }
 }
@@ -225,7 +225,7 @@ const CUTOFF = 0.94;
 const KAISER = 5.65;
 const PAGE = 2 ** 16;
 
-/** To the model's rate, the same in any cutting: at each new sample a sinc under a Kaiser window, 60 dB down beyond half of the lower rate. */
+/** Resampler to the model's rate, independent of chunk sizes: a Kaiser-windowed sinc, 60 dB attenuation above half of the lower rate. */
 class Resampler {
   #wasm;
   #weights;
@@ -237,7 +237,7 @@ class Resampler {
 
   constructor(wasm, from, to) {
     if (!(Number.isInteger(from) && from >= 4000 && from <= 384000))
-      throw new RangeError(`sampling rate ${from}: give whole Hz from 4000 to 384000`);
+      throw new RangeError(`sampling rate ${from}: must be an integer from 4000 to 384000 Hz`);
     this.#wasm = wasm;
     this.from = from;
     this.to = to;
@@ -254,17 +254,17 @@ class Resampler {
     this.#made = 0;
   }
 
-  /** Gives what can be told already. */
+  /** Returns the new samples that can be computed so far. */
   push(samples) {
     const length = this.#wasm.buffer_length() / 2;
-    const heard = this.#keptFrom + this.#kept.length + samples.length;
-    const made = new Float32Array(this.#count(Math.ceil((heard - this.reach) * this.to / this.from)));
+    const received = this.#keptFrom + this.#kept.length + samples.length;
+    const made = new Float32Array(this.#count(Math.ceil((received - this.reach) * this.to / this.from)));
     let at = 0;
     for (let start = 0; start < samples.length; start += length) at += this.#make(samples.subarray(start, start + length), made.subarray(at));
     return made;
   }
 
-  /** The end; silence follows. */
+  /** End the stream; it continues with silence. */
   finish() {
     const made = new Float32Array(this.#count(Math.round((this.#keptFrom + this.#kept.length) * this.to / this.from)));
     this.#make(new Float32Array(this.reach + 1), made);
@@ -273,7 +273,7 @@ class Resampler {
 
   #count(end) { return Math.max(0, end - this.#made); }
 
-  /** As many new samples as there is room for and samples allow; gives how many. */
+  /** Compute as many new samples as fit and the input allows; returns their number. */
   #make(samples, made) {
     const wasm = this.#wasm;
     const buffer = new Float32Array(wasm.memory.buffer, wasm.buffer(), this.#kept.length + samples.length);
@@ -294,7 +294,7 @@ class Resampler {
     return at;
   }
 
-  /** Where the weights are of the old samples about a new one that is phase / to behind one of them. */
+  /** Address of the weights of the old samples around a new one that is phase / to after one of them. */
   #weightsOf(phase) {
     const which = phase / this.#step;
     const start = this.#weights + which * 8 * this.reach;
@@ -311,7 +311,7 @@ class Resampler {
   }
 }
 
-/** What has the rate already. */
+/** Resampler for equal rates. */
 class Same {
   push(samples) { return samples; }
   finish() { return new Float32Array(0); }
@@ -330,13 +330,13 @@ function bessel(x) {
 }
 
 /**
- * The microphone, through this file as an AudioWorklet: onEvent gets what Live gives. Gives a function that ends it.
- * It needs https or localhost, and the person's leave. onEnd is called if it ends by itself, with the reason.
+ * Predict from the microphone, with this file as an AudioWorklet. onEvent is called with the events of a Live. Resolves to a
+ * function that stops it. It needs https or localhost and the user's permission. onEnd is called with the reason if it stops otherwise.
  */
 export async function listen(onEvent, { source, worklet = new URL("wav2small.js", import.meta.url), onEnd = () => {} } = {}) {
-  if (!globalThis.navigator?.mediaDevices) throw new Error("The microphone needs a page from https or localhost");
+  if (!globalThis.navigator?.mediaDevices) throw new Error("The microphone needs a page served over https or from localhost");
   const bytes = await bytesOf(source ?? new URL("wav2small.wasm", import.meta.url));
-  const context = new AudioContext(); // at the microphone's rate: Firefox connects no other
+  const context = new AudioContext(); // at the microphone's rate, which Firefox requires
   let tracks = [];
   const end = async () => {
     tracks.forEach((track) => track.stop());
@@ -351,10 +351,10 @@ export async function listen(onEvent, { source, worklet = new URL("wav2small.js"
     const node = new AudioWorkletNode(context, "wav2small", { ...mono, processorOptions: { bytes } });
     const ended = (reason) => { end(); onEnd(reason); };
     node.onprocessorerror = () => ended("The audio worklet failed");
-    tracks[0].onended = () => ended("The microphone was taken away");
+    tracks[0].onended = () => ended("The microphone was disconnected");
     node.port.onmessage = ({ data }) => onEvent(data);
     context.createMediaStreamSource(media).connect(node);
-    context.resume(); // Safari begins it asleep
+    context.resume(); // suspended initially in Safari
     return end;
   } catch (error) {
     await end();
@@ -364,8 +364,8 @@ export async function listen(onEvent, { source, worklet = new URL("wav2small.js"
 
 function refused(error) {
   const reasons = {
-    NotAllowedError: "The microphone is not allowed here; allow it for this page in the browser's settings",
-    NotFoundError: "There is no microphone; connect one, or take a file", NotReadableError: "Another program has the microphone; close it there",
+    NotAllowedError: "The microphone is blocked; allow it for this page in the browser's settings",
+    NotFoundError: "There is no microphone; connect one, or choose a file", NotReadableError: "Another program uses the microphone; close it there",
   };
   throw reasons[error.name] ? new Error(reasons[error.name]) : error;
 }
@@ -382,7 +382,7 @@ function checked(code) {
   return code;
 }
 
-/** In an AudioWorklet, the processor "wav2small": posts the events of a Live; processorOptions: {bytes} of the wasm. */
+/** In an AudioWorklet, registers the processor "wav2small", which posts the events of a Live; processorOptions: {bytes} of the wasm. */
 if (globalThis.AudioWorkletProcessor) {
   registerProcessor("wav2small", class extends AudioWorkletProcessor {
     constructor({ processorOptions }) {

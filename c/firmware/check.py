@@ -1,4 +1,4 @@
-"""The firmware on three emulated boards: its answers are the reference's, and what it costs, as a table.
+"""Run the firmware on three emulated boards: compare with the reference, and print the cost as a table.
 
 Run by `make -C c firmware-check`; needs arm-none-eabi-gcc with newlib-nano, and qemu-system-arm.
 """
@@ -30,7 +30,7 @@ FLOAT_TOLERANCE = 1e-4
 
 
 def build(model: str, board: str, folder: Path, options: list[str]) -> tuple[Path, int]:
-    """The firmware, and how many bytes of flash it takes."""
+    """The firmware, and its size in flash in bytes."""
     target = folder / model / f"{board}.elf"
     sources = [str(HERE / name) for name in ("main.c", "startup.c")] + [str(HERE.parent / "w2s.c")]
     include = [f"-I{HERE.parent}", f"-I{folder / model / 'src'}", "-T", str(HERE / "link.ld")]
@@ -42,7 +42,7 @@ def build(model: str, board: str, folder: Path, options: list[str]) -> tuple[Pat
 
 
 def run(firmware: Path, board: str, clip: Path) -> dict[str, int]:
-    """What it prints: a name and a whole number a line."""
+    """Output of the firmware: lines of a name and an integer."""
     command = ["qemu-system-arm", "-M", BOARDS[board][0], "-display", "none", "-monitor", "none", "-serial", "none"]
     command += ["-icount", "shift=0", "-semihosting-config", f"enable=on,target=native,arg={clip}"]
     result = subprocess.run([*command, "-kernel", str(firmware)], capture_output=True, text=True, timeout=300)
@@ -53,7 +53,7 @@ def run(firmware: Path, board: str, clip: Path) -> dict[str, int]:
 
 
 def expected(model: str, samples: np.ndarray) -> tuple[np.ndarray, float]:
-    """The reference's answer, and how far off the firmware may be; what is normalised is so by what was heard."""
+    """The reference prediction, and the tolerance; utterance normalisation uses the samples so far."""
     arrays, _, config = reference.load_student(DATA / f"{model}.safetensors")
     if config.integers and config.normalisation == "utterance":
         level = fixed_frontend.level_so_far(samples, config)

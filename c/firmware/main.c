@@ -1,7 +1,7 @@
-/* A clip over semihosting, 10 ms at a time, through the model; prints the answer and what it cost.
+/* Run the model on a clip that is read over semihosting in chunks of 10 ms; print the prediction and its cost.
  *
- * The command line is the name of a file of raw 16-bit samples at 16 kHz. Time is SysTick's, which qemu -icount drives
- * by instructions; a loop of known length says how many one tick is.
+ * The command line is the name of a file of raw 16-bit samples at 16 kHz. Time is measured with SysTick, which qemu
+ * -icount advances by instructions; a loop of known length calibrates the number of instructions per tick.
  */
 #include "w2s.h"
 
@@ -58,10 +58,10 @@ static int32_t open_clip(void)
 static int read_clip(int32_t file, int16_t *samples)
 {
     const struct { int32_t file; void *to; int32_t bytes; } request = {file, samples, 2 * HOP};
-    return (2 * HOP - host(READ, &request)) / 2; /* what it returns was not read */
+    return (2 * HOP - host(READ, &request)) / 2; /* the call returns the number of bytes not read */
 }
 
-/* Memory below the stack pointer, from the end of what is static: painted, then what kept its colour counted. */
+/* Stack usage: fill the free memory below the stack pointer with a pattern, then count the unchanged bytes. */
 extern uint32_t stack_top;
 
 static uint32_t *stack_limit(void)
@@ -82,7 +82,7 @@ static int32_t stack_used(void)
     return (int32_t)((const char *)&stack_top - (const char *)word);
 }
 
-static int32_t whole(float value) /* 15 bits behind the point */
+static int32_t whole(float value) /* 15 fractional bits */
 {
     return (int32_t)(value * 32768.0f + (value < 0 ? -0.5f : 0.5f));
 }
@@ -96,7 +96,7 @@ int main(void)
     w2s_emotion emotion;
     systick[1] = 0xffffff;
     systick[2] = 0;
-    systick[0] = 5; /* on, by the core's clock */
+    systick[0] = 5; /* enabled, core clock */
     const uint32_t million = ticks_of_a_million_instructions();
     const int32_t file = open_clip();
     if (file < 0 || w2s_init(&stream) != W2S_OK) return 1;
@@ -119,6 +119,6 @@ int main(void)
     print_number("stack_bytes", stack_used());
     print_number("instructions", (int64_t)(ticks * 1000000 / million));
     print_number("most_in_10_ms", (int64_t)most * 1000000 / million);
-    host(EXIT, (const void *)0x20026); /* ended well */
+    host(EXIT, (const void *)0x20026); /* success */
     return 0;
 }

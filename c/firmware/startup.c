@@ -1,4 +1,4 @@
-/* The first instructions of a Cortex-M: vector table, FPU on, memory as C expects it, then main. */
+/* Startup code of a Cortex-M: vector table, FPU, initialised memory, then main. */
 #include <stdint.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@ extern uint32_t stack_top, data_start, data_end, data_load, bss_start, bss_end;
 
 void fault(void)
 {
-    __asm volatile("movs r0, #0x18\n ldr r1, =0x20024\n bkpt 0xab"); /* semihosting: ended by an error */
+    __asm volatile("movs r0, #0x18\n ldr r1, =0x20024\n bkpt 0xab"); /* semihosting: exit with an error */
     for (;;) { }
 }
 
@@ -26,7 +26,7 @@ void reset(void)
 
 typedef void (*vector)(void);
 
-/* After the stack pointer: reset, NMI and the faults; nothing here uses interrupts. */
+/* Vector table: stack pointer, reset, NMI and faults. Interrupts are not used. */
 __attribute__((section(".vectors"), used)) static const struct {
     uint32_t *stack;
     vector handlers[15];

@@ -1,4 +1,4 @@
-"""Files: names that may be URLs of an object store, and output that is written whole or not at all."""
+"""Files: names that may be URLs of an object store, and atomic output."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ from wav2small.errors import MissingExtraError, Wav2SmallError
 LOCAL = "file://"
 
 TEMPORARY = ".wav2small-"
-"""What the name of an unfinished file begins with; one stays behind where a program was killed."""
+"""Prefix of temporary files. One remains if the program is killed."""
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Name of a temporary file beside ``path``, which takes its place if all goes well and is removed if not.
+    """Context manager for atomic output: a temporary file, which replaces ``path`` if the block succeeds.
 
-    It has the same suffix. A device, such as ``/dev/stdout``, is written to directly. What is remote is written here
-    first, and sent when it is whole.
+    The temporary file is in the same folder, has the same suffix, and is removed if the block raises. A device, such as
+    ``/dev/stdout``, is written directly. A remote file is written to a local temporary file and then uploaded.
+
+    Args:
+        path: output file or URL
+
+    Yields:
+        path of the file to write
 
     Raises:
-        Wav2SmallError: if it cannot be written, also for want of space
+        Wav2SmallError: if the file cannot be written or the disk is full
     """
     if is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +43,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         return
     target = _target(path)
     if _is_device(target):
-        with _full_disk_said(path):
+        with _disk_errors(path):
             yield target
         return
     temporary = _beside(target)
@@ -46,7 +52,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _unwritable(path, error) from None
     try:
-        with _full_disk_said(path):
+        with _disk_errors(path):
             yield temporary
             os.replace(temporary, target)
     finally:
@@ -54,9 +60,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raise ``Wav2SmallError`` if ``whole_file(path)`` could not write; nothing is left behind.
+    """Check that ``whole_file(path)`` can write; leaves no file. Remote paths are not checked.
 
-    What is remote is not tried.
+    Raises:
+        Wav2SmallError: if the file cannot be written
     """
     if is_remote(path):
         return
@@ -72,7 +79,7 @@ def check_writable(path: str | Path) -> None:
 
 
 def _target(path: str | Path) -> Path:
-    """The file itself, behind any link: a link stays one."""
+    """The file to replace; symbolic links are followed, so that a link remains a link."""
     target = Path(path)
     if target.is_dir():
         raise Wav2SmallError(f"{path}: cannot be written: it is a folder; give the name of a file")
@@ -90,12 +97,12 @@ def _beside(target: Path) -> Path:
 def _unwritable(path: str | Path, error: OSError) -> Wav2SmallError:
     folder = Path(path).parent
     if error.errno == errno.ENOENT and not folder.exists():
-        return Wav2SmallError(f"{path}: cannot be written: there is no folder {folder}; make it first")
+        return Wav2SmallError(f"{path}: cannot be written: there is no folder {folder}; create it first")
     return Wav2SmallError(f"{path}: cannot be written: {error.strerror}")
 
 
 @contextmanager
-def _full_disk_said(path: str | Path) -> Iterator[None]:
+def _disk_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -105,11 +112,11 @@ def _full_disk_said(path: str | Path) -> Iterator[None]:
 
 
 def locate(name: str | Path) -> Path:
-    """The path that a name stands for; a URL gives an object with the methods of a path.
+    """Path of a file name or URL; a URL gives an object with the methods of a path.
 
     Raises:
         MissingExtraError: if it is a URL and the extra ``remote`` is not installed
-        Wav2SmallError: if fsspec does not know the kind of URL
+        Wav2SmallError: if fsspec does not support the URL
     """
     if not isinstance(name, str) or "://" not in name:
         return Path(name) if isinstance(name, str) else name
@@ -121,29 +128,29 @@ def locate(name: str | Path) -> Path:
         raise MissingExtraError(f"{name}: is a URL, which needs fsspec: pip install 'wav2small[remote]'") from None
     try:
         path = UPath(name)
-        path.fs  # noqa: B018  what is missing is said now
+        path.fs  # noqa: B018  raises now if a package is missing
     except (ImportError, ValueError) as error:
         raise Wav2SmallError(f"{name}: cannot be reached: {error}") from None
     return cast(Path, path)
 
 
 def join(folder: Path, name: str) -> Path:
-    """A file in a folder; a name that is a URL stands for itself."""
+    """Path of a file in a folder; a URL is independent of the folder."""
     return locate(name) if "://" in name else folder / name
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether it is a URL, or what ``locate`` made of one."""
+    """Whether a path is a URL, as text or as returned by :func:`locate`."""
     return "://" in str(path)
 
 
 def absolute(path: Path) -> str:
-    """Its name wherever the program is started."""
+    """Absolute name of a path; a URL is unchanged."""
     return str(path) if is_remote(path) else os.path.abspath(path)
 
 
 def relative(folder: Path, base: Path) -> str:
-    """A folder as seen from another, which must be here both; else its absolute name."""
+    """Path of a folder relative to ``base``; its absolute name if one of them is remote."""
     if is_remote(folder) or is_remote(base):
         return absolute(folder)
     return os.path.relpath(os.path.realpath(folder), os.path.realpath(base))

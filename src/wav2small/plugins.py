@@ -1,6 +1,6 @@
-"""What this package and others offer under a name, by entry points.
+"""Plug-ins: students, teachers, corpora and backends that packages register as entry points.
 
-A package adds a student, or a teacher, with three lines of its ``pyproject.toml``::
+A package registers a student in its ``pyproject.toml``::
 
     [project.entry-points."wav2small.students"]
     mine = "my_package:make_student"
@@ -14,35 +14,47 @@ from typing import Any
 from wav2small.errors import PluginError, closest
 
 BACKENDS = "wav2small.backends"
-"""Group of the backends: each entry is a wav2small.runtime.backends.Backend."""
+"""Entry point group of backends; each entry is a ``wav2small.runtime.backends.Backend``."""
 CORPORA = "wav2small.corpora"
-"""Group of the corpora: each entry is a wav2small.corpora.Corpus."""
+"""Entry point group of corpora; each entry is a ``wav2small.corpora.Corpus``."""
 STUDENTS = "wav2small.students"
-"""Group of the students: each entry is a Network, or ``(dropout: float) -> torch.nn.Module``; see train.students."""
+"""Entry point group of students; each entry is a ``Network`` or ``(dropout: float) -> torch.nn.Module``.
+
+See ``wav2small.train.students``.
+"""
 TEACHERS = "wav2small.teachers"
-"""Group of the teachers: each entry is ``(bf16: bool, device: str) -> Teacher``, see wav2small.train.teachers."""
+"""Entry point group of teachers; each entry is ``(bf16: bool, device: str) -> Teacher``.
+
+See ``wav2small.train.teachers``.
+"""
 
 
 def names(group: str) -> list[str]:
-    """Every name in a group, sorted; nothing is imported."""
-    return sorted(_found(group))
+    """All names of a group, sorted, without importing the plug-ins."""
+    return sorted(_entries(group))
 
 
 def load(group: str, name: str) -> Any:
-    """Import what has a name in a group.
+    """Import a plug-in.
+
+    Args:
+        group: entry point group, such as ``STUDENTS``
+        name: name of the entry point
 
     Raises:
-        PluginError: if nothing has that name, saying which is closest, or it cannot be imported
+        PluginError: if no plug-in has that name, or it cannot be imported; the message names the closest name
     """
-    found = _found(group)
-    if name not in found:
+    entries = _entries(group)
+    if name not in entries:
         what = {CORPORA: "corpus"}.get(group, group.rpartition(".")[2].removesuffix("s"))
-        raise PluginError(f"there is no {what} {name!r}.{closest(name, found)}.")
+        raise PluginError(f"there is no {what} {name!r}.{closest(name, entries)}.")
     try:
-        return found[name].load()
+        return entries[name].load()
     except (ImportError, AttributeError) as error:
-        raise PluginError(f"{name}: {found[name].value} cannot be imported ({error}). Install what it needs.") from None
+        raise PluginError(
+            f"{name}: {entries[name].value} cannot be imported ({error}). Install the packages that it needs."
+        ) from None
 
 
-def _found(group: str) -> dict[str, EntryPoint]:
+def _entries(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}

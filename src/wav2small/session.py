@@ -1,4 +1,4 @@
-"""An ONNX Runtime session as every part of the package uses it: one thread that never spins."""
+"""The ONNX Runtime session that every part of the package uses: one thread, no spinning."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from wav2small.errors import WeightsError
 
 
 def session(content: bytes, source: str, optimised: bool = True) -> Any:
-    """An ONNX Runtime session on one thread that never spins.
+    """Create an ONNX Runtime session with one thread that does not spin.
 
     Args:
-        content: of an ONNX file
-        source: its name in errors
-        optimised: whether ONNX Runtime may rewrite the graph, which it does to compute a static int8 file in integers
+        content: content of an ONNX file
+        source: name of the file, for error messages
+        optimised: whether ONNX Runtime may rewrite the graph; a static int8 file needs this for integer kernels
+
+    Returns:
+        onnxruntime.InferenceSession
 
     Raises:
-        WeightsError: if ONNX Runtime cannot load it
+        WeightsError: if ONNX Runtime cannot load the file
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # a plan of memory is kept for every length seen, and saves no time
+    options.enable_mem_pattern = False  # otherwise memory grows with every new input length, without saving time
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3

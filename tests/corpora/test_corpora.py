@@ -1,4 +1,4 @@
-"""Every corpus's layout gives its rows, every broken one a sentence; what is missing is said; speakers stay apart."""
+"""Layouts of corpora: rows, error sentences, reports of missing files, and speaker-independent splits."""
 
 from __future__ import annotations
 
@@ -232,26 +232,26 @@ def packed(**files: bytes):
 
 
 BROKEN = [
-    *((n, other_names, r"none of 1 is, somebody/hello.wav is the first\. Is it another corpus") for n in
+    *((n, other_names, r"none of 1 are, somebody/hello.wav is the first\. Is it another corpus") for n in
       ("aesdd", "crema-d", "emodb", "emogator", "esd", "jl", "ravdess", "savee", "shemo", "tess")),
     ("audformat", remove("db.yaml"), "there is no db.yaml"),
     ("audformat", lambda root: write(root, "db.files.pkl", ""), "is a pickle, which can run code"),
-    ("audformat", remove("db.files.parquet"), "is no whole audformat database"),
+    ("audformat", remove("db.files.parquet"), "not a complete audformat database"),
     ("crema-d", replace_in("processedResults/tabulatedVotes.csv", '"H"', '"J"'), "has no column H"),
     ("crema-d", replace_in("processedResults/tabulatedVotes.csv", ",6,0,", ",six,0,"), "a count of votes is 'six'"),
-    ("datasets", remove("train/dataset_info.json"), "is not what save_to_disk writes"),
+    ("datasets", remove("train/dataset_info.json"), "not a dataset saved by save_to_disk"),
     ("iemocap", remove(*(f"Session{n}/dialog" for n in range(1, 6))), "there is no Session1/dialog/EmoEvaluation"),
     ("iemocap", replace_in("Session2/dialog/EmoEvaluation/Ses02F_impro01.txt", "neu", "meh"), r"line 3: reads '\[6.29"),
     ("iemocap", replace_in("Session2/dialog/EmoEvaluation/Ses02F_impro01.txt", "3.0000, 1.0", "7.0000, 1.0"),
      r"arousal is 7.0000. This corpus is rated from 1 to 5"),
-    ("meld", remove("dev_sent_emo.csv"), "there is no dev_sent_emo.csv, where"),
+    ("meld", remove("dev_sent_emo.csv"), "there is no dev_sent_emo.csv, which"),
     ("meld", replace_in("train_sent_emo.csv", "joy", "bliss"), "an Emotion is 'bliss'. Known: joy, anger"),
     ("meld", replace_in("train_sent_emo.csv", "Speaker", "Who"), "has no column Speaker"),
-    ("meld", only_video, "train_splits holds video only. Extract the sound"),
+    ("meld", only_video, "train_splits contains only video. Extract the audio"),
     ("msp-conversation", remove("Annotations/Dominance"), "no part has ratings in all of"),
     ("msp-conversation", replace_in("partitions.txt", "Train", "Later"), "of MSP-Conversation_0047 is 'Later'"),
     ("msp-conversation", replace_in("Time_Labels/conversation_parts.txt", "100.0;", ""), "Needed: name;start;end"),
-    ("msp-improv", remove("Evalution.txt"), "there is no Evalution.txt or Evaluation.txt, where its"),
+    ("msp-improv", remove("Evalution.txt"), "there is no Evalution.txt or Evaluation.txt, which contains"),
     ("msp-improv", replace_in("Evalution.txt", "A:2.600000; ", ""), "line 1: reads 'UTD-IMPROV-S01A-F01-P-FM01.avi; N"),
     ("msp-podcast", remove("Labels"), "there is no labels_consensus.csv or labels_consensus.json"),
     ("msp-podcast", replace_in("Labels/labels_consensus.csv", "EmoDom", "Dom"), "has no column EmoDom, only FileName"),
@@ -261,10 +261,10 @@ BROKEN = [
     ("nemo", replace_in("data.tsv", "emotion", "feeling"), "has no column emotion"),
     ("plain", replace_in("manifest.csv", "file,", "path,"), "has no column file, only path"),
     ("webdataset", remove("shard-000001.tar", "shard-000002.tar"), "there is no .tar in it"),
-    ("webdataset", cut_off("shard-000001.tar"), "is no tar, or cut off"),
-    ("webdataset", packed(wav=b"RIFF"), "'../out.wav' leads out of the folder"),
-    ("webdataset", packed(wav=b"RIFF", json=b"[1]"), "what is beside ../out.wav is no JSON object"),
-    ("webdataset", packed(wav=b"RIFF", cls=b"\xff"), "what is beside ../out.wav is no JSON object, or not UTF-8"),
+    ("webdataset", cut_off("shard-000001.tar"), "not a tar file, or truncated"),
+    ("webdataset", packed(wav=b"RIFF"), "'../out.wav' is outside the output folder"),
+    ("webdataset", packed(wav=b"RIFF", json=b"[1]"), "the JSON or text of ../out.wav is not valid"),
+    ("webdataset", packed(wav=b"RIFF", cls=b"\xff"), "the JSON or text of ../out.wav is not valid or not UTF-8"),
 ]  # fmt: skip
 
 
@@ -317,7 +317,7 @@ def test_bad_words_on_the_command_line_are_said(root, tmp_path):
     assert "there is no corpus 'ravdes'. Did you mean 'ravdess'?" in run("ravdes", root).output
     assert "there is no such folder" in run("ravdess", tmp_path / "nowhere").output
     assert "this corpus has no sessions" in run("ravdess", root, "--fold", "session").output
-    assert "fold '1': give speaker, session, or how many folds" in run("ravdess", root, "--fold", "1").output
+    assert "fold '1': give speaker, session, or a number of folds" in run("ravdess", root, "--fold", "1").output
     assert run("ravdess").exit_code == 2
     assert "Give -o MANIFEST" in run("webdataset", root).output
 
@@ -330,7 +330,7 @@ def test_no_speaker_is_in_two_folds_or_splits(speakers, fold):
     segments = [Segment(file=f"{n}.wav", path=Path(f"{n}.wav"), speaker=s) for n, s in enumerate(speakers)]
     known_speakers = {*speakers} - {""}
     if fold == "speaker" and len(known_speakers) < 2:
-        with pytest.raises(ManifestError, match="Leave one speaker out only where there are more"):
+        with pytest.raises(ManifestError, match="Leave-one-speaker-out needs at least two"):
             with_folds(segments, fold)
         return
     dealt = with_folds(with_splits(segments), fold)

@@ -444,7 +444,7 @@ def test_each_wrong_call_is_one_sentence(no_work, corpus, tmp_path):
         (damaged(tmp_path),): r".*damaged.onnx: ONNX Runtime cannot load it \(.*\); export or fetch it again",
         ("--on", unlabelled): r"nothing to score: none of 1 rows has a truth \(no norm: 1\).",
         ("--on", tmp_path / "gone"): ".*gone: cannot be opened: No such file or directory",
-        ("-o", tmp_path / "gone" / "a.csv"): ".*a.csv: cannot be written: there is no folder .*; make it first",
+        ("-o", tmp_path / "gone" / "a.csv"): ".*a.csv: cannot be written: there is no folder .*; create it first",
         ("--on", corpus, "--plot", tmp_path / "gone" / "a"): ".*: cannot be written: there is no folder .*",
         (copied(tmp_path), "--with", "torch"): "torch runs students that ship, and none of the models is one; .*",
     }

@@ -92,7 +92,7 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["export", *map(str, arguments)])
 
 
-original_answers = export.answers
+original_answers = export.predict
 NETWORKS = pytest.mark.parametrize("config", [WAV2SMALL, SMALL, MICRO], ids=lambda config: config.name)
 
 
@@ -181,7 +181,7 @@ def test_full_range_weights_are_refused_and_nothing_is_written(speech, tmp_path,
     dev = labels(tmp_path / "dev.csv", speech, best)
     result = command(best, "-o", tmp_path / "out", "--dev", dev, "--calibrate", speech)
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
-    assert "has a value of magnitude 127, allowed 64: products of more saturate" in result.stderr
+    assert "has a value of magnitude 127, allowed 64: larger products saturate" in result.stderr
 
 
 def test_signed_activations_are_refused(speech, monkeypatch):
@@ -194,19 +194,19 @@ def test_signed_activations_are_refused(speech, monkeypatch):
 @pytest.mark.parametrize(("optimised", "shift"), [(True, 0.02), (False, 0.02), (True, np.nan), (False, np.nan)])
 def test_answers_that_depend_on_optimisations_are_refused(speech, tmp_path, monkeypatch, optimised, shift):
     """As on a CPU whose integer kernels saturate, or whose float kernels are wrong."""
-    monkeypatch.setattr(export, "answers", shifted(shift, {optimised}))
+    monkeypatch.setattr(export, "predict", shifted(shift, {optimised}))
     result = exported(tmp_path, speech, dev_ccc=0.1)
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
-    assert "int8: answers differ by " in result.stderr, result.output
+    assert "int8: predictions differ by " in result.stderr, result.output
     assert "with ONNX Runtime's optimisations and without, allowed 0.01; nothing was written" in result.stderr
 
 
 def test_both_answers_must_keep_the_ccc(speech, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "answers", shifted(0.5, {True, False}))
+    monkeypatch.setattr(export, "predict", shifted(0.5, {True, False}))
     result = exported(tmp_path, speech, dev_ccc=0.9)
     assert result.exit_code == 1 and "int8: CCC of arousal on the dev segments is " in result.stderr
     monkeypatch.setattr(export, "MAX_APART", 1)
-    monkeypatch.setattr(export, "answers", shifted(0.5, {False}))
+    monkeypatch.setattr(export, "predict", shifted(0.5, {False}))
     result = exported(tmp_path, speech, dev_ccc=0.6)
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     assert "int8 without optimisations: CCC of arousal on the dev segments is " in result.stderr
@@ -246,7 +246,7 @@ def test_what_loses_ccc_is_refused_and_nothing_is_written(speech, tmp_path):
     result = command(best, "-o", tmp_path / "out", "--dev", dev)
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     assert "fp32: CCC of valence on the dev segments is " in result.stderr
-    assert "and was 0.990 in training; at most 0.02 may be lost; nothing was written" in result.stderr
+    assert "and was 0.990 in training; the largest allowed loss is 0.02; nothing was written" in result.stderr
 
 
 def test_an_int8_file_that_loses_too_much_is_refused(speech, tmp_path, monkeypatch):
@@ -300,9 +300,9 @@ def test_wrong_use_is_one_sentence(speech, tmp_path, options, code, sentence):
 def test_weights_without_a_dev_ccc_have_none_to_keep(speech, tmp_path):
     best = weights(tmp_path / "best.safetensors", dev_ccc=None)
     dev = read_manifest(labels(tmp_path / "dev.csv", speech, best))
-    with pytest.raises(WeightsError, match="the weights have no dev_ccc, so there is none to keep"):
+    with pytest.raises(WeightsError, match="the metadata have no dev_ccc to compare with"):
         export.export(best, tmp_path / "out", dev=dev)
-    with pytest.raises(WeightsError, match="a static int8 form is held to its CCC alone; give labels"):
+    with pytest.raises(WeightsError, match="a static int8 form is checked by its CCC; give labels"):
         export.export(best, tmp_path / "out", calibration=dev)
     gone = [*dev, type(dev[0])("gone.wav", speech / "gone.wav", emotion=dev[0].emotion)]
     with pytest.raises(ManifestError, match=r"gone\.wav: there is no such file"):
@@ -312,5 +312,5 @@ def test_weights_without_a_dev_ccc_have_none_to_keep(speech, tmp_path):
 def test_integers_by_training_are_not_calibrated_again(speech, tmp_path):
     best = weights(tmp_path / "best.safetensors", MICRO_INT8)
     segments = read_manifest(speech)
-    with pytest.raises(WeightsError, match="are integers by training and need no calibration; leave it out"):
+    with pytest.raises(WeightsError, match="the weights are integers already and need no calibration; leave it out"):
         export.export(best, tmp_path / "out", dev=segments, calibration=segments)

@@ -125,8 +125,8 @@ def edited(change) -> str:
         (edited(lambda c: c.update(pooled=1.5)), "pooled: expected int, got 1.5"),
         (edited(lambda c: c.update(integers=1)), "integers: expected bool, got 1"),
         (edited(lambda c: c.update(normalisation="none")), "normalisation must be one of utterance, running"),
-        (edited(lambda c: c.update(name="a/b")), "name must be text without spaces and slashes"),
-        (edited(lambda c: c.update(layers=[])), "layers must hold at least one layer"),
+        (edited(lambda c: c.update(name="a/b")), "name must be text without spaces or slashes"),
+        (edited(lambda c: c.update(layers=[])), "layers must contain at least one layer"),
         (edited(lambda c: c.update(layers=[3])), r"layers\[0\]: expected an object with name, outputs"),
         (edited(lambda c: c["frontend"].update(hop_length=0)), "frontend: hop_length must be 1 or more"),
         (edited(lambda c: c["frontend"].update(sampling_rate=8000, fmax=4000)), "sampling_rate of its frontend must"),
@@ -134,13 +134,13 @@ def edited(change) -> str:
         (edited(lambda c: c["layers"][0].update(stride=0)), "stride and dilation must be 1 or more"),
         (edited(lambda c: c["layers"][0].update(kernel=[5, 3])), "'conv' must have one mel in its kernel"),
         (edited(lambda c: c["layers"][0].update(kernel=[5])), r"layers\[0\].kernel: expected"),
-        (edited(lambda c: c["layers"][0].update(norm="")), "a convolution must name its norm"),
-        (edited(lambda c: c["layers"][0].update(adds=True)), "'conv' adds the input of the layer before"),
-        (edited(lambda c: c["layers"][0].update(name="point1")), "the name 'point1' is taken"),
-        (edited(lambda c: c["layers"][0].update(name="lin")), "the name 'lin' is taken"),
+        (edited(lambda c: c["layers"][0].update(norm="")), "a convolution needs norm"),
+        (edited(lambda c: c["layers"][0].update(adds=True)), "'conv' has adds: the input of the previous layer"),
+        (edited(lambda c: c["layers"][0].update(name="point1")), "the name 'point1' is already used"),
+        (edited(lambda c: c["layers"][0].update(name="lin")), "the name 'lin' is already used"),
         (edited(lambda c: c["layers"][0].update(causal=False, kernel=[4, 1])), "a centred kernel needs an even"),
         (edited(lambda c: c.update(mels_are_channels=False)), "trained_int8 needs mels_are_channels"),
-        (edited(lambda c: c.update(pooling="gram", integers=True)), "integers need the pooling of tokens"),
+        (edited(lambda c: c.update(pooling="gram", integers=True)), "integers need pooling tokens"),
     ],
 )
 def test_a_wrong_description_is_refused_with_the_reason(text, said):
@@ -152,28 +152,32 @@ FRONTEND_RULES = {
     "win_length must be from 2 to n_fft": [{"win_length": 1}, {"win_length": 65}],
     "hop_length must be 1 or more": [{"hop_length": 0}],
     "n_mels must be 2 or more": [{"n_mels": 1}],
-    "fmin and fmax must rise within 0 to 8000 Hz": [{"fmin": -0.5}, {"fmin": 500, "fmax": 500}, {"fmax": 8000.5}],
+    "fmin and fmax must satisfy 0 <= fmin < fmax <= 8000 Hz": [
+        {"fmin": -0.5},
+        {"fmin": 500, "fmax": 500},
+        {"fmax": 8000.5},
+    ],
     "amin and variance_floor must be above 0": [{"amin": 0.0}, {"variance_floor": 0.0}],
 }
 LAYER_RULES = {
-    "a name is of a-z, 0-9 and _, and begins with a letter": [{"name": "1a"}, {"name": "A"}, {"name": ""}],
+    "a name must contain only a-z, 0-9 and _ and start with a letter": [{"name": "1a"}, {"name": "A"}, {"name": ""}],
     "outputs, kernel, stride and dilation must be 1 or more": [
         *({field: 0} for field in ("outputs", "stride", "dilation")),
         *({"kernel": kernel} for kernel in ((0, 1), (1, 0))),
     ],
     "a centred kernel needs an even (frames - 1) x dilation": [{"kernel": (2, 1)}, {"kernel": (4, 1), "dilation": 3}],
     "a kernel needs an odd number of mels": [{"kernel": (1, 2)}],
-    "a convolution must name its norm, as a layer is named": [{"norm": ""}, {"norm": "no.dots"}],
+    "a convolution needs norm, a name of a-z, 0-9 and _": [{"norm": ""}, {"norm": "no.dots"}],
 }
 NETWORK_RULES = {
-    "name must be text without spaces and slashes": [{"name": name} for name in ("", "a b", "a/b", "a\\b")],
+    "name must be text without spaces or slashes": [{"name": name} for name in ("", "a b", "a/b", "a\\b")],
     "normalisation must be one of utterance, running": [{"normalisation": "none"}],
-    "level_dur must be at least a hop": [{"level_dur": 0.004}, {"level_dur": -1.0}],
+    "level_dur must be at least one hop": [{"level_dur": 0.004}, {"level_dur": -1.0}],
     "pooling must be one of tokens, gram": [{"pooling": "mean"}],
-    "layers must hold at least one layer": [{"layers": ()}],
+    "layers must contain at least one layer": [{"layers": ()}],
     "pooled and batch_norm_eps must be above 0": [{"pooled": 0}, {"batch_norm_eps": 0.0}],
     "trained_int8 needs mels_are_channels": [{"mels_are_channels": False}],
-    "integers need the pooling of tokens": [{"pooling": "gram", "integers": True}],
+    "integers need pooling tokens": [{"pooling": "gram", "integers": True}],
 }
 RULES = [
     *(
@@ -205,7 +209,7 @@ def test_a_gram_is_of_the_channels_of_a_token():
     last = replace(SMALL.layers[-1], outputs=5)
     assert replace(SMALL, layers=(*SMALL.layers[:-1], last), pooled=5).embedding_size == 5 * 13 + 25
     for pooled in (4, 13):
-        with pytest.raises(NetworkError, match="with the pooling gram, pooled must be the channels of a token"):
+        with pytest.raises(NetworkError, match="with pooling gram, pooled must equal the channels of a token"):
             replace(SMALL, layers=(*SMALL.layers[:-1], last), pooled=pooled)
 
 
@@ -219,7 +223,7 @@ def test_a_layer_adds_the_output_of_a_layer_and_not_the_log_mel():
         (first, replace(second, stride=2), adding),
         (replace(first, outputs=9), second, adding),
     ):
-        with pytest.raises(NetworkError, match=f"layer '{layers[-1].name}' adds the input of the layer before, which"):
+        with pytest.raises(NetworkError, match=f"layer '{layers[-1].name}' has adds: the input of the previous layer"):
             replace(MICRO, layers=layers)
     assert replace(MICRO, layers=(first, second, adding)).streams() == ["hidden", "inner1"]
 
@@ -233,7 +237,7 @@ def test_training_changes_all_parameters_but_a_stored_front_end():
 def test_a_pool_is_of_one_kind():
     layers = list(WAV2SMALL.layers)
     layers[3] = replace(layers[3], stride=3)
-    with pytest.raises(NetworkError, match=r"'pool' is a pool: kernel \[3, 3\], stride 2 and 13 outputs"):
+    with pytest.raises(NetworkError, match=r"'pool' is a pool: it must have kernel \[3, 3\], stride 2 and 13 outputs"):
         replace(WAV2SMALL, layers=tuple(layers))
 
 

@@ -22,7 +22,7 @@ def test_samples_are_cut_to_16_bits_and_what_is_not_a_number_is_zero():
 @settings(deadline=None)
 @given(st.integers(4, 32766))
 def test_samples_are_rounded_in_float32_as_c_does_it(sample):
-    """What is nearer to a half than float32 can tell is a half, which is rounded up."""
+    """A value closer to one half than float32 resolves counts as one half and is rounded up."""
     just_below = (sample + 0.5) / 32768 - 1e-12
     assert to_samples(np.array([just_below, -just_below])).tolist() == [sample + 1, -sample]
 

@@ -106,7 +106,7 @@ def test_an_answer_is_cut_to_32_bits_as_in_c():
     arrays = {"out.weight": np.ones((4, 1), np.int8), "out.shift": np.int8([-2, -2, -1, 1])}
     arrays["out.bias"] = np.int32([2**30, -(2**30), 2**29, 5])
     state = fixed_point.Pooling(*np.int64([[0], [1], [0]]))
-    np.testing.assert_array_equal(fixed_point.answer(state, arrays)[1], [2**31 - 1, -(2**31), 2**30, 3])
+    np.testing.assert_array_equal(fixed_point.read_pool(state, arrays)[1], [2**31 - 1, -(2**31), 2**30, 3])
 
 
 def test_rounding_passes_the_gradient_where_it_fits():

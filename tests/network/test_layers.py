@@ -1,4 +1,4 @@
-"""What layers are made of, against their definitions written as loops."""
+"""Operations of the layers, compared with loops that implement their definitions."""
 
 from __future__ import annotations
 

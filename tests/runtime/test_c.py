@@ -328,7 +328,7 @@ def test_rounding_wav2small_keeps_its_answers(tmp_path):
     for wrong, said in (
         (command, "needs --calibrate SPEECH"),
         ([*command[:1], "micro.safetensors", *command[2:], "--calibrate", str(speech)], "cannot be read"),
-        ([*command[:1], str(path), *command[2:], "--calibrate", str(speech)], "is in integers already"),
+        ([*command[:1], str(path), *command[2:], "--calibrate", str(speech)], "is an integer network already"),
         (
             [*command[:1], str(DATA / "wav2small-17k.safetensors"), *command[2:], "--calibrate", str(speech)],
             "no form in",
@@ -374,7 +374,7 @@ def test_a_window_is_the_pooling_of_the_tokens_of_its_parts(with_parts, students
     tokens = fixed_point.tokens(fixed_frontend.log_mel(samples, config), arrays, config)
     cut = np.split(tokens[-sum(heard) :], np.cumsum(heard)[:-1])
     state = reduce(fixed_point.merge, [fixed_point.pool(part, arrays) for part in cut])
-    np.testing.assert_array_equal(found * 2**15, fixed_point.answer(state, arrays)[1])
+    np.testing.assert_array_equal(found * 2**15, fixed_point.read_pool(state, arrays)[1])
 
 
 def marked(stream: native.NativeStream) -> bool:

@@ -84,7 +84,7 @@ def test_a_folder_of_another_set_is_refused(sources, tmp_path):
     augment(sources, tmp_path / "set", replace(FEW, clips=2), 1, silently)
     before = files(tmp_path / "set")
     for others, config in ((sources, replace(FEW, seed=8)), (sources[:1], FEW), (sources, replace(FEW, plain=True))):
-        with pytest.raises(ManifestError, match="was started with other settings or other audio"):
+        with pytest.raises(ManifestError, match="contains clips from other settings or other audio"):
             augment(others, tmp_path / "set", config, 1, silently)
     assert files(tmp_path / "set") == before
 
@@ -128,7 +128,10 @@ def test_the_command_makes_a_set_without_the_fold(manifest, sources, tmp_path, o
             ["FOLD", "MANIFEST", "-o", "FOLDER", "--without-fold", "1"],
             "FOLD: has no clip of 0.1 s or more that can be read.",
         ),
-        (["MANIFEST", "-o", "MANIFEST/new"], "MANIFEST/new: cannot be made a folder: Not a directory. Name another."),
+        (
+            ["MANIFEST", "-o", "MANIFEST/new"],
+            "MANIFEST/new: cannot be created as a folder: Not a directory. Give another.",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(manifest, tmp_path, monkeypatch, arguments, sentence):

@@ -148,12 +148,12 @@ def test_the_loss_is_one_minus_the_metric():
 
 @pytest.mark.parametrize("folds", [[0] * 240, [2] * 240])
 def test_one_fold_alone_is_said(folds):
-    with pytest.raises(ManifestError, match="all clips are of one speaker, or in one fold"):
+    with pytest.raises(ManifestError, match="all clips have one speaker or one fold"):
         fit_heads([replace(synthetic(), folds=np.array(folds))], CONFIG, silently)
 
 
 def test_two_corpora_of_one_name_are_said():
-    with pytest.raises(ManifestError, match="two of the manifests have one name: made, made"):
+    with pytest.raises(ManifestError, match="two manifests have the same name: made, made"):
         fit_heads([synthetic(), synthetic(seed=1)], CONFIG, silently)
 
 
@@ -230,9 +230,9 @@ def test_the_manifests_own_folds_are_kept(tmp_path):
         ({"speaker": "s1", "fold": lambda n: n % 2}, "speaker s1 is in fold 0 and in fold 1"),
         ({"speaker": "s1", "fold": "train"}, "0.wav: fold is 'train'"),
         ({"speaker": "s1", "fold": "-1"}, "0.wav: fold is '-1'"),
-        ({"extra": "a=1;recognised_pct=high"}, "0.wav: extra says recognised_pct=high"),
-        ({"extra": "recognised_pct="}, "0.wav: extra says recognised_pct=."),
-        ({"extra": "recognised_pct=120"}, "0.wav: extra says recognised_pct=120"),
+        ({"extra": "a=1;recognised_pct=high"}, "0.wav: extra has recognised_pct=high"),
+        ({"extra": "recognised_pct="}, "0.wav: extra has recognised_pct=."),
+        ({"extra": "recognised_pct=120"}, "0.wav: extra has recognised_pct=120"),
     ],
 )
 def test_folds_and_agreement_that_are_none_are_said(tmp_path, columns, sentence):
@@ -391,7 +391,7 @@ def test_what_cannot_be_done_is_one_sentence(encoder, tmp_path):
     (tmp_path / "file").touch()
     acted = corpus_of(tmp_path / "acted", clips(3, label="anger"))
     result = run(acted, "-o", tmp_path / "heads.safetensors", "--cache", tmp_path / "file")
-    assert (result.exit_code, "cannot be made a folder" in result.stderr) == (1, True)
+    assert (result.exit_code, "cannot be created as a folder" in result.stderr) == (1, True)
 
 
 def test_help_has_an_example_and_numbers_have_bounds():

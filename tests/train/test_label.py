@@ -335,7 +335,7 @@ def test_an_embedding_survives_as_text(values):
 
 @pytest.mark.parametrize("text", ["AAA", "AA==", "no base64!", "AAAA"])
 def test_text_that_is_no_embedding_is_said(text):
-    with pytest.raises(ManifestError, match=r"^a\.wav: its embedding reads .*which is not base64 of float16"):
+    with pytest.raises(ManifestError, match=r"^a\.wav: its embedding is .*which is not base64 of float16"):
         from_text(text, "a.wav")
 
 

@@ -199,9 +199,9 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path):
     with pytest.raises(WeightsError) as caught:
         Loop(tmp_path, Line(), PLAN, {"width": 3, "name": "line", "extra": 1})
     assert str(caught.value) == (
-        f"{tmp_path}: holds a run with width 2, asked for 3; extra None, asked for 1. "
-        "Give the same to resume it, or another folder."
+        f"{tmp_path}: contains a run with width 2, given 3; extra None, given 1. "
+        "Give the same settings to resume it, or another folder."
     )
     (tmp_path / CHECKPOINT).write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match=rf"{CHECKPOINT}: is not a checkpoint, or damaged\. Remove it"):
+    with pytest.raises(WeightsError, match=rf"{CHECKPOINT}: not a checkpoint, or damaged\. Remove it"):
         Loop(tmp_path, Line(), PLAN, SETTINGS)

@@ -88,7 +88,7 @@ def test_another_network_does_not_resume_the_run(trained, tmp_path):
     (tmp_path / "other.json").write_text(replace(micro(channels=48, pooled=64), name="micro48").to_json())
     given = [trained / "train.csv", "--dev", trained / "dev.csv", "-o", trained / "run", "--steps", 8]
     result = run("train", *given, "--network", tmp_path / "other.json")
-    assert result.exit_code == 1 and "holds a run with" in result.stderr
+    assert result.exit_code == 1 and "contains a run with" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_speaker_inside_and_outside_the_dev_fold_is_refused(data, tmp_path):
     said = one_sentence(distil(data, tmp_path / "run", corpora=(f"first,{tmp_path}/voices",)))
     assert said == (
         "first: speaker s0 is in the fold 0 and outside it. "
-        "Give all rows of a speaker one fold, also those of what was made of them."
+        "Give all rows of a speaker one fold, including variants of the clips."
     )
 
 
@@ -270,7 +270,7 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(data, tmp_path, monkeypatch)
     result = distil(data, tmp_path / "run")
     assert result.exit_code == 0 and result.stderr.startswith("step 4, micro: "), result.output
     said = one_sentence(distil(data, tmp_path / "run", "--seed", 2, "--ring", tmp_path / "ring"))
-    assert said.startswith(f"{tmp_path}/run: holds a run with seed 1, asked for 2; key ")
+    assert said.startswith(f"{tmp_path}/run: contains a run with seed 1, given 2; key ")
 
 
 def test_the_progress_has_clips_a_second(monkeypatch):
@@ -358,7 +358,7 @@ def test_a_corpus_that_is_learnt_and_left_out_is_one_sentence(data, tmp_path):
 def test_a_corpus_of_the_dev_fold_alone_or_of_no_audio_is_one_sentence(data, tmp_path):
     corpus(tmp_path / "devs", 3, 1, lambda number: 0)
     said = one_sentence(distil(data, tmp_path / "run", corpora=("first", str(tmp_path / "devs"))))
-    assert said == "devs: has no row to learn from: all are of the fold 0."
+    assert said == "devs: has no row to train on: all are in fold 0."
     folder = corpus(tmp_path / "odd", 9, 7)
     for number in (0, 3, 6):
         (folder / f"{number}.wav").write_bytes(b"no")
@@ -398,7 +398,7 @@ def test_students_start_from_weights_and_may_be_data(data, tmp_path):
     assert second.exit_code == 0, second.output
     assert second.stdout.splitlines() == [f"{tmp_path}/b/{name}.safetensors" for name in ("micro-l", "mine")]
     other = one_sentence(distil(data, tmp_path / "b", "--network", tmp_path / "mine.json", "--student", "micro-l"))
-    assert "holds a run with students " in other
+    assert "contains a run with students " in other
 
 
 def test_help_has_examples():

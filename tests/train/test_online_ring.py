@@ -206,15 +206,15 @@ def test_a_run_of_another_teacher_students_noise_or_setting_is_not_resumed(data,
     run(data, tmp_path / "run", config=one, ring=tmp_path / "ring")
     before = (tmp_path / "run" / CHECKPOINT).read_bytes()
     for change, words in (
-        ({"config": replace(one, learning_rate=0.5)}, "learning_rate 0.003, asked for 0.5"),
+        ({"config": replace(one, learning_rate=0.5)}, "learning_rate 0.003, given 0.5"),
         ({"pupils": [Pupil("micro-l")]}, "students "),
         ({"noise": None}, "noise "),
         ({"teacher": str(data / "tiny2.safetensors"), "ring": tmp_path / "ring2"}, "key "),
     ):
         with pytest.raises(WeightsError) as caught:
             run(data, tmp_path / "run", **{"config": one, "ring": tmp_path / "ring", **change})
-        assert f"holds a run with {words}" in str(caught.value)
-        assert str(caught.value).endswith("Give the same to resume it, or another folder.")
+        assert f"contains a run with {words}" in str(caught.value)
+        assert str(caught.value).endswith("Give the same settings to resume it, or another folder.")
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
 
 

@@ -241,7 +241,7 @@ def test_a_run_of_another_student_is_not_resumed(trained, tables, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     result = run("train", tables[0], "--dev", tables[1], "-o", tmp_path / "run", "--student", "micro", "--steps", 4)
     assert result.exit_code == 1
-    assert "holds a run with student mine, asked for micro." in result.stderr
+    assert "contains a run with student mine, given micro." in result.stderr
 
 
 @pytest.mark.parametrize("damage", ["cut", "not finite", "a checkpoint"])
@@ -255,7 +255,11 @@ def test_damaged_weights_are_one_sentence(trained, tmp_path, damage):
         arrays, metadata = read_safetensors(trained / "best.safetensors")
         arrays["out.bias"][1] = np.nan
         write_safetensors(path, arrays, metadata)
-    said = {"cut": "truncated or damaged", "not finite": "out.bias holds NaN", "a checkpoint": "not a safetensors file"}
+    said = {
+        "cut": "truncated or damaged",
+        "not finite": "out.bias contains NaN",
+        "a checkpoint": "not a safetensors file",
+    }
     result = run("export", path, "-o", tmp_path / "out")
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     assert result.stderr.startswith(f"wav2small: {path}") and said[damage] in result.stderr
@@ -307,7 +311,7 @@ def test_what_torch_cannot_write_is_one_sentence(trained, tmp_path, monkeypatch)
     with pytest.raises(WeightsError) as caught:
         export.export(trained / "best.safetensors", tmp_path / "out")
     assert str(caught.value) == (
-        "mine: torch cannot write this student as ONNX (no such operator). Change what it is made of."
+        "mine: torch cannot export this student to ONNX (no such operator). Use operations that ONNX supports."
     )
 
 

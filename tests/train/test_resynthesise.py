@@ -164,7 +164,7 @@ def test_the_command_writes_variants_and_a_manifest_and_resumes_to_the_same_byte
     again = contents(tmp_path / "voices")
     assert again.pop("1-1.flac") == b"kept" and again.items() <= first.items()
     result = run(source, "-o", tmp_path / "voices", "--seed", 2)
-    assert (result.exit_code, "was started with seed 1, 2 segments" in result.stderr) == (1, True)
+    assert (result.exit_code, "contains clips of seed 1, 2 segments" in result.stderr) == (1, True)
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_segments_of_one_file_have_names_of_their_own_and_clashes_are_said(tmp_p
 
 
 def test_nothing_to_do_and_a_missing_package_are_one_sentence(tmp_path, monkeypatch):
-    with pytest.raises(ManifestError, match="have no row to resynthesise"):
+    with pytest.raises(ManifestError, match="have no rows to resynthesise"):
         resynthesise_all([[]], tmp_path, VoicesConfig(), 1, lambda done, total: None)
     monkeypatch.setattr(resynthesise, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"needs pyworld and pkg_resources, .* 'wav2small\[voices\]'"):

@@ -139,7 +139,7 @@ def test_a_key_that_is_not_as_it_should_be_is_named(where, change, models, publi
         "missing": "missing: layers.1.fc1.bias.",
         "left over": "left over: layers.7.odd.",
         "misshapen": "layers.1.fc1.bias is float32 (3,), this network has float32 (32,).",
-        "nan": "layers.1.fc1.bias holds NaN",
+        "nan": "layers.1.fc1.bias contains NaN",
     }
     with pytest.raises(WeightsError) as caught:
         find_encoder(str(published), PRINT)
@@ -311,7 +311,7 @@ def test_heads_are_read_as_they_were_written(tmp_path):
         (lambda a: a.update({"odd": a["mean"]}), "left over: odd"),
         (lambda a: a.update({"2.mixed": a.pop("2.mix")}), "left over: 2.hidden.bias, 2.hidden.weight, 2.mixed"),
         (lambda a: a.update({"mean": a["mean"][:1]}), "mean is float32 (1, 32), this network has float32 (2, 32)"),
-        (lambda a: a.update({"mean": a["mean"] * np.float16("inf")}), "mean holds NaN or infinite values"),
+        (lambda a: a.update({"mean": a["mean"] * np.float16("inf")}), "mean contains NaN or infinite values"),
     ],
 )
 def test_heads_with_an_array_missing_or_left_over_are_refused(tmp_path, change, sentence):
@@ -446,7 +446,7 @@ def test_without_the_extra_a_command_says_what_to_install(tmp_path, command, mis
     program = [sys.executable, "-c", script, *arguments[command].split()]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"wav2small: this needs {missing}, not here yet: pip install 'wav2small[train]'\n"
+    assert done.stderr == f"wav2small: this needs {missing}, not installed here: pip install 'wav2small[train]'\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.csv"]
 
 
@@ -462,16 +462,16 @@ def test_what_composes_clips_names_the_extra_that_it_needs(tmp_path, command):
     )
     done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 1 and done.stderr.splitlines() == [
-        "wav2small: this needs torch and transformers, not here yet: pip install 'wav2small[train]'"
+        "wav2small: this needs torch and transformers, not installed here: pip install 'wav2small[train]'"
     ]
 
 
 def test_a_device_is_one_that_torch_has(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert (choose_device(), choose_device("cpu")) == ("cpu", "cpu")
-    with pytest.raises(Wav2SmallError, match=r"^torch has no device 'cuda' here\. There is cpu; or say auto\.$"):
+    with pytest.raises(Wav2SmallError, match=r"^torch has no device 'cuda' here\. Available: cpu; or give auto\.$"):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (choose_device(), choose_device("cuda:1")) == ("cuda", "cuda:1")
-    with pytest.raises(Wav2SmallError, match=r"There is cpu, cuda, cuda:0, cuda:1; or say auto"):
+    with pytest.raises(Wav2SmallError, match=r"Available: cpu, cuda, cuda:0, cuda:1; or give auto"):
         choose_device("cuda:2")

@@ -159,7 +159,7 @@ def test_statistics_and_dropout_are_those_of_torch(monkeypatch, shape):
 
 def test_what_cannot_be_shared_is_said(monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 3)
-    with pytest.raises(Wav2SmallError, match="3 processes cannot share a batch of 32 evenly"):
+    with pytest.raises(Wav2SmallError, match="3 processes cannot divide a batch of 32 evenly"):
         distributed.share(32)
-    with pytest.raises(Wav2SmallError, match="a network with BatchNorm3d is trained by one process"):
+    with pytest.raises(Wav2SmallError, match="a network with BatchNorm3d must be trained by one process"):
         distributed.see_whole_batches(torch.nn.BatchNorm3d(3))

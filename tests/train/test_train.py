@@ -439,10 +439,10 @@ def test_a_folder_of_another_run_is_refused_with_what_differs(data, whole, tmp_p
     with pytest.raises(WeightsError) as caught:
         run(data, tmp_path, replace(TINY, learning_rate=0.5, seed=3))
     assert str(caught.value) == (
-        f"{tmp_path}: holds a run with learning_rate 0.003, asked for 0.5; seed 1, asked for 3. "
-        "Give the same to resume it, or another folder."
+        f"{tmp_path}: contains a run with learning_rate 0.003, given 0.5; seed 1, given 3. "
+        "Give the same settings to resume it, or another folder."
     )
-    with pytest.raises(WeightsError, match=r"holds a run with labels \w+, asked for \w+"):
+    with pytest.raises(WeightsError, match=r"contains a run with labels \w+, given \w+"):
         run((data[0][1:], data[1]), tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
@@ -458,7 +458,7 @@ def test_a_damaged_checkpoint_is_said(data, whole, tmp_path, damage):
     with pytest.raises(WeightsError) as caught:
         run(data, tmp_path / "run")
     assert str(caught.value) == (
-        f"{tmp_path}/run/{CHECKPOINT}: is not a checkpoint, or damaged. Remove it to start again."
+        f"{tmp_path}/run/{CHECKPOINT}: not a checkpoint, or damaged. Remove it to start again."
     )
 
 
@@ -471,7 +471,7 @@ def test_a_checkpoint_runs_no_code(data, whole, tmp_path):
 
     (tmp_path / "run").mkdir()
     torch.save({"settings": Trap()}, tmp_path / "run" / CHECKPOINT)
-    with pytest.raises(WeightsError, match="is not a checkpoint"):
+    with pytest.raises(WeightsError, match="not a checkpoint"):
         run(data, tmp_path / "run")
     assert not (tmp_path / "sprung").exists()
 
@@ -531,7 +531,7 @@ def test_the_command_trains_on_the_rows_that_have_labels(data, tmp_path):
     assert about == expected
     result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--steps", 3)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"wav2small: {tmp_path}/run: holds a run with steps 2, asked for 3.")
+    assert result.stderr.startswith(f"wav2small: {tmp_path}/run: contains a run with steps 2, given 3.")
 
 
 def test_weights_from_non_commercial_labels_say_so_and_so_does_what_is_exported_or_begun_from_them(data, tmp_path):
@@ -576,7 +576,7 @@ def test_training_begins_with_given_weights(data, tmp_path):
     assert config.integers and arrays["conv.weight"].dtype == np.int8 and metadata["student"] == "micro-int8"
     assert json.loads(metadata["recipe"])["start"] == sha256(tmp_path / "float" / BEST)
     result = command(labels, *options, *begun[:2], "-o", tmp_path / "integers")
-    assert result.exit_code == 1 and "holds a run with start " in result.stderr
+    assert result.exit_code == 1 and "contains a run with start " in result.stderr
     result = command(labels, *options, *begun[2:4], "--student", "wav2small", "-o", tmp_path / "other")
     assert result.exit_code == 1 and "not the weights of this network" in result.stderr
 
@@ -617,10 +617,10 @@ def test_what_cannot_be_done_is_one_sentence(data, tmp_path):
     assert result.stderr.startswith("wav2small: speaker train0 is in the training and in the dev segments.")
     result = command(labels, "--dev", dev, "-o", labels / "run")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert "cannot be made a folder" in result.stderr
+    assert "cannot be created as a folder" in result.stderr
     result = command(labels, "--dev", dev, "-o", tmp_path / "run", "--device", "cuda:77")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert result.stderr.startswith("wav2small: torch has no device 'cuda:77' here. There is cpu")
+    assert result.stderr.startswith("wav2small: torch has no device 'cuda:77' here. Available: cpu")
     empty = table(tmp_path / "errors.csv", [])
     result = command(empty, "--dev", dev, "-o", tmp_path / "run")
     assert result.stderr.startswith("wav2small: there are no training segments: no row has a label.")

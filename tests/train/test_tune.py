@@ -311,7 +311,7 @@ def test_tapt_that_was_stopped_ends_as_one_that_was_not(corpus, bodies, tmp_path
 
 
 def test_tapt_needs_the_quantiser_of_a_pretrained_wav2vec2(corpus, bodies, tmp_path):
-    with pytest.raises(WeightsError, match="TAPT is wav2vec2's own task, and this is wavlm"):
+    with pytest.raises(WeightsError, match="TAPT needs a wav2vec2 model, but this is wavlm"):
         adapt.tapt(
             annotated(corpus), str(bodies / "wavlm"), load_body(str(bodies / "wavlm")), TINY, TAPT, tmp_path, silently
         )
@@ -341,7 +341,7 @@ def test_p_tapt_learns_the_clusters_of_a_fine_tuned_body(corpus, bodies, tmp_pat
 
 def test_whisper_has_no_masks(corpus, bodies, tmp_path):
     body = load_body(str(bodies / "whisper"))
-    with pytest.raises(WeightsError, match="P-TAPT masks tokens, which Whisper's encoder does not"):
+    with pytest.raises(WeightsError, match="P-TAPT needs masked tokens, which Whisper's encoder does not"):
         adapt.p_tapt(annotated(corpus), body, body, TINY, AdaptConfig("p-tapt", 2, (3,)), tmp_path, silently)
 
 
@@ -366,7 +366,9 @@ def test_the_command_adapts_and_tunes_and_goes_on(corpus, bodies, tmp_path):
     folders = {str(path.parent.relative_to(tmp_path / "cache")) for path in tmp_path.rglob(CHECKPOINT)}
     assert folders == {"mine", "mine/before", "mine/p-tapt"}
     other = finetune(corpus, *where, *options, "--seed", 2)
-    assert other.exit_code == 1 and "holds a run with seed 1, asked for 2. Give the same to resume" in other.stderr
+    assert (
+        other.exit_code == 1 and "contains a run with seed 1, given 2. Give the same settings to resume" in other.stderr
+    )
 
 
 def test_the_command_stops_at_ctrl_c_and_continues(corpus, bodies, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
-"""Corpora, one file each: a folder as its owner distributes it -> segments with speaker, split, label and emotion.
+"""Corpora, one module each: a folder as its owner distributes it -> segments with speaker, split, label and emotion.
 
-A corpus is found by its name, which is an entry point; a package adds one with three lines of its ``pyproject.toml``::
+Each corpus is an entry point. A package registers one in its ``pyproject.toml``::
 
     [project.entry-points."wav2small.corpora"]
     mine = "my_package:MINE"
@@ -21,17 +21,17 @@ from wav2small.tables.manifest import Segment
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a corpus is, and how its folder is read.
+    """Description of a corpus, and the function that reads its folder.
 
     Args:
-        title: its name in full and its language
-        annotation: what people said about it, and on which scale
-        splits: ``official``, or what is dealt out where its owner has none: ``by speaker``, ``by session``
-        licence: of audio and annotation, as its owner states it
-        source: where to get it, or who described it
-        read: its folder -> one segment an annotation, whether or not there is audio for it; A/D/V from 0 to 1
-        unpack: writes the audio that archives hold, and a manifest, into a folder, which is then read
-        audio: regular expression, found in the path of every file that should be annotated
+        title: full name and language
+        annotation: kind of annotation and its scale
+        splits: ``official``, or how splits are assigned if the owner has none: ``by speaker``, ``by session``
+        licence: licence of audio and annotation, as the owner states it
+        source: download page, or publication
+        read: folder -> one segment per annotation, with or without audio; A/D/V from 0 to 1
+        unpack: extracts audio from archives and writes a manifest into a folder, which is then read
+        audio: regular expression that matches the path of every file that should be annotated
     """
 
     title: str
@@ -45,35 +45,39 @@ class Corpus:
 
 
 def load_corpus(name: str) -> Corpus:
-    """The corpus of a name.
+    """Load a corpus by name.
 
     Raises:
-        PluginError: if there is none, or it cannot be imported
+        PluginError: if no corpus has that name, or it cannot be imported
     """
     corpus: Corpus = plugins.load(plugins.CORPORA, name)
     return corpus
 
 
 def read_corpus(name: str, root: Path, fold: str | None, unpacked: Path | None = None) -> list[Segment]:
-    """Every annotated segment of a corpus, with its columns split, fold and corpus.
+    """Read all annotated segments of a corpus, with the columns split, fold and corpus.
 
     Args:
-        name: of the corpus
-        root: its folder
-        fold: ``speaker`` or ``session`` to leave one out at a time, or how many to deal; None: its own, or five
-        unpacked: folder for audio that archives hold; made if it is not there
+        name: name of the corpus
+        root: folder of the corpus
+        fold: ``speaker`` or ``session`` (leave one out), or the number of folds; None uses the corpus's own folds, or
+            five
+        unpacked: folder for audio from archives; created if missing
+
+    Returns:
+        one segment per annotation
 
     Raises:
-        ManifestError: if the folder does not hold this corpus, or holds something that cannot be right
-        PluginError: if there is no such corpus
-        MissingExtraError: if a package is missing that this corpus needs
+        ManifestError: if the folder does not contain this corpus, or contains values that are not valid
+        PluginError: if no corpus has that name
+        MissingExtraError: if a package that the corpus needs is not installed
     """
     corpus = load_corpus(name)
     if not root.exists():
-        raise ManifestError(f"{root}: there is no such folder. Give the folder that holds {name}.")
+        raise ManifestError(f"{root}: there is no such folder. Give the folder of {name}.")
     if corpus.unpack:
         if unpacked is None:
-            raise ManifestError(f"{name}: its audio is in archives. Give -o MANIFEST, to unpack it beside.")
+            raise ManifestError(f"{name}: its audio is in archives. Give -o MANIFEST; the audio is unpacked beside it.")
         corpus.unpack(root, unpacked)
     segments = corpus.read(unpacked if corpus.unpack and unpacked else root)
     _check_scale(segments)
@@ -86,6 +90,6 @@ def _check_scale(segments: list[Segment]) -> None:
         for dimension, value in zip(OUTPUTS, segment.emotion or (), strict=False):
             if not 0 <= value <= 1:
                 raise ManifestError(
-                    f"{segment.file}: {dimension} is {value:g}. Needed: 0 to 1; rescale the column, "
-                    "(x - 1) / 6 for 1 to 7."
+                    f"{segment.file}: {dimension} is {value:g}. Needed: 0 to 1; rescale the column: "
+                    "(x - 1) / 6 for a scale from 1 to 7."
                 )

@@ -1,4 +1,4 @@
-"""Acted corpora, whose labels are in the names of their files: a regular expression and a table of codes each."""
+"""Acted corpora with labels in their file names: each has a regular expression and tables of codes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wav2small.corpora.folder import audio_files, none_found, segment
+from wav2small.corpora.folder import audio_files, not_this_corpus, segment
 from wav2small.tables.manifest import Segment
 
 
 @dataclass(frozen=True)
 class Names:
-    """How a corpus names its files.
+    """The naming scheme of a corpus's files.
 
     Args:
-        pattern: regular expression of the end of a path without its suffix; each named group is a column
-        codes: of a column: what a code stands for; a file with another code is not annotated
-        example: a name, shown when no file of a folder is named so
+        pattern: regular expression of the end of a path without suffix; each named group is a column
+        codes: for a column, the meaning of each code; a file with another code is not annotated
+        example: example of a file name, for error messages
     """
 
     pattern: str
@@ -26,20 +26,20 @@ class Names:
     example: str
 
     def read(self, root: Path) -> list[Segment]:
-        """One segment for every file that is named so.
+        """One segment for each file that matches the pattern.
 
         Raises:
-            ManifestError: if no file is
+            ManifestError: if no file matches
         """
         files = audio_files(root)
-        found = [(file, columns) for file in files if (columns := self.columns(file)) is not None]
-        if not found:
-            seen = f"none of {len(files):,} is, {files[0]} is the first" if files else "there is no audio at all"
-            raise none_found(root, f"files should be named as {self.example} is; {seen}")
-        return [segment(root, file, columns) for file, columns in found]
+        matching = [(file, columns) for file in files if (columns := self.columns(file)) is not None]
+        if not matching:
+            seen = f"none of {len(files):,} are, {files[0]} is the first" if files else "there are no audio files"
+            raise not_this_corpus(root, f"files should be named like {self.example}; {seen}")
+        return [segment(root, file, columns) for file, columns in matching]
 
     def columns(self, file: str) -> dict[str, str] | None:
-        """The columns that a path says, or None if it is not named so."""
+        """The columns of a path, or None if it does not match."""
         match = re.search(rf"(?:^|/){self.pattern}$", re.sub(r"\.[^./]*$", "", file))
         if match is None:
             return None

@@ -1,6 +1,6 @@
-"""AESDD, the acted emotional speech dynamic database: actors say 19 sentences and one of their own in five emotions.
+"""AESDD, the acted emotional speech dynamic database: actors speak 19 fixed sentences and one free one in 5 emotions.
 
-Names: a folder an emotion; its first letter, utterance, and the speaker in brackets; a letter b marks another take.
+Names: one folder per emotion; first letter of the emotion, utterance, speaker in brackets; a letter b marks a retake.
 Source: Vryzas et al. 2018, Journal of the Audio Engineering Society 66(6).
 """
 

@@ -1,8 +1,7 @@
 """An audformat database, as audEERING distributes corpora: db.yaml and its tables. Extra ``audformat``.
 
-Columns of all tables are joined by file and segment: what a table says of a file holds for its segments. A column
-whose scheme has a minimum and a maximum is mapped to 0..1 if it is arousal, dominance or valence; a table's split
-is the split of its rows.
+Columns of all tables are joined by file and segment; values of a file also apply to its segments. Arousal, dominance
+and valence are mapped to 0..1 if their scheme has a minimum and a maximum. A table's split is the split of its rows.
 Source: audeering.github.io/audformat.
 """
 
@@ -14,7 +13,7 @@ from typing import Any
 
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import renamed
-from wav2small.corpora.folder import none_found, segment
+from wav2small.corpora.folder import not_this_corpus, segment
 from wav2small.errors import ManifestError, MissingExtraError
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.tables.manifest import Segment
@@ -23,15 +22,20 @@ Key = tuple[str, float, float | None]
 
 
 def read(root: Path) -> list[Segment]:
-    """One segment a row of the segmented tables, and of the others if a file is in none of those."""
+    """One segment per row of the segmented tables, and one per other file.
+
+    Raises:
+        ManifestError: if the folder is not an audformat database
+        MissingExtraError: if audformat is not installed
+    """
     try:
         import audformat
     except ImportError:
-        raise MissingExtraError("this needs audformat, which is not here: pip install 'wav2small[audformat]'") from None
+        raise MissingExtraError("this needs the package audformat: pip install 'wav2small[audformat]'") from None
     if not (root / "db.yaml").is_file():
-        raise none_found(root, "there is no db.yaml")
+        raise not_this_corpus(root, "there is no db.yaml")
     if pickles := sorted(root.glob("*.pkl")):
-        raise ManifestError(f"{pickles[0]}: is a pickle, which can run code. Remove it: CSV and Parquet are read.")
+        raise ManifestError(f"{pickles[0]}: is a pickle, which can run code. Remove it; CSV and Parquet are supported.")
     rows: dict[Key, dict[str, object]] = defaultdict(dict)
     try:
         database = audformat.Database.load(str(root))
@@ -39,7 +43,7 @@ def read(root: Path) -> list[Segment]:
             for key, columns in _rows(table, database):
                 rows[key] |= columns
     except (FileNotFoundError, KeyError, RuntimeError, ValueError) as error:
-        raise ManifestError(f"{root}: is no whole audformat database ({str(error).splitlines()[0]}).") from None
+        raise ManifestError(f"{root}: not a complete audformat database ({str(error).splitlines()[0]}).") from None
     segmented = {file for file, start, end in rows if (start, end) != (0, None)}
     return [
         _segment(root, key, rows.get((key[0], 0.0, None), {}) | columns)

@@ -1,4 +1,4 @@
-"""What a corpus has and lacks: annotation or audio alone, the same audio twice, speakers in two splits."""
+"""Checks of a corpus: missing audio or annotation, duplicate audio, speakers in two splits."""
 
 from __future__ import annotations
 
@@ -12,28 +12,35 @@ from wav2small.corpora.folder import audio_files
 from wav2small.network.weights import sha256
 from wav2small.tables.manifest import Segment
 
-Tell = Callable[[float, float], None]
+Progress = Callable[[float, float], None]
+"""Called with (done, total)."""
 BEGINNING = 4096
-"""Bytes."""
+"""Bytes of a file that are compared before the whole file."""
 KINDS = ("no audio", "no annotation", "duplicate audio", "speaker in two splits")
 
 
 class Finding(NamedTuple):
-    """Something that is missing or doubtful: one of ``KINDS``, the file or speaker, and what else there is to say."""
+    """A problem in a corpus.
+
+    Attributes:
+        kind: one of ``KINDS``
+        name: file or speaker
+        detail: further information
+    """
 
     kind: str
     name: str
     detail: str = ""
 
 
-def check(segments: Sequence[Segment], root: Path, audio: str, tell: Tell) -> list[Finding]:
-    """What is wrong with the segments of a corpus.
+def check(segments: Sequence[Segment], root: Path, audio: str, progress: Progress) -> list[Finding]:
+    """List the problems of a corpus.
 
     Args:
-        segments: all that are annotated
-        root: the folder that their files are relative to; a file stands for a corpus without further audio
-        audio: regular expression, found in the path of every file that should be annotated
-        tell: called with (done, total) files that are compared: by size, by their beginning, whole
+        segments: all annotated segments
+        root: folder that the files are relative to, or a file if there is no further audio
+        audio: regular expression that matches the path of every file that should be annotated
+        progress: called with (files compared, files), for each of three passes: size, beginning, whole content
     """
     files = {segment.path for segment in segments}
     there = {path for path in files if path.is_file()}
@@ -41,18 +48,18 @@ def check(segments: Sequence[Segment], root: Path, audio: str, tell: Tell) -> li
     others = [file for file in audio_files(root) if re.search(audio, file) and file not in known]
     findings = [Finding("no audio", segment.file) for segment in segments if segment.path not in there]
     findings += [Finding("no annotation", file) for file in others]
-    findings += _duplicates([s for s in segments if s.path in there], tell)
+    findings += _duplicates([s for s in segments if s.path in there], progress)
     return [*findings, *_shared_speakers(segments)]
 
 
-def _duplicates(segments: Iterable[Segment], tell: Tell) -> list[Finding]:
-    """Files with the same bytes: of one size, of one beginning, of one sha256; few are read to their end."""
+def _duplicates(segments: Iterable[Segment], progress: Progress) -> list[Finding]:
+    """Files with the same content: same size, then same beginning, then same sha256. Few files are read completely."""
     by_path: dict[Path, Segment] = {}
     for segment in segments:
         by_path.setdefault(segment.path, segment)
     groups = [list(by_path.values())]
     for key in (_size, _beginning, sha256):
-        groups = [alike for alike in _parts(groups, key, tell) if len(alike) > 1]
+        groups = [alike for alike in _parts(groups, key, progress) if len(alike) > 1]
     return [
         Finding("duplicate audio", other.file, f"of {first.file}{_of_another_split(first, other)}")
         for first, *others in groups
@@ -60,15 +67,17 @@ def _duplicates(segments: Iterable[Segment], tell: Tell) -> list[Finding]:
     ]
 
 
-def _parts(groups: Sequence[list[Segment]], key: Callable[[Path], object], tell: Tell) -> Iterator[list[Segment]]:
-    """Each group, divided by what ``key`` says of its files."""
+def _parts(
+    groups: Sequence[list[Segment]], key: Callable[[Path], object], progress: Progress
+) -> Iterator[list[Segment]]:
+    """Each group, divided by the ``key`` of its files."""
     done, total = 0, sum(map(len, groups))
     for group in groups:
         parts: dict[object, list[Segment]] = defaultdict(list)
         for segment in group:
             parts[key(segment.path)].append(segment)
             done += 1
-            tell(done, total)
+            progress(done, total)
         yield from parts.values()
 
 

@@ -1,4 +1,4 @@
-"""Columns that others name otherwise, and the folder that archives of audio are unpacked to."""
+"""Synonyms of column names, and audio extracted from archives."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ SPLITS = {"validation": "dev", "valid": "dev", "development": "dev", "devel": "d
 
 
 def renamed(columns: Mapping[str, object]) -> dict[str, object]:
-    """Columns by the names that a manifest has; a column that is there by both names keeps its own."""
-    found: dict[str, object] = {}
+    """Columns with the names that a manifest uses; if both names exist, the manifest's own name wins."""
+    result: dict[str, object] = {}
     for column, value in columns.items():
         name = NAMES.get(column.lower(), column.lower())
         if name == column.lower() or name not in columns:
-            found[name] = value
-    if str(found.get("split", "")).lower() in SPLITS:
-        found["split"] = SPLITS[str(found["split"]).lower()]
-    return found
+            result[name] = value
+    if str(result.get("split", "")).lower() in SPLITS:
+        result["split"] = SPLITS[str(result["split"]).lower()]
+    return result
 
 
 def write_audio(examples: Iterable[tuple[str, bytes, Mapping[str, object]]], folder: Path, source: Path) -> None:
-    """Write each example's audio into a folder, and their columns into its manifest.csv, last.
+    """Write the audio of each example into a folder, then their columns into manifest.csv.
 
     Args:
-        examples: file, content of the file, columns
-        folder: made if it is not there; a file of the same size that is there is kept
-        source: named in errors
+        examples: file name, content and columns of each example
+        folder: output folder, created if missing; existing files of the same size are kept
+        source: name of the source, for error messages
 
     Raises:
-        ManifestError: if there are none, two have one name, or a name leads out of the folder
+        ManifestError: if there are no examples, two have the same name, or a name is outside the folder
     """
     rows: dict[str, dict[str, object]] = {}
     for file, content, columns in examples:
         if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-            raise ManifestError(f"{source}: {file!r} leads out of the folder that it is unpacked to. Rename it.")
+            raise ManifestError(f"{source}: {file!r} is outside the output folder. Rename it.")
         if file in rows:
-            raise ManifestError(f"{source}: {file} is there twice. Give each example a name of its own.")
+            raise ManifestError(f"{source}: {file} occurs twice. Give each example its own name.")
         rows[file] = {"file": file} | {n: v for n, v in renamed(columns).items() if n not in ("file", "root")}
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)

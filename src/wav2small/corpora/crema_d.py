@@ -1,9 +1,9 @@
-"""CREMA-D: 91 actors say 12 sentences in six emotions; about ten people voted on each clip from the voice alone.
+"""CREMA-D: 91 actors speak 12 sentences in six emotions; about ten people rated each clip from the audio only.
 
-Names: actor, sentence, emotion, intensity. Votes: processedResults/tabulatedVotes.csv, whose rows have a number from
-100000 if voters only heard the clip, 200000 if they saw it, 300000 both; else finishedResponses.csv, where queryType
-is 1, 2 and 3. The label is the acted emotion. The columns heard_anger ... heard_sadness are the shares of the votes by
-voice, and extra says recognised_pct, their percentage for the acted emotion, by which ``fit`` weighs a clip.
+Names: actor, sentence, emotion, intensity. Votes: processedResults/tabulatedVotes.csv, with row numbers from 100000 for
+audio only, 200000 for video only and 300000 for both; otherwise finishedResponses.csv, where queryType is 1, 2 and 3.
+The label is the acted emotion. The columns heard_anger ... heard_sadness are the shares of the audio-only votes. The
+column extra contains recognised_pct, the percentage for the acted emotion, which ``fit`` uses as weight of a clip.
 Source: Cao et al. 2014, IEEE Transactions on Affective Computing 5(4):377; docs/README.md of the corpus.
 """
 
@@ -41,7 +41,11 @@ NAMES = Names(
 
 
 def read(root: Path) -> list[Segment]:
-    """One segment a clip, with the votes on its voice where there are any."""
+    """One segment per clip, with its audio-only votes if there are any.
+
+    Raises:
+        ManifestError: if no file has a name of this corpus, or the table of votes is not valid
+    """
     votes = _votes(root)
     return [_voted(segment, votes.get(segment.path.stem)) for segment in NAMES.read(root)]
 
@@ -49,14 +53,14 @@ def read(root: Path) -> list[Segment]:
 def _voted(segment: Segment, votes: Counter[str] | None) -> Segment:
     if not votes:
         return segment
-    heard = {emotion: votes[code] / votes.total() for code, emotion in EMOTIONS.items()}
-    columns = {f"heard_{emotion}": f"{share:.4f}" for emotion, share in heard.items()}
-    recognised = f"recognised_pct={100 * heard[segment.label]:.2f}"
+    shares = {emotion: votes[code] / votes.total() for code, emotion in EMOTIONS.items()}
+    columns = {f"heard_{emotion}": f"{share:.4f}" for emotion, share in shares.items()}
+    recognised = f"recognised_pct={100 * shares[segment.label]:.2f}"
     return replace(segment, fields={**segment.fields, **columns, "extra": recognised})
 
 
 def _votes(root: Path) -> dict[str, Counter[str]]:
-    """Name of a clip -> votes by emotion of those who only heard it."""
+    """Name of a clip -> audio-only votes by emotion."""
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     if tabulated := find_file(root, "tabulatedVotes.csv"):
         for row in _rows(tabulated, "", "fileName", *EMOTIONS):
@@ -71,9 +75,7 @@ def _votes(root: Path) -> dict[str, Counter[str]]:
 
 def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
     rows = read_table(path)
-    missing = [
-        column or "(the number of the row, without a name)" for column in columns if not rows or column not in rows[0]
-    ]
+    missing = [column or "(the row number, without a name)" for column in columns if not rows or column not in rows[0]]
     if missing:
         raise ManifestError(f"{path}: has no column {', '.join(missing)}. Copy the corpus's own file again.")
     return rows
@@ -81,7 +83,7 @@ def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
 
 def _count(text: str, path: Path) -> int:
     if not text.isdecimal():
-        raise ManifestError(f"{path}: a count of votes is {text!r}. Needed: a whole number.")
+        raise ManifestError(f"{path}: a count of votes is {text!r}. Needed: an integer.")
     return int(text)
 
 

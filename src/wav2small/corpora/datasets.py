@@ -1,7 +1,7 @@
-"""A Hugging Face dataset that ``save_to_disk`` wrote, or the object itself: its audio is unpacked. Extra ``datasets``.
+"""A Hugging Face dataset, saved by ``save_to_disk`` or in memory; its audio is extracted. Extra ``datasets``.
 
-The audio is the one column with the feature Audio; every other column that is a number or a text is kept, and a
-ClassLabel by its name. The names of a DatasetDict are the splits.
+The audio is the single column with the feature Audio. Columns of numbers and text are kept, and a ClassLabel is
+converted to its name. The keys of a DatasetDict are the splits.
 Source: huggingface.co/docs/datasets.
 """
 
@@ -18,21 +18,30 @@ from wav2small.tables.manifest import read_manifest
 
 
 def unpack(root: Path, folder: Path) -> None:
-    """Write the audio of a saved dataset into a folder."""
+    """Write the audio of a saved dataset into a folder.
+
+    Raises:
+        ManifestError: if the folder is not a saved dataset, or its audio cannot be read
+        MissingExtraError: if the package datasets is not installed
+    """
     datasets = _datasets()
     try:
         dataset = datasets.load_from_disk(str(root))
     except (FileNotFoundError, ValueError, KeyError) as error:
-        raise ManifestError(f"{root}: is not what save_to_disk writes ({str(error).splitlines()[0]}).") from None
+        raise ManifestError(f"{root}: not a dataset saved by save_to_disk ({str(error).splitlines()[0]}).") from None
     unpack_dataset(dataset, folder)
 
 
 def unpack_dataset(dataset: Any, folder: str | Path) -> None:
-    """Write the audio of a Dataset or DatasetDict into a folder, which then is a manifest for every command.
+    """Write the audio of a Dataset or DatasetDict into a folder with a manifest, which every command accepts.
+
+    Args:
+        dataset: datasets.Dataset or datasets.DatasetDict
+        folder: output folder
 
     Raises:
-        ManifestError: if it has not exactly one column of audio, or no rows
-        MissingExtraError: if the package is missing
+        ManifestError: if it does not have exactly one column of audio, or has no rows
+        MissingExtraError: if the package datasets is not installed
     """
     datasets = _datasets()
     parts = dict(dataset) if isinstance(dataset, datasets.DatasetDict) else {"": dataset}
@@ -44,9 +53,9 @@ def _examples(dataset: Any, split: str, datasets: Any) -> Iterator[tuple[str, by
     features = dataset.features
     sounds = [name for name, feature in features.items() if isinstance(feature, datasets.Audio)]
     if len(sounds) != 1:
-        found = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+        present = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
         raise ManifestError(
-            f"the dataset has {len(sounds)} columns of audio. Needed: one, of feature Audio; it has {found}."
+            f"the dataset has {len(sounds)} columns of audio. Needed: one, with feature Audio; it has {present}."
         )
     (sound,) = sounds
     for number, row in enumerate(dataset.cast_column(sound, datasets.Audio(decode=False))):
@@ -60,7 +69,7 @@ def _examples(dataset: Any, split: str, datasets: Any) -> Iterator[tuple[str, by
 
 
 def _file(audio: dict[str, Any], number: int) -> tuple[str, bytes]:
-    """A name that no other row has, and the bytes."""
+    """A unique file name, and the content of the file."""
     path = Path(audio["path"] or "audio.wav")
     content = audio["bytes"]
     if content is None:
@@ -68,7 +77,7 @@ def _file(audio: dict[str, Any], number: int) -> tuple[str, bytes]:
             content = path.read_bytes()
         except OSError as error:
             raise ManifestError(
-                f"{path}: the dataset names this file, which cannot be read: {error.strerror}."
+                f"{path}: the dataset refers to this file, which cannot be read: {error.strerror}."
             ) from None
     return f"{number:06}-{path.name}", content
 
@@ -77,7 +86,7 @@ def _datasets() -> Any:
     try:
         import datasets
     except ImportError:
-        raise MissingExtraError("this needs datasets, which is not here: pip install 'wav2small[datasets]'") from None
+        raise MissingExtraError("this needs the package datasets: pip install 'wav2small[datasets]'") from None
     return datasets
 
 

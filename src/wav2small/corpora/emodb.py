@@ -1,6 +1,6 @@
-"""EmoDB, the Berlin database of emotional speech: ten actors say ten sentences in seven emotions.
+"""EmoDB, the Berlin database of emotional speech: ten actors speak ten sentences in seven emotions.
 
-Names: speaker, sentence, emotion by its first letter in German, version.
+Names: speaker, sentence, first letter of the emotion in German, version.
 Source: Burkhardt et al. 2005, A database of German emotional speech, Interspeech.
 """
 

@@ -1,6 +1,6 @@
-"""EmoGator: vocal bursts without words, three of each of 30 emotions by 357 speakers, labelled by who made them.
+"""EmoGator: vocal bursts without words, three per emotion for 30 emotions and 357 speakers, labelled by the speaker.
 
-Names: speaker, number of the emotion in the alphabet of their names, take.
+Names: speaker, number of the emotion in alphabetical order, take.
 Source: Buhl 2023, EmoGator: a new open source vocal burst dataset, arXiv:2301.00508.
 """
 

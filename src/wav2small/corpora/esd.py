@@ -1,8 +1,8 @@
-"""ESD, the emotional speech database for voice conversion: 20 speakers say 350 sentences in five emotions.
+"""ESD, the emotional speech database for voice conversion: 20 speakers speak 350 sentences in five emotions.
 
-Names: a folder a speaker and one an emotion; the first ten speak Mandarin, the others English. The owner's partition
-(evaluation, test, train) is by sentence and shares every speaker: it is kept as the column partition, and the split is
-by speaker.
+Names: one folder per speaker and per emotion; speakers 1 to 10 speak Mandarin, the others English. The owner's
+partition (evaluation, test, train) is by sentence and shares all speakers. It is the column partition; the split is by
+speaker.
 Source: Zhou et al. 2022, Emotional voice conversion: theory, databases and ESD, Speech Communication 137.
 """
 

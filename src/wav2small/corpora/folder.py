@@ -1,4 +1,4 @@
-"""What adapters share: audio by name, a table somewhere in a folder, one segment of columns, a rating on 0 to 1."""
+"""Functions that the readers of corpora share: find audio and tables in a folder, build segments, rescale ratings."""
 
 from __future__ import annotations
 
@@ -13,49 +13,56 @@ from wav2small.tables.manifest import KNOWN, Segment
 
 
 def audio_files(root: Path) -> list[str]:
-    """Every audio file under a folder, relative to it, with slashes, sorted."""
+    """All audio files under a folder, as sorted POSIX paths relative to it."""
     return sorted(file for file in _files(root) if os.path.splitext(file)[1].lower() in SUFFIXES)
 
 
 def audio_by_stem(root: Path, under: str = "") -> dict[str, str]:
-    """Name of an audio file without its suffix -> the file, relative to ``root``; of several the first.
+    """Name of an audio file without suffix -> path relative to ``root``; the first of several.
 
     Args:
         root: folder of the corpus
-        under: only files with this text in their path
+        under: text that the path must contain
     """
-    found: dict[str, str] = {}
+    stems: dict[str, str] = {}
     for file in audio_files(root):
         if under in file:
-            found.setdefault(Path(file).stem, file)
-    return found
+            stems.setdefault(Path(file).stem, file)
+    return stems
 
 
 def find_file(root: Path, *names: str) -> Path | None:
-    """The file of one of these names, in any case, nearest to ``root``; of several names the first that is there."""
+    """The file with one of these names (case-insensitive) closest to ``root``; the first name takes precedence."""
     wanted = {name.lower(): rank for rank, name in enumerate(names)}
-    found = [file for file in _files(root) if file.rpartition("/")[2].lower() in wanted]
-    ranked = sorted(found, key=lambda file: (wanted[file.rpartition("/")[2].lower()], file.count("/"), file))
+    matching = [file for file in _files(root) if file.rpartition("/")[2].lower() in wanted]
+    ranked = sorted(matching, key=lambda file: (wanted[file.rpartition("/")[2].lower()], file.count("/"), file))
     return root / ranked[0] if ranked else None
 
 
 def need_file(root: Path, *names: str) -> Path:
-    """As :func:`find_file`.
+    """The file that :func:`find_file` returns.
 
     Raises:
-        ManifestError: if none is there
+        ManifestError: if there is none
     """
     path = find_file(root, *names)
     if path is None:
         raise ManifestError(
-            f"{root}: there is no {' or '.join(names)}, where its annotation is. Give the folder that its "
-            "owner's archive unpacks to."
+            f"{root}: there is no {' or '.join(names)}, which contains the annotation. Give the folder of the "
+            "unpacked archive."
         )
     return path
 
 
 def segment(root: Path, file: str, columns: Mapping[str, object], emotion: Emotion | None = None) -> Segment:
-    """One segment of columns by name; ``start`` and ``end`` are numbers of seconds, the others text."""
+    """A segment from columns by name.
+
+    Args:
+        root: folder of the corpus
+        file: path of the audio, relative to ``root``
+        columns: values by name; ``start`` and ``end`` in seconds, the others text
+        emotion: A/D/V, if annotated
+    """
     text = {name: str(value) for name, value in columns.items() if value not in (None, "")}
     return Segment(
         file=file,
@@ -71,17 +78,20 @@ def segment(root: Path, file: str, columns: Mapping[str, object], emotion: Emoti
 
 
 def rated(ratings: Mapping[str, str], low: float, high: float, where: str, slack: float = 0.0) -> Emotion | None:
-    """Ratings of people on ``low`` to ``high`` -> 0 to 1; None if one of them is not given (nothing, or NaN).
+    """Rescale ratings from ``low`` .. ``high`` to 0 .. 1.
 
     Args:
         ratings: text of each dimension
-        low: what becomes 0
-        high: what becomes 1
-        where: in the corpus, for the error
-        slack: a rating that is off the scale by so much is put at its end
+        low: rating that becomes 0
+        high: rating that becomes 1
+        where: place in the corpus, for error messages
+        slack: a rating outside the scale by at most this much is clipped
+
+    Returns:
+        the emotion, or None if a dimension is empty or NaN
 
     Raises:
-        ManifestError: if a rating is no number, or not on the scale
+        ManifestError: if a rating is not a number, or is outside the scale
     """
     values, slack = {}, slack / (high - low) + 1e-6
     for dimension in OUTPUTS:
@@ -98,9 +108,9 @@ def rated(ratings: Mapping[str, str], low: float, high: float, where: str, slack
     return Emotion(**{dimension: min(1.0, max(0.0, value)) for dimension, value in values.items()})
 
 
-def none_found(root: Path, what: str) -> ManifestError:
-    """The error for a folder that does not hold the corpus."""
-    return ManifestError(f"{root}: {what}. Is it another corpus, or the folder above or below?")
+def not_this_corpus(root: Path, what: str) -> ManifestError:
+    """The error for a folder that does not contain the corpus."""
+    return ManifestError(f"{root}: {what}. Is it another corpus, or a parent or child of its folder?")
 
 
 def _files(root: Path) -> Iterator[str]:

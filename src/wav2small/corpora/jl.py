@@ -1,4 +1,4 @@
-"""The JL corpus: two women and two men of New Zealand say 15 sentences in five primary and five secondary emotions.
+"""The JL corpus: 2 women and 2 men from New Zealand speak 15 sentences in five primary and five secondary emotions.
 
 Names: gender and number of the speaker, emotion, sentence with a letter, take.
 Source: James, Tian and Watson 2018, An open source emotional speech corpus for human robot interaction, Interspeech.

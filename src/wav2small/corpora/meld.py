@@ -1,9 +1,9 @@
-"""MELD: dialogues of the series Friends, cut into utterances; emotion and sentiment by the majority of three.
+"""MELD: dialogues of the series Friends, cut into utterances; emotion and sentiment by the majority of three raters.
 
-Layout: train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv, and as video train_splits, dev_splits_complete,
-output_repeated_splits_test with dia0_utt0.mp4. No decoder here reads MP4: extract the sound beside each file,
+Layout: train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv; videos in train_splits, dev_splits_complete and
+output_repeated_splits_test, such as dia0_utt0.mp4. MP4 is not supported; extract the audio next to each video:
 ``for f in */*.mp4; do ffmpeg -i "$f" -ac 1 -ar 16000 "${f%.mp4}.wav"; done``.
-Splits: the owner's, which share the six main characters; the report says so, and ``train`` refuses to.
+Splits: the owner's, which share the six main characters; ``corpus`` reports this, and ``train`` rejects it.
 Source: Poria et al. 2019, ACL, arXiv:1810.02508.
 """
 
@@ -23,14 +23,18 @@ LABELS = {"joy": "happiness"} | {name: name for name in ("anger", "disgust", "fe
 
 
 def read(root: Path) -> list[Segment]:
-    """One segment an utterance of the three tables."""
+    """One segment per utterance of the three tables.
+
+    Raises:
+        ManifestError: if a table is missing or not valid, or a folder contains only video
+    """
     segments = []
     for split, folder in FOLDERS.items():
         table = need_file(root, f"{split}_sent_emo.csv")
         audio = audio_by_stem(root, f"{folder}/")
         if not audio and any(root.glob(f"**/{folder}/*.mp4")):
             raise ManifestError(
-                f"{root}: {folder} holds video only. Extract the sound beside it: "
+                f"{root}: {folder} contains only video. Extract the audio next to it: "
                 'for f in */*.mp4; do ffmpeg -i "$f" -ac 1 -ar 16000 "${f%.mp4}.wav"; done'
             )
         segments += [_segment(root, row, split, folder, audio, table) for row in read_table(table)]

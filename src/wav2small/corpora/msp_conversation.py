@@ -1,12 +1,12 @@
-"""MSP-Conversation: conversations of podcasts, rated continuously in time by six people or more with a joystick.
+"""MSP-Conversation: conversations from podcasts, rated continuously in time by six or more people with a joystick.
 
-Layout: Audio/CONVERSATION.wav; Annotations/{Arousal,Dominance,Valence}/CONVERSATION_PART_RATER.csv, some lines about
-the recording and then seconds from the start of the part and a rating; Time_Labels/conversation_parts.txt and
-conversations.txt with ``name;start;end`` in seconds of the podcast (the audio begins where the conversation does); and
-partitions.txt with ``conversation;Train``.
-Scale: -100 to 100: (x + 100) / 200. A segment is five seconds of a part, and its A/D/V the mean over its raters of
-their means over it; a rater's delay of two to six seconds is not corrected. What is left at the end of a part is
-dropped. The conversation stands for its speakers, as several speak within five seconds.
+Layout: Audio/CONVERSATION.wav; Annotations/{Arousal,Dominance,Valence}/CONVERSATION_PART_RATER.csv, with some header
+lines, then seconds from the start of the part and a rating; Time_Labels/conversation_parts.txt and conversations.txt
+with ``name;start;end`` in seconds of the podcast (the audio starts with the conversation); and partitions.txt with
+``conversation;Train``.
+Scale: -100 to 100: (x + 100) / 200. A segment is five seconds of a part. Its A/D/V is the mean over raters of their
+mean rating in the segment. The raters' delay of two to six seconds is not corrected. The remainder of a part is
+dropped. The speaker is the conversation, because several people speak within five seconds.
 Splits: the owner's.
 Source: Martinez-Lucas, Abdelwahab and Busso 2020, The MSP-Conversation corpus, Interspeech.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from wav2small.corpora import Corpus
-from wav2small.corpora.folder import audio_by_stem, find_file, need_file, none_found, rated, segment
+from wav2small.corpora.folder import audio_by_stem, find_file, need_file, not_this_corpus, rated, segment
 from wav2small.errors import ManifestError
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.manifest import Segment
@@ -38,7 +38,11 @@ SPLITS = {
 
 
 def read(root: Path) -> list[Segment]:
-    """Segments of five seconds, of every part that has raters of all three dimensions."""
+    """Segments of five seconds from every part that is rated in all three dimensions.
+
+    Raises:
+        ManifestError: if the folder does not contain the corpus, or a file is not valid
+    """
     parts = _times(need_file(root, "conversation_parts.txt"))
     whole = find_file(root, "conversations.txt")
     starts = {name: start for name, (start, _) in _times(whole).items()} if whole else {}
@@ -60,7 +64,7 @@ def read(root: Path) -> list[Segment]:
             emotion = rated(ratings, -100, 100, f"{part} at {begin:g} s")
             segments.append(segment(root, file, {**columns, **times}, emotion))
     if not segments:
-        raise none_found(root, "no part has ratings in all of Annotations/Arousal, Dominance and Valence")
+        raise not_this_corpus(root, "no part has ratings in all of Annotations/Arousal, Dominance and Valence")
     return segments
 
 
@@ -90,7 +94,7 @@ def _splits(path: Path | None) -> dict[str, str]:
 
 
 def _files(root: Path, dimension: str) -> dict[str, list[Path]]:
-    """Part -> a file of each of its raters."""
+    """Part -> files of its raters."""
     files: dict[str, list[Path]] = {}
     for path in sorted(root.glob(f"**/{dimension.capitalize()}/*.csv")):
         files.setdefault(path.stem.rpartition("_")[0], []).append(path)
@@ -98,7 +102,7 @@ def _files(root: Path, dimension: str) -> dict[str, list[Path]]:
 
 
 def _trace(path: Path) -> np.ndarray:
-    """What a rater said about a part, shape=(ratings, 2): seconds, rating."""
+    """A rater's ratings of a part, shape=(ratings, 2): seconds, rating."""
     trace = np.array(list(_ratings(path)))
     if not len(trace):
         raise ManifestError(f"{path}: has no line of two numbers, seconds and rating. Copy it again.")
@@ -115,7 +119,7 @@ def _ratings(path: Path) -> Iterator[tuple[float, float]]:
 
 
 def _windows(raters: dict[str, list[np.ndarray]], part_dur: float) -> Iterator[tuple[float, dict[str, str]]]:
-    """Start of each window within the part, and its mean ratings as text, "" where nobody rated."""
+    """Start of each window within the part, in seconds, and its mean ratings as text ("" without ratings)."""
     if not all(raters.values()):
         return
     for number in range(int(part_dur / WIN_DUR + 1e-6)):

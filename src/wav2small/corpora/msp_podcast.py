@@ -1,10 +1,10 @@
-"""MSP-Podcast: podcasts cut into turns, each rated by five people or more; every release from 1.0 to 2.0.
+"""MSP-Podcast: podcasts cut into turns, each rated by five or more people; releases 1.0 to 2.0.
 
 Layout: Audios/*.wav (Audio in some releases), and Labels/labels_consensus.csv or .json (labels_concensus.csv in early
-ones) with FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender and Split_Set. Releases that have no Split_Set or
-no SpkrID have Partitions.txt and Speaker_ids.txt, with lines of file and value.
+releases) with FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender and Split_Set. Releases without Split_Set or
+SpkrID have Partitions.txt and Speaker_ids.txt, with lines of file and value.
 Scale: self-assessment manikins from 1 to 7, calm to active, weak to strong, negative to positive: (x - 1) / 6.
-Splits: the owner's: train, dev, test1, test2 and test3 (whose labels are withheld). An unknown speaker has no name.
+Splits: the owner's: train, dev, test1, test2 and test3 (labels withheld). The name of an unknown speaker is empty.
 Source: Lotfian and Busso 2019, IEEE Transactions on Affective Computing 10(4):471; Busso et al. 2025.
 """
 
@@ -49,7 +49,11 @@ LABELS = {
 
 
 def read(root: Path) -> list[Segment]:
-    """One segment a row of the consensus."""
+    """One segment per row of the consensus.
+
+    Raises:
+        ManifestError: if the table is missing or not valid
+    """
     table = need_file(root, *TABLES)
     rows = _rows(table)
     audio = audio_by_stem(root)
@@ -71,19 +75,19 @@ def read(root: Path) -> list[Segment]:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    """The rows, whatever holds them: in JSON, FileName is the key of each."""
+    """The rows of a CSV or JSON table. In JSON, the key of each row is FileName."""
     if table.suffix == ".json":
         try:
             content = json.loads(table.read_text(encoding="utf-8"))
             rows = [{"FileName": name, **{k: str(v) for k, v in row.items()}} for name, row in content.items()]
         except (AttributeError, ValueError):
-            raise ManifestError(f"{table}: is no JSON object of file and row. Copy it again.") from None
+            raise ManifestError(f"{table}: not a JSON object of file and row. Copy it again.") from None
     else:
         rows = read_table(table)
     missing = [column for column in ("FileName", *RATINGS.values()) if not rows or column not in rows[0]]
     if missing:
-        found = ", ".join(rows[0]) if rows else "no rows"
-        raise ManifestError(f"{table}: has no column {', '.join(missing)}, only {found}. Copy it again.")
+        present = ", ".join(rows[0]) if rows else "no rows"
+        raise ManifestError(f"{table}: has no column {', '.join(missing)}, only {present}. Copy it again.")
     return rows
 
 
@@ -92,7 +96,7 @@ def _split_column(rows: list[dict[str, str]]) -> str | None:
 
 
 def _pairs(root: Path, *names: str) -> Mapping[str, str]:
-    """File without suffix -> the value beside it, of lines such as ``Test1; MSP-PODCAST_0001_0008.wav``."""
+    """File without suffix -> value, from lines such as ``Test1; MSP-PODCAST_0001_0008.wav``."""
     path = find_file(root, *names)
     pairs = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path else []:

@@ -1,4 +1,4 @@
-"""nEMO: nine actors say 90 Polish sentences in six emotions.
+"""nEMO: nine actors speak 90 Polish sentences in six emotions.
 
 Layout: samples/*.wav, and data.tsv with file_id, emotion, raw_text, speaker_id, gender, age.
 Source: Christop 2024, nEMO: dataset of emotional speech in Polish, arXiv:2404.06292.
@@ -18,7 +18,11 @@ COLUMNS = {"raw_text": "text", "speaker_id": "speaker", "gender": "gender", "age
 
 
 def read(root: Path) -> list[Segment]:
-    """One segment a row of data.tsv."""
+    """One segment per row of data.tsv.
+
+    Raises:
+        ManifestError: if data.tsv is missing or not valid
+    """
     table = need_file(root, "data.tsv")
     audio = audio_by_stem(root)
     with table.open(encoding="utf-8-sig", newline="") as file:

@@ -1,4 +1,4 @@
-"""A folder of audio, or a manifest that is there already (CSV, JSON lines or Parquet with a column file)."""
+"""A folder of audio, or an existing manifest (CSV, JSON lines or Parquet with a column ``file``)."""
 
 from __future__ import annotations
 

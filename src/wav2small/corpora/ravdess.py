@@ -1,7 +1,7 @@
-"""RAVDESS: 24 actors say two sentences in eight emotions, at normal and strong intensity.
+"""RAVDESS: 24 actors speak two sentences in eight emotions, at normal and strong intensity.
 
-Names: modality (03 is audio), channel (01 is speech, 02 song, which is left out), emotion, intensity, statement,
-repetition, actor; actors with an even number are women.
+Names: modality (03 is audio), channel (01 is speech; 02, song, is skipped), emotion, intensity, statement, repetition,
+actor; actors with an even number are women.
 Source: Livingstone and Russo 2018, PLOS ONE 13(5) e0196391.
 """
 

@@ -1,6 +1,6 @@
-"""SAVEE, the Surrey audio-visual expressed emotion database: four men say 15 sentences in each of seven emotions.
+"""SAVEE, the Surrey audio-visual expressed emotion database: four men speak 15 sentences in each of seven emotions.
 
-Names: a folder a speaker (or the speaker and an underscore), the first letters of the emotion, sentence.
+Names: one folder per speaker (or the speaker and an underscore), first letters of the emotion, sentence.
 Source: Haq and Jackson 2010, in Machine Audition, IGI Global; AudioData/Info.txt of the corpus.
 """
 

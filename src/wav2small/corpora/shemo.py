@@ -1,4 +1,4 @@
-"""ShEMO, the Sharif emotional speech database: radio plays by 87 speakers, labelled by the majority of 12 listeners.
+"""ShEMO, the Sharif emotional speech database: radio plays by 87 speakers, labelled by the majority of 12 raters.
 
 Names: gender and number of the speaker, emotion, number of the utterance.
 Source: Mohamad Nezami et al. 2019, Language Resources and Evaluation 53:1.

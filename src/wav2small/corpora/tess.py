@@ -1,7 +1,7 @@
-"""TESS, the Toronto emotional speech set: two actresses say 200 words in seven emotions.
+"""TESS, the Toronto emotional speech set: two actresses speak 200 words in seven emotions.
 
-Names: actress (OAF is the older, YAF the younger), word, emotion; one file of the older begins with OA_. With two
-speakers there is no test split: one is dev and the other train.
+Names: actress (OAF is the older, YAF the younger), word, emotion; one file of the older actress starts with OA_. With
+two speakers there is no test split: one speaker is dev, the other train.
 Source: Pichora-Fuller and Dupuis 2020, Scholars Portal Dataverse, doi 10.5683/SP2/E8H2MF.
 """
 

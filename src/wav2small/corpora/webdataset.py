@@ -1,6 +1,6 @@
-"""WebDataset: shards in tar, in which the files of an example share a name: KEY.wav with KEY.json, KEY.cls or KEY.txt.
+"""WebDataset: tar shards, in which the files of an example share a name: KEY.wav with KEY.json, KEY.cls or KEY.txt.
 
-The columns are those of the JSON; .cls is the label and .txt the text. The audio is unpacked. No package is needed.
+The JSON contains the columns; .cls is the label and .txt the text. The audio is extracted. No extra is needed.
 Source: github webdataset/webdataset.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from wav2small.audio.decode import SUFFIXES
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import write_audio
-from wav2small.corpora.folder import none_found
+from wav2small.corpora.folder import not_this_corpus
 from wav2small.errors import ManifestError
 from wav2small.tables.manifest import read_manifest
 
@@ -22,10 +22,14 @@ TEXTS = {"cls": "label", "txt": "text"}
 
 
 def unpack(root: Path, folder: Path) -> None:
-    """Write the audio of one shard, or of every shard in a folder, into another."""
+    """Extract the audio of one shard, or of every shard in a folder, into ``folder``.
+
+    Raises:
+        ManifestError: if there are no shards, or one is damaged
+    """
     shards = [root] if root.is_file() else sorted((*root.glob("**/*.tar"), *root.glob("**/*.tar.gz")))
     if not shards:
-        raise none_found(root, "there is no .tar in it")
+        raise not_this_corpus(root, "there is no .tar in it")
     write_audio((example for shard in shards for example in _examples(shard)), folder, root)
 
 
@@ -46,7 +50,7 @@ def _examples(shard: Path) -> Iterator[tuple[str, bytes, dict[str, object]]]:
                 parts[suffix.lower()] = (name, file.read())
             yield from _example(parts, shard)
     except (tarfile.TarError, EOFError) as error:
-        raise ManifestError(f"{shard}: is no tar, or cut off ({error}). Copy it again.") from None
+        raise ManifestError(f"{shard}: not a tar file, or truncated ({error}). Copy it again.") from None
 
 
 def _example(parts: dict[str, tuple[str, bytes]], shard: Path) -> Iterator[tuple[str, bytes, dict[str, object]]]:
@@ -60,7 +64,7 @@ def _example(parts: dict[str, tuple[str, bytes]], shard: Path) -> Iterator[tuple
         columns |= {column: parts[suffix][1].decode().strip() for suffix, column in TEXTS.items() if suffix in parts}
     except (TypeError, ValueError):
         name = parts[sounds[0]][0]
-        raise ManifestError(f"{shard}: what is beside {name} is no JSON object, or not UTF-8. Pack it again.") from None
+        raise ManifestError(f"{shard}: the JSON or text of {name} is not valid or not UTF-8. Pack it again.") from None
     yield (*parts[sounds[0]], columns)
 
 

@@ -1,1 +1,1 @@
-"""Weights to files, each compared with its reference or refused."""
+"""Export of weights to files. Each file is compared with the reference before it is written."""

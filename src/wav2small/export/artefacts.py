@@ -1,7 +1,8 @@
-"""Weights to what runs them: safetensors in, ONNX and int8 ONNX out, each compared with its reference or refused.
+"""Export of safetensors weights to ONNX and int8 ONNX files, each compared with its reference.
 
-The reference of a student of ours is in NumPy; that of any other, a MobileNet or a plug-in, is its network in torch.
-With the labels of the dev speakers an artefact is held to the CCC that its training had there, too.
+The reference of a student that is described as a ``Network`` is in NumPy; that of any other student (MobileNet,
+plug-in) is its torch module. With labelled dev segments, the CCC of each artefact is also compared with that of the
+training.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import numpy as np
 from wav2small.errors import ManifestError, MissingExtraError, WeightsError
 from wav2small.evaluation.predictors import model_predictor
 from wav2small.evaluation.score import answer_segments
-from wav2small.export.parity import Depths, apart, compare
-from wav2small.export.rounding import rounded
+from wav2small.export.parity import Depths, compare, largest_differences
+from wav2small.export.rounding import integer_form
 from wav2small.files import whole_file
 from wav2small.metrics import concordance_cc, mean_within
 from wav2small.network import fixed_point, reference
@@ -33,21 +34,31 @@ from wav2small.session import session
 from wav2small.tables.manifest import Segment
 
 MAX_SHIPPED_BYTES = 5_000_000
-"""Of a file in the package."""
+"""Largest size of a file that ships in the package."""
 MAX_LOSS = 0.02
-"""Of CCC, what an artefact may lose in a dimension."""
+"""Largest allowed loss of CCC of an artefact, per dimension."""
 MAX_APART = 0.01
-"""Of an answer, between a static int8 file computed in integers and in float32; rounding alone gives up to 0.002."""
+"""Largest allowed difference of the outputs of a static int8 file, computed in integers and in float32.
+
+Rounding alone causes up to 0.002.
+"""
 SUFFIXES = {"fp32": ".onnx", "int8": "-int8.onnx"}
 SHIPPED = ("name", "version", "licence", "teacher", "training_data", "ccc")
-"""What the metadata of weights that ship must say."""
+"""Metadata keys that weights need to ship."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file that was written, its largest differences from the reference, its CCC on dev speakers if asked for.
+    """A written ONNX file.
 
-    ``licence`` is that of the weights and of the teachers that they learnt from.
+    Attributes:
+        path: the file
+        precision: ``fp32`` or ``int8``
+        bytes: size of the file
+        sha256: of the file
+        errors: largest differences from the reference
+        ccc: CCC on the dev segments, if there were any
+        licence: licences of the weights and of their teachers
     """
 
     path: Path
@@ -61,33 +72,37 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Student:
-    """A student to export: its arrays and metadata, what the artefacts say about it, and what makes them.
+    """A student to export.
 
-    ``forms`` answers the ONNX model of each precision, and its largest differences from the reference.
+    Attributes:
+        arrays: weights by name
+        stored: metadata of the weights file
+        described: metadata derived from the network
+        forms: builds the ONNX model of each precision, with its largest differences from the reference
     """
 
     arrays: Arrays
     stored: dict[str, str]
-    facts: dict[str, str]
+    described: dict[str, str]
     forms: Callable[[], dict[str, tuple[Any, Depths]]]
 
 
 def student(weights: str | Path) -> Student:
-    """The student of a safetensors file, which its metadata name: one with a reference here, or any that is installed.
+    """Load the student of a safetensors file: a ``Network``, or an installed torch student.
 
     Raises:
-        WeightsError: if the weights are not that student's
-        PluginError: if there is no such student
-        MissingExtraError: if it is made by torch, which is not installed
+        WeightsError: if the weights are not those of the student
+        PluginError: if no student of that name is installed
+        MissingExtraError: if the student needs torch, which is not installed
     """
     arrays, stored = read_safetensors(weights)
     if NETWORK in stored:
         arrays, stored, network = reference.load_student(weights)
         if network.integers and not network.trained_int8:
             raise WeightsError(
-                f"{weights}: {network.name} has no ONNX form; export the weights that it was rounded from"
+                f"{weights}: {network.name} has no ONNX form; export the float32 weights that it was quantised from"
             )
-        return Student(arrays, stored, facts(network), lambda: compared(arrays, network))
+        return Student(arrays, stored, network_metadata(network), lambda: compared(arrays, network))
     from wav2small.train import check_extra
 
     check_extra()
@@ -98,7 +113,7 @@ def student(weights: str | Path) -> Student:
         raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
     name = str(described(stored, str(weights)))
     net = from_arrays(arrays, name, f"{weights}, student {name}")
-    return Student(arrays, stored, from_torch.facts(net, name), lambda: from_torch.forms(net, name))
+    return Student(arrays, stored, from_torch.network_metadata(net, name), lambda: from_torch.forms(net, name))
 
 
 def export(
@@ -112,32 +127,35 @@ def export(
 ) -> list[Artefact]:
     """Write ``NAME.onnx`` and ``NAME-int8.onnx``: both, or none.
 
-    ``micro`` has its eight bits by training: its weights give ``NAME.onnx`` alone, and those of ``micro-int8`` give
-    ``NAME-int8.onnx`` and the integers that a C runtime reads, ``NAME-int8.safetensors``.
+    Weights of ``micro`` give ``NAME.onnx`` only. The quantisation-aware trained ``micro-int8`` gives ``NAME-int8.onnx``
+    and ``NAME-int8.safetensors``, the integers for the C runtime.
 
     Args:
-        weights: a student's safetensors file
-        folder: made if it is not there
-        name: else that of the metadata, else the name of the file without its suffix
-        version: else that of the metadata
-        extra: more metadata, or other than in the file; ``ccc`` is JSON
-        dev: with the labels that the training chose by: no artefact may lose more than ``MAX_LOSS`` of its CCC on them
-        calibration: speech that sets the scales of a static int8 form, which is held to that CCC alone
+        weights: safetensors file of a student
+        folder: output folder; created if missing
+        name: name of the artefacts; None takes it from the metadata, else from the file name
+        version: version of the artefacts; None takes it from the metadata
+        extra: metadata that is added or replaced; ``ccc`` is JSON
+        dev: labelled segments of dev speakers; no artefact may lose more than ``MAX_LOSS`` of the training's CCC
+        calibration: segments of speech that set the scales of a static int8 form, which is checked by CCC only
+
+    Returns:
+        one artefact per written ONNX file
 
     Raises:
-        WeightsError: if the weights are not a student's, an artefact differs from the reference by more than
-            ``parity.TOLERANCES`` or loses too much CCC, or a static int8 form depends on the CPU or on ONNX Runtime's
-            optimisations
-        ManifestError: if a segment of ``dev`` has no label, or there is no speech in ``calibration``
+        WeightsError: if the weights are not those of a student, an artefact differs from the reference by more than
+            ``parity.TOLERANCES`` or loses too much CCC, or the output of a static int8 form depends on the CPU or on
+            ONNX Runtime's optimisations
+        ManifestError: if a segment of ``dev`` has no label, or ``calibration`` contains no speech
         PluginError: if the student of the metadata is not installed
-        MissingExtraError: if a package that it needs is not installed
+        MissingExtraError: if a required package is not installed
     """
     source = student(weights)
     given = source.stored | dict(extra or {})
-    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, source.facts)
+    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, source.described)
     contents, errors = {}, {}
     if calibration and not dev:
-        raise WeightsError(f"{weights}: a static int8 form is held to its CCC alone; give labels of dev speakers")
+        raise WeightsError(f"{weights}: a static int8 form is checked by its CCC; give labels of dev speakers")
     forms = source.forms()
     if calibration:
         forms["int8"] = static_form(forms, calibration, int(metadata["min_length"]), str(weights))
@@ -148,7 +166,7 @@ def export(
     ccc: dict[str, Emotion] = {}
     for precision, content in contents.items() if dev else ():
         is_static = precision == "int8" and bool(calibration)
-        ccc[precision] = kept(content, f"{weights}, {precision}", source.stored, dev, is_static)
+        ccc[precision] = check_artefact(content, f"{weights}, {precision}", source.stored, dev, is_static)
     make_folder(Path(folder))
     licence = joined([metadata["licence"], metadata.get("teacher_licence", "")])
     paths = {precision: Path(folder) / f"{metadata['name']}{SUFFIXES[precision]}" for precision in contents}
@@ -172,39 +190,45 @@ def static_form(
     from wav2small.export.static_int8 import static_int8
 
     if "fp32" not in forms:
-        raise WeightsError(f"{source}: are integers by training and need no calibration; leave it out")
+        raise WeightsError(f"{source}: the weights are integers already and need no calibration; leave it out")
     model = forms["fp32"][0]
     small = static_int8(model, segments, min_length, source)
-    return small, apart(small, model, min_length)
+    return small, largest_differences(small, model, min_length)
 
 
-def kept(
+def check_artefact(
     content: bytes, source: str, stored: Mapping[str, str], dev: Sequence[Segment], is_static: bool = False
 ) -> Emotion:
-    """CCC of an ONNX file on labelled segments, if it is not less than its training had there.
+    """CCC of an ONNX file on labelled segments, after a comparison with the CCC of the training.
 
-    A static int8 file keeps it with ONNX Runtime's optimisations, which make its kernels integer, and without, and its
-    answers agree.
+    A static int8 file is checked with ONNX Runtime's optimisations (integer kernels) and without (float32).
+
+    Args:
+        content: of the ONNX file
+        source: its name, for error messages
+        stored: metadata of the weights, with ``dev_ccc``
+        dev: labelled segments
+        is_static: whether the file is a static int8 form
 
     Raises:
-        WeightsError: if it is less by more than ``MAX_LOSS``, the weights do not say what it was, or a static file's
-            answers differ by more than ``MAX_APART``
+        WeightsError: if the CCC is lower by more than ``MAX_LOSS``, the metadata have no ``dev_ccc``, or the outputs of
+            a static file differ by more than ``MAX_APART``
         ManifestError: if a segment has no label or cannot be read
     """
     if not stored.get("dev_ccc"):
-        raise WeightsError(f"{source}: the weights have no dev_ccc, so there is none to keep; train writes it")
-    found = answers(Model(*open_onnx_bytes(content, source)), dev)
+        raise WeightsError(f"{source}: the metadata have no dev_ccc to compare with; train writes it")
+    predicted = predict(Model(*open_onnx_bytes(content, source)), dev)
     if not is_static:
-        return check_ccc(found, source, stored, dev)
-    plain = answers(Model(*open_onnx_bytes(content, source, optimised=False)), dev)
-    check_agreement(found, plain, source)
-    ccc = check_ccc(found, source, stored, dev)
+        return check_ccc(predicted, source, stored, dev)
+    plain = predict(Model(*open_onnx_bytes(content, source, optimised=False)), dev)
+    check_agreement(predicted, plain, source)
+    ccc = check_ccc(predicted, source, stored, dev)
     check_ccc(plain, f"{source} without optimisations", stored, dev)
     return ccc
 
 
-def answers(model: Model, dev: Sequence[Segment]) -> np.ndarray:
-    """Emotions of labelled segments, shape=(segments, 3)."""
+def predict(model: Model, dev: Sequence[Segment]) -> np.ndarray:
+    """Predicted A/D/V of labelled segments, shape=(segments, 3)."""
     rows = []
     for segment, answer in zip(dev, answer_segments(dev, model_predictor(model)), strict=True):
         if segment.emotion is None or answer.emotion is None:
@@ -213,26 +237,39 @@ def answers(model: Model, dev: Sequence[Segment]) -> np.ndarray:
     return np.array(rows)
 
 
-def check_agreement(found: np.ndarray, plain: np.ndarray, source: str) -> None:
-    """Refuse answers that depend on ONNX Runtime's optimisations by more than ``MAX_APART``."""
-    largest = float(np.abs(found - plain).max(initial=0))
+def check_agreement(predicted: np.ndarray, plain: np.ndarray, source: str) -> None:
+    """Reject predictions that differ by more than ``MAX_APART`` without ONNX Runtime's optimisations.
+
+    Args:
+        predicted: with optimisations, shape=(segments, 3)
+        plain: without, shape=(segments, 3)
+        source: name of the artefact, for error messages
+
+    Raises:
+        WeightsError: if they differ more
+    """
+    largest = float(np.abs(predicted - plain).max(initial=0))
     if not largest <= MAX_APART:
         raise WeightsError(
-            f"{source}: answers differ by {largest:.3f} with ONNX Runtime's optimisations and without, allowed "
+            f"{source}: predictions differ by {largest:.3f} with ONNX Runtime's optimisations and without, allowed "
             f"{MAX_APART}; nothing was written; leave out --calibrate for an int8 file that computes in float32"
         )
 
 
-def check_ccc(found: np.ndarray, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
-    """CCC of answers (segments, 3) within each corpus, if it is at most ``MAX_LOSS`` less than training had."""
+def check_ccc(predicted: np.ndarray, source: str, stored: Mapping[str, str], dev: Sequence[Segment]) -> Emotion:
+    """CCC of predictions (segments, 3) within each corpus.
+
+    Raises:
+        WeightsError: if it is lower than the training's by more than ``MAX_LOSS``
+    """
     truth = np.array([segment.emotion for segment in dev])
     within = partial(mean_within, concordance_cc, groups=[segment.column("corpus") for segment in dev])
-    ccc = Emotion(*map(within, truth.T, found.T))
+    ccc = Emotion(*map(within, truth.T, predicted.T))
     for name, before in json.loads(stored["dev_ccc"]).items():
         if not getattr(ccc, name) >= before - MAX_LOSS:
             raise WeightsError(
                 f"{source}: CCC of {name} on the dev segments is {getattr(ccc, name):.3f}, and was {before:.3f} in "
-                f"training; at most {MAX_LOSS} may be lost; nothing was written"
+                f"training; the largest allowed loss is {MAX_LOSS}; nothing was written"
             )
     return ccc
 
@@ -244,21 +281,31 @@ def ship(
     extra: Mapping[str, str] | None = None,
     folder: Path = DATA,
 ) -> list[Artefact]:
-    """Export into the package's own folder, with the arrays beside, and write its index again.
+    """Export into the package's data folder, with the arrays as safetensors, and update the index.
 
-    A file of more than ``MAX_SHIPPED_BYTES`` is not kept: a MobileNet ships in int8 alone, if at all.
+    Files larger than ``MAX_SHIPPED_BYTES`` are removed; a MobileNet ships in int8 only.
+
+    Args:
+        weights: safetensors file of a student
+        name: as in :func:`export`
+        version: as in :func:`export`
+        extra: as in :func:`export`
+        folder: the data folder
+
+    Returns:
+        one artefact per ONNX file that ships
 
     Raises:
-        WeightsError: as :func:`export`, if the metadata does not say whose weights they are, or nothing is small enough
+        WeightsError: as :func:`export`, if a metadata key of ``SHIPPED`` is missing, or no file is small enough
     """
     source = student(weights)
     metadata = source.stored | dict(extra or {})
     metadata |= {key: value for key, value in (("name", name), ("version", version)) if value}
     missing = [key for key in SHIPPED if not metadata.get(key)]
     if missing:
-        raise WeightsError(f"{weights}: what ships must say its {', '.join(missing)}; add --metadata KEY=VALUE")
+        raise WeightsError(f"{weights}: metadata are missing: {', '.join(missing)}; add --metadata KEY=VALUE")
     artefacts = export(weights, folder, extra=metadata)
-    metadata = completed(metadata, metadata["name"], None, source.facts)
+    metadata = completed(metadata, metadata["name"], None, source.described)
     if "fp32" in {artefact.precision for artefact in artefacts}:
         path = folder / f"{metadata['name']}.safetensors"
         write_safetensors(path, source.arrays, metadata | {"precision": "fp32"})
@@ -266,7 +313,7 @@ def ship(
     small = [artefact for artefact in artefacts if not drop_large(artefact.path)]
     write_index(folder)
     if not small:
-        raise WeightsError(f"{weights}: no artefact has {MAX_SHIPPED_BYTES} bytes or less; give a folder with -o")
+        raise WeightsError(f"{weights}: every artefact is larger than {MAX_SHIPPED_BYTES} bytes; give a folder with -o")
     return small
 
 
@@ -278,23 +325,26 @@ def export_integers(
     version: str | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write ``NAME-int8.safetensors``: a student in whole numbers, rounded and not trained.
+    """Write ``NAME-int8.safetensors``: a student in integer arithmetic, by post-training quantisation.
 
     Args:
-        weights: safetensors of ``wav2small`` or ``wav2small-running``
-        speech: sets the range of each layer
-        folder: made if it is not there; None is the package's own, whose index is written again
-        name: else that of the metadata, else the name of the file without its suffix
-        version: else that of the metadata
-        extra: more metadata, or other than in the file
+        weights: safetensors file of ``wav2small`` or ``wav2small-running``
+        speech: segments that set the range of each layer
+        folder: output folder, created if missing; None is the package's data folder, whose index is updated
+        name: as in :func:`export`
+        version: as in :func:`export`
+        extra: as in :func:`export`
+
+    Returns:
+        path of the file
 
     Raises:
-        WeightsError: if there is no such form of the student
-        ManifestError: if there is no speech
+        WeightsError: if the student has no integer form
+        ManifestError: if the segments contain no speech
     """
-    arrays, stored, network = rounded(weights, speech)
+    arrays, stored, network = integer_form(weights, speech)
     given = stored | dict(extra or {})
-    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, facts(network))
+    metadata = completed(given, name or given.get("name") or Path(weights).stem, version, network_metadata(network))
     path = Path(DATA if folder is None else folder) / f"{metadata['name']}-int8.safetensors"
     make_folder(path.parent)
     write_safetensors(path, arrays, metadata)
@@ -304,22 +354,26 @@ def export_integers(
 
 
 def drop_large(path: Path) -> bool:
-    """Remove a file that is too large to ship; whether it was."""
+    """Remove a file that is too large to ship; return whether it was removed."""
     if is_large := path.stat().st_size > MAX_SHIPPED_BYTES:
         path.unlink()
     return is_large
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents where they do not exist yet; raise WeightsError if that fails."""
+    """Create a folder and its parents if missing.
+
+    Raises:
+        WeightsError: if that fails
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WeightsError(f"{folder}: cannot be made ({error.strerror}); give another folder") from None
+        raise WeightsError(f"{folder}: cannot be created ({error.strerror}); give another folder") from None
 
 
-def facts(network: Network) -> dict[str, str]:
-    """What the metadata say about a network that is data."""
+def network_metadata(network: Network) -> dict[str, str]:
+    """Metadata of artefacts that are derived from the network."""
     return {
         NETWORK: network.to_json(),
         "student": network.name,
@@ -330,22 +384,34 @@ def facts(network: Network) -> dict[str, str]:
     }
 
 
-def completed(metadata: Mapping[str, str], name: str, version: str | None, facts: Mapping[str, str]) -> dict[str, str]:
-    """Metadata with what every artefact must say."""
+def completed(
+    metadata: Mapping[str, str], name: str, version: str | None, described: Mapping[str, str]
+) -> dict[str, str]:
+    """Metadata with all keys that an artefact needs.
+
+    Args:
+        metadata: from the weights file and the user
+        name: name of the artefact, a valid file name
+        version: version of the artefact; None keeps that of ``metadata``
+        described: metadata derived from the network
+
+    Raises:
+        WeightsError: if ``ccc`` is not JSON or the name is not valid
+    """
     given = dict(metadata) | {"name": name} | ({"version": version} if version else {})
     try:
         json.loads(given.setdefault("ccc", "{}"))
     except ValueError:
         raise WeightsError(f"metadata ccc is {given['ccc']!r}, which is not JSON; give an object of numbers") from None
     if "/" in name or "\\" in name or name.startswith("."):
-        raise WeightsError(f"name is {name!r}; it becomes a file name: give one without / and \\, not starting with .")
+        raise WeightsError(f"name is {name!r}; it becomes a file name: give one without / and \\ and no leading dot")
     for key in SHIPPED:
         given.setdefault(key, "")
-    return given | {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)} | dict(facts)
+    return given | {"sampling_rate": str(SAMPLING_RATE), "outputs": ",".join(OUTPUTS)} | dict(described)
 
 
 def compared(arrays: Arrays, network: Network) -> dict[str, tuple[Any, Depths]]:
-    """The ONNX model of each precision, and its largest differences from the reference."""
+    """The ONNX model of each precision, with its largest differences from the reference."""
     models = graphs(arrays, network)
     return {precision: (model, compare(model, arrays, precision, network)) for precision, model in models.items()}
 
@@ -371,7 +437,7 @@ def describe(model: Any, metadata: Mapping[str, str]) -> None:
 
 
 def write_index(folder: Path = DATA) -> None:
-    """Write ``index.json`` again, from the files that are in the folder."""
+    """Write ``index.json`` from the weights files in the folder."""
     files = sorted([*folder.glob("*.onnx"), *folder.glob("*.safetensors")])
     rows = sorted((index_row(path) for path in files), key=lambda row: (row["name"], row["file"]))
     with whole_file(folder / INDEX) as temporary:
@@ -379,7 +445,7 @@ def write_index(folder: Path = DATA) -> None:
 
 
 def index_row(path: Path) -> dict[str, Any]:
-    """One row of the index, from the metadata inside a file."""
+    """One row of the index, from the metadata of a file."""
     if path.suffix == ".onnx":
         metadata = session(path.read_bytes(), str(path)).get_modelmeta().custom_metadata_map
     else:
@@ -387,7 +453,7 @@ def index_row(path: Path) -> dict[str, Any]:
         metadata.setdefault("parameters", str(sum(array.size for array in arrays.values())))
     missing = [key for key in (*SHIPPED, "parameters") if key not in metadata]
     if missing:
-        raise WeightsError(f"{path}: its metadata does not say its {', '.join(missing)}; write it again with them")
+        raise WeightsError(f"{path}: metadata are missing: {', '.join(missing)}; export it again with them")
     return {
         "name": metadata["name"],
         "version": metadata["version"],

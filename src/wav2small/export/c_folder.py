@@ -1,6 +1,6 @@
-"""Weights to a folder of C: runtime, header, and what Arduino, PlatformIO and Zephyr need to find them.
+"""Export of weights to a C folder: runtime, model header, and project files for Arduino, PlatformIO and Zephyr.
 
-Where a C compiler is, the result is compiled and compared with its reference first, or refused.
+If a C compiler is installed, the result is compiled and compared with the reference before it is written.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ from wav2small.runtime.c_header import HEADER, header
 from wav2small.runtime.model import locate
 
 TOLERANCE = 1e-4
-"""Of the emotion in floats; integers are equal to the bit."""
+"""Largest allowed difference of the emotion in float32. Integer networks must be bit-exact."""
 
 
 @dataclass(frozen=True)
 class CFolder:
-    """A folder that was written; ``error`` is the largest difference from the reference, None without a compiler."""
+    """A written folder.
+
+    Attributes:
+        path: the folder
+        precision: ``fp32`` or ``int8``
+        header_bytes: size of the model header
+        error: largest difference of the emotion from the reference; None without a compiler
+    """
 
     path: Path
     precision: str
@@ -38,14 +45,15 @@ class CFolder:
 
 
 def export_c(weights: str | Path, folder: str | Path) -> CFolder:
-    """Write a folder that a compiler, Arduino, PlatformIO or Zephyr takes as it is.
+    """Write a folder that a C compiler, Arduino, PlatformIO or Zephyr can build.
 
     Args:
         weights: a student's safetensors file, or ``NAME[:PRECISION]`` that ships, such as micro:int8
-        folder: must not be there, or be one that was written by this
+        folder: a new folder, or one that this function wrote
 
     Raises:
-        WeightsError: if C cannot run that student, the folder has other content, or C and the reference differ
+        WeightsError: if the C runtime does not support the student, the folder has other content, or C and the
+            reference differ
     """
     path = locate(weights, ".safetensors")
     text = header(path)
@@ -56,10 +64,10 @@ def export_c(weights: str | Path, folder: str | Path) -> CFolder:
 
 
 def largest_error(path: Path, arrays: Arrays, network: Network) -> float | None:
-    """Over :func:`network.probes`, or None if there is no compiler to try it with.
+    """Largest difference of the emotion of C and the reference over :func:`probes`; None without a compiler.
 
     Raises:
-        WeightsError: if it is larger than ``TOLERANCE``, or not zero for integers
+        WeightsError: if it is larger than ``TOLERANCE``, or not zero for integer networks
     """
     try:
         library = native.library(path)
@@ -67,8 +75,8 @@ def largest_error(path: Path, arrays: Arrays, network: Network) -> float | None:
         return None
     largest = 0.0
     for label, signal in probes(network.frontend.win_length):
-        found, expected = library.answer(signal)[1], reference.forward(signal, arrays, network)[1]
-        error = float(np.max(np.abs(found - expected)))
+        actual, expected = library.answer(signal)[1], reference.forward(signal, arrays, network)[1]
+        error = float(np.max(np.abs(actual - expected)))
         if not error <= (0 if network.integers else TOLERANCE):
             raise WeightsError(f"{path}: C differs by {error:.2g} from the reference on {label}; nothing was written")
         largest = max(largest, error)
@@ -76,13 +84,20 @@ def largest_error(path: Path, arrays: Arrays, network: Network) -> float | None:
 
 
 def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None:
-    """All of it in a folder beside, which then takes its place."""
+    """Write the whole folder under a temporary name, then rename it.
+
+    Args:
+        folder: output folder
+        weights: safetensors file
+        text: model header
+        integers: whether the network is an integer network
+    """
     if folder.exists() and any(folder.iterdir()) and not (folder / "src" / HEADER).is_file():
-        raise WeightsError(f"{folder}: has other content; give a folder that is new, or was written by this")
+        raise WeightsError(f"{folder}: has other content; give a new folder, or one that export wrote")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary) / "made"
-        values = facts(weights)
+        values = template_values(weights)
         for source in sorted((native.runtime() / "export").rglob("*")):
             if source.is_file():
                 target = made / source.relative_to(native.runtime() / "export")
@@ -98,8 +113,8 @@ def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None
         made.rename(folder)
 
 
-def facts(weights: Path) -> dict[str, str]:
-    """What the files of the folder say about the weights."""
+def template_values(weights: Path) -> dict[str, str]:
+    """Values of the placeholders in the template files, from the metadata of the weights."""
     metadata = read_safetensors(weights)[1]
     name = metadata.get("name") or weights.stem
     return {

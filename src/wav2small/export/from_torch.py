@@ -1,7 +1,6 @@
-"""A student without a reference in NumPy to ONNX: torch writes the graph, and torch is what it is compared with.
+"""ONNX export of torch students without a NumPy reference. Torch writes the graph and is the reference.
 
-The graph may have any operation that torch can write, so rounding asks only whether a weight is large, and behind
-the log-mel.
+The graph may contain any operation, so quantisation selects weights by their size and excludes those before log-mel.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from wav2small.errors import MissingExtraError, WeightsError
-from wav2small.export.onnx_graph import IR_VERSION, cast, rounded
+from wav2small.export.onnx_graph import IR_VERSION, cast, quantise_rows
 from wav2small.export.parity import DEPTHS, TOLERANCES, Depths, depth_errors, with_log_mel
-from wav2small.export.static_int8 import made_from, quietly
+from wav2small.export.static_int8 import quietly, sources
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.probes import probes
 from wav2small.session import session
 from wav2small.train.students import StudentNet
 
 OPSET = 18
-"""The oldest that torch.export writes; onnxruntime 1.17, the oldest we allow, reads up to 20."""
+"""The oldest opset that torch.export writes. onnxruntime 1.17, the oldest supported version, reads up to 20."""
 LEAST_INT8 = (2**15, 2**16, 2**18, 2**62)
-"""Values that a weight must have to get eight bits and not sixteen: the first that keeps to the tolerance is taken."""
+"""Smallest number of values of an int8 weight; smaller weights are float16. The first within tolerance is used."""
 ROWS = {"Conv": 0, "Gemm": 0, "MatMul": 1}
-"""What is brought to eight bits, and which axis of its weight has a scale for each place."""
+"""Operators whose weights become int8, and the axis of the weight that has one scale per index."""
 ALLOWED = TOLERANCES | {"int8": replace(TOLERANCES["int8"], embedding=0.1)}
-"""As parity.py has it, but the worst of up to 960 values of an embedding, on digital silence, is worse than of 169."""
+"""``parity.TOLERANCES``, but wider for the embedding: the largest error of 960 values exceeds that of 169."""
 
 
 class ThreeDepths(nn.Module):
-    """A student that answers its log-mel too, so that a difference can be placed."""
+    """A student that also outputs its log-mel, so that a difference can be localised."""
 
     def __init__(self, net: StudentNet) -> None:
         super().__init__()
@@ -48,8 +47,8 @@ class ThreeDepths(nn.Module):
         return emotion, embedding, log_mel
 
 
-def facts(net: StudentNet, student: str) -> dict[str, str]:
-    """What the metadata say about the network; a student may have an attribute ``normalisation``."""
+def network_metadata(net: StudentNet, student: str) -> dict[str, str]:
+    """Metadata of artefacts that are derived from the network, with its attribute ``normalisation`` if it has one."""
     return {
         "student": student,
         "normalisation": getattr(net, "normalisation", "unknown"),
@@ -60,7 +59,11 @@ def facts(net: StudentNet, student: str) -> dict[str, str]:
 
 
 def forms(net: StudentNet, student: str) -> dict[str, tuple[Any, Depths]]:
-    """The ONNX model of each precision, without metadata, and its largest differences from torch.
+    """The ONNX model of each precision, without metadata, with its largest differences from torch.
+
+    Args:
+        net: the student
+        student: its name, for error messages
 
     Raises:
         MissingExtraError: if the package onnxscript is not installed
@@ -73,7 +76,7 @@ def forms(net: StudentNet, student: str) -> dict[str, tuple[Any, Depths]]:
 def to_onnx(net: StudentNet, student: str) -> onnx.ModelProto:
     """The float32 graph: ``signal`` (batch, samples) to ``emotion`` (batch, 3) and ``embedding`` (batch, size).
 
-    The value ``log_mel`` (batch, frames, mels) is inside.
+    The graph contains the value ``log_mel``, (batch, frames, mels).
     """
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=net.min_length)}
     try:
@@ -93,14 +96,14 @@ def to_onnx(net: StudentNet, student: str) -> onnx.ModelProto:
     except RuntimeError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0][:200]
         raise WeightsError(
-            f"{student}: torch cannot write this student as ONNX ({reason}). Change what it is made of."
+            f"{student}: torch cannot export this student to ONNX ({reason}). Use operations that ONNX supports."
         ) from None
     assert program is not None
     return cleaned(program.model_proto)
 
 
 def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Two outputs, and none of torch's notes, which name the files of this machine."""
+    """The model without the log-mel output and without torch's notes, which contain local paths."""
     graph = model.graph
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "wav2small", ""
     for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
@@ -121,8 +124,8 @@ def compare(model: onnx.ModelProto, net: StudentNet, precision: str) -> Depths:
     runner = session(with_log_mel(model).SerializeToString(), f"{precision} ONNX")
     allowed, largest = asdict(ALLOWED[precision]), dict.fromkeys(DEPTHS, 0.0)
     for label, signal in probes(net.min_length):
-        found = [answer[0] for answer in runner.run(list(DEPTHS), {"signal": signal[None]})]
-        for depth, error in depth_errors(found, answers(net, signal)).items():
+        actual = [output[0] for output in runner.run(list(DEPTHS), {"signal": signal[None]})]
+        for depth, error in depth_errors(actual, torch_outputs(net, signal)).items():
             if not error <= allowed[depth]:
                 raise WeightsError(
                     f"{precision} ONNX: {depth} differs by {error:.2g} from torch on {label}, "
@@ -133,35 +136,35 @@ def compare(model: onnx.ModelProto, net: StudentNet, precision: str) -> Depths:
 
 
 @torch.no_grad()
-def answers(net: StudentNet, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log-mel, embedding and emotion of one signal by torch."""
+def torch_outputs(net: StudentNet, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-mel, embedding and emotion of one signal, computed by torch."""
     row = torch.from_numpy(signal)[None]
     emotion, embedding = net(row)
     return net.log_mel(row)[0].numpy(), embedding[0].numpy(), emotion[0].numpy()
 
 
 def quantise(model: onnx.ModelProto, net: StudentNet) -> tuple[onnx.ModelProto, Depths]:
-    """The smallest of the forms of ``LEAST_INT8`` that keeps to the tolerance, and its differences from torch.
+    """The smallest form of ``LEAST_INT8`` within the tolerance, and its differences from torch.
 
-    Weights alone are rounded, and computed with in float32; static_int8.py rounds what flows between the layers too.
+    Only weights are quantised; computation is in float32. static_int8.py also quantises activations.
     """
     for least in LEAST_INT8[:-1]:
-        small = with_rounded_weights(model, least)
+        small = with_quantised_weights(model, least)
         try:
             return small, compare(small, net, "int8")
         except WeightsError:
             continue
-    small = with_rounded_weights(model, LEAST_INT8[-1])
+    small = with_quantised_weights(model, LEAST_INT8[-1])
     return small, compare(small, net, "int8")
 
 
-def with_rounded_weights(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
-    """A copy whose weights are int8, one scale a row, from ``least`` values on, and float16 below.
+def with_quantised_weights(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
+    """A copy with int8 weights (one scale per row) of at least ``least`` values; smaller weights are float16.
 
-    Biases and the front end, all that log-mel is made from, stay float32. A weight is written as ``Cast``, and ``Mul``
-    by its scale, which runtimes fold when they load the file.
+    Biases and the front end, up to log-mel, stay float32. A weight is stored as ``Cast`` and ``Mul`` by its scale,
+    which runtimes fold when they load the file.
     """
-    kept = made_from(model, "log_mel")
+    kept = sources(model, "log_mel")
     axes = {name: ROWS[node.op_type] for node in model.graph.node if node.op_type in ROWS for name in node.input[1:2]}
     small = onnx.ModelProto()
     small.CopyFrom(model)
@@ -186,12 +189,12 @@ def store_int8(graph: onnx.GraphProto, name: str, array: np.ndarray, axis: int) 
 
     Args:
         graph: changed in place
-        name: of the weight
-        array: its values
-        axis: of the array, with one scale for each index
+        name: name of the weight
+        array: values of the weight
+        axis: axis of the array that has one scale per index
     """
     rows = np.moveaxis(array, axis, 0)
-    integers, scale = rounded(rows.reshape(len(rows), -1))
+    integers, scale = quantise_rows(rows.reshape(len(rows), -1))
     stored = np.moveaxis(integers.reshape(rows.shape), 0, axis)
     scale = scale.reshape([-1 if place == axis else 1 for place in range(array.ndim)])
     graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(stored), f"{name}.int8"))

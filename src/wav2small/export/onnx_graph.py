@@ -1,9 +1,9 @@
-"""The student as an ONNX graph, waveform in, emotion and embedding out: built node by node from its arrays.
+"""The ONNX graph of a student: signal in, emotion and embedding out, built node by node from its arrays.
 
-Time is the last axis inside the graph, so that log-mel, convolutions, tokens and pooling follow each other without
-a transpose. Three exact simplifications: batch norm is folded into the convolution before it; the bias of ``sof``
-is left out, because a softmax over time cannot see it; that of ``lin`` is added once, after the pooling, because
-the weights of the pooling sum to one.
+Time is the last axis inside the graph, so log-mel, convolutions, tokens and pooling need no transpose. Three
+simplifications are exact: batch norm is folded into the preceding convolution; the bias of ``sof`` is omitted, because
+a softmax over time does not depend on it; the bias of ``lin`` is added once, after the pooling, because the pooling
+weights sum to one.
 """
 
 from __future__ import annotations
@@ -21,47 +21,49 @@ from wav2small.network.layers import folded, scale_and_shift
 
 OPSET = 17
 IR_VERSION = 8
-"""Both are read by onnxruntime 1.17, the oldest we allow."""
+"""onnxruntime 1.17, the oldest supported version, reads both."""
 LARGEST_STORED = 64
 """Points of the largest DFT that is stored as one matrix."""
 COLUMNS = 16
-"""Of a larger one, which is done in two steps; hop and window are whole numbers of rows of so many samples."""
+"""Samples per row of a larger DFT, which has two steps. Hop and window must be multiples of it."""
 INT8 = ("lin.weight", "sof.weight")
-"""What :func:`quantise` brings to eight bits: 57,122 of the 72K network's trained weights."""
+"""Weights that :func:`quantise` stores as int8: 57,122 of the 72K network's trained weights."""
 
 
 class Graph:
-    """Nodes and constants in the order they are made; each node is named by its output."""
+    """Nodes and constants in order of creation; each node has the name of its output."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, name: str, array: np.ndarray) -> str:
-        """Add a constant array; returns its name."""
+        """Add a constant array and return its name."""
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def number(self, name: str, value: float) -> str:
-        """Add a float32 scalar; returns its name."""
+        """Add a float32 scalar and return its name."""
         return self.constant(name, np.asarray(value, np.float32))
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node with one output; returns the name of the output."""
+        """Add a node with one output and return the name of the output."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
 
 def build(arrays: Mapping[str, np.ndarray], network: Network) -> onnx.ModelProto:
-    """The float32 graph.
+    """Build the float32 graph.
 
     Args:
-        arrays: of the float network
-        network: what they are the weights of
+        arrays: float32 weights
+        network: the network of these weights
 
     Returns:
-        input ``signal`` (batch, samples), outputs ``emotion`` (batch, 3), not clipped, and ``embedding``
-        (batch, embedding_size); the value ``log_mel`` (batch, n_mels, frames) is inside
+        model with the input ``signal`` (batch, samples), the outputs ``emotion`` (batch, 3), not clipped, and
+        ``embedding`` (batch, embedding_size), and the inner value ``log_mel`` (batch, n_mels, frames)
+
+    Source: arXiv:2408.13920, layers 0 to 13.
     """
     graph = Graph()
     if network.normalisation == "utterance":
@@ -100,7 +102,7 @@ def normalise(graph: Graph, network: Network) -> None:
 
 
 def log_mel(graph: Graph, network: Network) -> None:
-    """Layers 1 and 2: power of the mel bands, of each frame over the level where that is running, in dB."""
+    """Layers 1 and 2: mel power in dB; with running normalisation, relative to the level."""
     frontend = network.frontend
     running = network.normalisation == "running"
     source = "signal" if running else "normalised"
@@ -114,9 +116,9 @@ def log_mel(graph: Graph, network: Network) -> None:
 
 
 def small_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
-    """One convolution for both parts of the DFT; the mel matrix adds their squares as it weighs.
+    """Mel power by one convolution for both parts of the DFT; the mel matrix also adds their squares.
 
-    Bins that are in no mel band are left out.
+    Bins outside all mel bands are omitted.
     """
     used = np.flatnonzero(mel_filterbank(frontend).any(1))
     kernel = dft_kernel(frontend)[:, used].reshape(-1, 1, frontend.win_length)
@@ -130,13 +132,13 @@ def small_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
 
 
 def large_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
-    """The same for a DFT that is worth two steps, as in an FFT: a quarter of the multiplications, exactly.
+    """Mel power by a DFT in two steps, as in an FFT, with a quarter of the multiplications.
 
-    A window is rows of ``COLUMNS`` samples. Step one is a short DFT down each column. Its output c, a complex number a
-    column, holds the bins c, c + rows, c + 2 rows, ... of the whole: step two is one matrix for each c. What c below
-    and above half give is the same but for its sign, so half of them will do, and bins that come twice are used once.
-    Large matrices are written as formulas, which a runtime computes once, when it loads the file: phases are whole
-    numbers of steps, so float32 is exact enough.
+    A window is reshaped to rows of ``COLUMNS`` samples. Step one is a short DFT along each column. Its output c
+    determines the bins c, c + rows, c + 2 rows, ... of the whole DFT: step two is one matrix per c. Outputs c below and
+    above the middle are conjugates, so half of them suffice, and duplicate bins are used once. Large matrices are
+    written as formulas, which a runtime computes once when it loads the file. Phases are integer multiples of a step,
+    so float32 is sufficiently accurate.
     """
     n_fft, rows, half = frontend.n_fft, frontend.n_fft // COLUMNS, frontend.n_fft // COLUMNS // 2 + 1
     graph.node(
@@ -164,7 +166,7 @@ def large_mel_power(graph: Graph, source: str, frontend: Frontend) -> str:
 
 
 def windows(graph: Graph, source: str, frontend: Frontend) -> str:
-    """Every window of the signal as a column, (batch, win_length, frames): hops side by side, later ones below."""
+    """Every window of the signal as a column, (batch, win_length, frames), concatenated from hops."""
     hop = frontend.hop_length
     hops = -(-frontend.win_length // hop)
     padding = graph.constant("padding", np.array([0, 0, 0, hops * hop - frontend.win_length]))
@@ -186,7 +188,7 @@ def windows(graph: Graph, source: str, frontend: Frontend) -> str:
 
 
 def dft_rows(graph: Graph, bins: np.ndarray, n_fft: int) -> str:
-    """For each c the matrix from (both parts, columns) to (both parts, bins): cosines, a quarter turn between parts."""
+    """For each c, the matrix from (real and imaginary parts, columns) to (parts, bins), as cosines."""
     graph.constant("dft_bins", np.concatenate([bins, bins], axis=1)[:, :, None])
     graph.constant("dft_time", np.concatenate([np.arange(COLUMNS)] * 2))
     turns = np.repeat([0, n_fft // 4], COLUMNS)
@@ -200,7 +202,7 @@ def dft_rows(graph: Graph, bins: np.ndarray, n_fft: int) -> str:
 
 
 def mel_formula(graph: Graph, bins: np.ndarray, frontend: Frontend) -> str:
-    """The mel matrix for powers of these bins; 0 Hz is below the first band."""
+    """The mel matrix for the power of these bins; the bin at 0 Hz has no weight."""
     low, centre, high = (edge[:, None] for edge in mel_edges(frontend))
     height = 2 / (high - low)
     hertz = bins.reshape(1, -1) * frontend.sampling_rate / frontend.n_fft
@@ -215,7 +217,7 @@ def mel_formula(graph: Graph, bins: np.ndarray, frontend: Frontend) -> str:
 
 
 def over_running_level(graph: Graph, power: str, network: Network) -> str:
-    """Each frame over the mean power of the last frames: an average pool that looks back, and does not count zeros."""
+    """Divide each frame by the mean power of the last frames: a causal average pool that excludes the padding."""
     graph.node("ReduceSum", [power, "axis_1"], "frame_power", keepdims=1)
     window: dict[str, Any] = {"kernel_shape": [network.level_frames], "pads": [network.level_frames - 1, 0]}
     graph.node("AveragePool", ["frame_power"], "level", **window)
@@ -225,7 +227,7 @@ def over_running_level(graph: Graph, power: str, network: Network) -> str:
 
 
 def layers(graph: Graph, arrays: Mapping[str, np.ndarray], network: Network) -> str:
-    """The layers from log-mel on, (batch, channels, mels, time) or, where the mels are channels, without mels."""
+    """The layers after log-mel: (batch, channels, mels, time), or (batch, channels, time) if mels are channels."""
     if network.mels_are_channels:
         scale, shift = scale_and_shift(arrays, "norm0", network.batch_norm_eps)
         graph.node("Mul", ["log_mel", graph.constant("norm0.scale", scale[:, None])], "mel_scaled")
@@ -243,7 +245,7 @@ def layers(graph: Graph, arrays: Mapping[str, np.ndarray], network: Network) -> 
 
 
 def convolution(graph: Graph, source: str, place: Place, arrays: Mapping[str, np.ndarray], network: Network) -> str:
-    """A convolution with its norm and ReLU; kernels of two dimensions are transposed, as time is the last axis."""
+    """A convolution with folded norm and ReLU; 2-D kernels are transposed, because time is the last axis."""
     layer = place.layer
     kernel, bias = folded(arrays, layer, network.batch_norm_eps)
     if kernel.ndim == 4:
@@ -257,7 +259,7 @@ def convolution(graph: Graph, source: str, place: Place, arrays: Mapping[str, np
 
 
 def max_pool(graph: Graph, source: str, place: Place) -> str:
-    """The largest under the kernel, with the same stride in mels and time."""
+    """A max-pool with the same stride in mels and time."""
     layer, side = place.layer, place.layer.kernel[1] // 2
     pads = [side, layer.padding[0], side, layer.padding[1]]
     window: dict[str, Any] = {"kernel_shape": list(layer.kernel[::-1]), "strides": [layer.stride] * 2, "pads": pads}
@@ -265,21 +267,21 @@ def max_pool(graph: Graph, source: str, place: Place) -> str:
 
 
 def over_mels_and_time(place: Place, network: Network) -> dict[str, Any]:
-    """Kernel, padding, stride and dilation of a convolution; what is not needed is left out."""
+    """Kernel, padding, stride and dilation of a convolution; defaults are omitted."""
     layer, (before, after), side = place.layer, place.layer.padding, place.layer.kernel[1] // 2
     flat = network.mels_are_channels
-    found: dict[str, Any] = {"kernel_shape": [layer.kernel[0]] if flat else list(layer.kernel[::-1])}
+    attributes: dict[str, Any] = {"kernel_shape": [layer.kernel[0]] if flat else list(layer.kernel[::-1])}
     if before or after or side:
-        found["pads"] = [before, after] if flat else [side, before, side, after]
+        attributes["pads"] = [before, after] if flat else [side, before, side, after]
     if layer.stride > 1:
-        found["strides"] = [layer.stride] if flat else [1, layer.stride]
+        attributes["strides"] = [layer.stride] if flat else [1, layer.stride]
     if layer.dilation > 1:
-        found["dilations"] = [layer.dilation] if flat else [1, layer.dilation]
-    return found
+        attributes["dilations"] = [layer.dilation] if flat else [1, layer.dilation]
+    return attributes
 
 
 def as_tokens(graph: Graph, hidden: str, network: Network) -> str:
-    """One token a column: (batch, channels x mels, time)."""
+    """Tokens as columns, (batch, channels x mels, time)."""
     if network.mels_are_channels:
         return hidden
     shape = graph.constant("token_shape", np.array([0, network.token_size, -1]))
@@ -287,7 +289,7 @@ def as_tokens(graph: Graph, hidden: str, network: Network) -> str:
 
 
 def pool_tokens(graph: Graph, tokens: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """One token a column, (batch, size, time), averaged with a softmax over time as the weight."""
+    """Mean of tokens (batch, size, time) over time, weighted by a softmax over time."""
     for name, output in (("lin", "value"), ("sof", "score")):
         graph.node("MatMul", [graph.constant(f"{name}.weight", arrays[f"{name}.weight"]), tokens], output)
     graph.node("Softmax", ["score"], "share", axis=2)
@@ -297,7 +299,7 @@ def pool_tokens(graph: Graph, tokens: str, arrays: Mapping[str, np.ndarray]) -> 
 
 
 def pool_gram(graph: Graph, hidden: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """The same for 1x1 convolutions over (batch, channels, mels, time), and the products of the channels."""
+    """Pooled 1x1 convolutions over (batch, channels, mels, time), with the Gram matrix of the channels appended."""
     for name, output in (("lin", "value"), ("sof", "score")):
         kernel = graph.constant(f"{name}.weight", arrays[f"{name}.weight"][:, :, None, None])
         graph.node("Conv", [hidden, kernel], output, kernel_shape=[1, 1])
@@ -312,13 +314,15 @@ def pool_gram(graph: Graph, hidden: str, arrays: Mapping[str, np.ndarray]) -> No
 
 
 def quantise(model: onnx.ModelProto, factors: Mapping[str, np.ndarray] | None = None) -> onnx.ModelProto:
-    """A copy whose two large matrices are int8, one scale a row, and whose other trained weights are float16.
+    """A copy with the two large matrices as int8 (one scale per row) and the other trained weights as float16.
 
-    With ``factors``, the weights that it names are int8 times their factor exactly, as after training in integers.
+    The convolutions stay at sixteen bits: their int8 rounding errors would accumulate over seven layers, and they have
+    only 9,243 weights. The front end and the biases stay float32. Computation is in float32: a weight is stored as
+    ``Cast`` and ``Mul`` by its scale, which runtimes fold when they load the file.
 
-    Seven convolutions in a row add up the rounding of eight bits, and their 9,243 weights are cheap at sixteen. The
-    front end and the biases stay float32. Everything is computed in float32: a weight is written as ``Cast``, and
-    ``Mul`` by its scale, which runtimes fold when they load the file.
+    Args:
+        model: float32 model
+        factors: scales by name of a weight, from quantisation-aware training; these weights are int8 times their factor
     """
     small = onnx.ModelProto()
     small.CopyFrom(model)
@@ -327,7 +331,7 @@ def quantise(model: onnx.ModelProto, factors: Mapping[str, np.ndarray] | None = 
     for constant in constants:
         name, array = constant.name, numpy_helper.to_array(constant)
         if name in (factors or ()) or (factors is None and name in INT8 and array.ndim == 2):
-            integers, scale = rounded(array, None if factors is None else factors[name])
+            integers, scale = quantise_rows(array, None if factors is None else factors[name])
             stored = [
                 numpy_helper.from_array(integers, f"{name}.int8"),
                 numpy_helper.from_array(scale, f"{name}.scale"),
@@ -351,8 +355,16 @@ def cast(source: str, target: str) -> onnx.NodeProto:
     return helper.make_node("Cast", [source], [target], target, to=onnx.TensorProto.FLOAT)
 
 
-def rounded(weight: np.ndarray, scale: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Integers from -127 to 127, and the float32 scale of each row that gives the weight back."""
+def quantise_rows(weight: np.ndarray, scale: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Quantise a weight (rows, columns) to int8.
+
+    Args:
+        weight: float32, shape=(rows, columns)
+        scale: scale of each row, shape=(rows, 1); None takes the largest magnitude of the row / 127
+
+    Returns:
+        int8 integers from -127 to 127, shape=(rows, columns), and float32 scales; their product approximates the weight
+    """
     if scale is None:
         largest = np.abs(weight).max(axis=1, keepdims=True)
         scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How far an ONNX form of the student is from the reference, at log-mel, embedding and emotion."""
+"""Differences of an ONNX model from the reference, at log-mel, embedding and emotion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from wav2small.session import session
 
 @dataclass(frozen=True)
 class Depths:
-    """A difference at three depths: log-mel in dB; embedding and emotion in parts of the largest value, if above 1."""
+    """Differences at three depths of the network.
+
+    Attributes:
+        log_mel: in dB
+        embedding: relative to the largest value, or absolute if that is below 1
+        emotion: likewise
+    """
 
     log_mel: float
     embedding: float
@@ -26,17 +32,26 @@ class Depths:
 
 DEPTHS = tuple(field.name for field in fields(Depths))
 TOLERANCES = {"fp32": Depths(0.02, 1e-3, 1e-3), "int8": Depths(0.02, 0.03, 0.04)}
-"""How far an artefact may be from the reference: by float32 rounding, and by weights of eight and sixteen bits."""
+"""Largest allowed differences from the reference: float32 rounding, and weights of eight and sixteen bits."""
 
 
 def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, network: Network) -> Depths:
-    """The largest difference of an ONNX model from the reference at each depth, over :func:`probes`.
+    """Compare an ONNX model with the reference, over :func:`probes`.
 
-    An artefact of the integer student has its weights, and no rounding between the layers: so has what it is held to.
-    What that rounding costs is in the dev CCC of its training.
+    The ONNX file of an integer student does not round activations, so it is compared with the float reference of the
+    same weights. The dev CCC of the training includes the effect of that rounding.
+
+    Args:
+        model: ONNX model
+        arrays: weights of the student
+        precision: key of ``TOLERANCES``
+        network: the network of these weights
+
+    Returns:
+        the largest difference at each depth
 
     Raises:
-        WeightsError: if it is above ``TOLERANCES``, or ONNX Runtime cannot load the model
+        WeightsError: if a difference is above ``TOLERANCES``, or ONNX Runtime cannot load the model
     """
     runner = session(with_log_mel(model).SerializeToString(), f"{precision} ONNX")
     limits = asdict(TOLERANCES[precision])
@@ -58,8 +73,8 @@ def compare(model: Any, arrays: Mapping[str, np.ndarray], precision: str, networ
     return Depths(**largest)
 
 
-def apart(model: Any, other: Any, window: int) -> Depths:
-    """The largest difference of an ONNX model from another at each depth, over :func:`probes`."""
+def largest_differences(model: Any, other: Any, window: int) -> Depths:
+    """The largest difference of two ONNX models at each depth, over :func:`probes` of at least ``window`` samples."""
     runners = [session(with_log_mel(one).SerializeToString(), "ONNX") for one in (model, other)]
     largest = dict.fromkeys(DEPTHS, 0.0)
     for _, signal in probes(window):
@@ -68,20 +83,20 @@ def apart(model: Any, other: Any, window: int) -> Depths:
     return Depths(**largest)
 
 
-def depth_errors(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> dict[str, float]:
-    """How far log-mel, embedding and emotion are from what is expected, each as :class:`Depths` says."""
+def depth_errors(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> dict[str, float]:
+    """Differences of log-mel, embedding and emotion from the expected arrays, in the units of :class:`Depths`."""
     measures = (difference, relative, relative)
-    return {name: how(*pair) for name, how, *pair in zip(DEPTHS, measures, found, expected, strict=True)}
+    return {name: measure(*pair) for name, measure, *pair in zip(DEPTHS, measures, actual, expected, strict=True)}
 
 
 def run_depths(runner: Any, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """log-mel (frames, n_mels), embedding and emotion of one signal by a session of :func:`with_log_mel`."""
+    """Log-mel (frames, n_mels), embedding and emotion of one signal, by a session of :func:`with_log_mel`."""
     decibel, embedding, emotion = runner.run(list(DEPTHS), {"signal": signal[None]})
     return decibel[0].T, embedding[0], emotion[0]
 
 
 def with_log_mel(model: Any) -> Any:
-    """A copy of an ONNX model that answers its log-mel too."""
+    """A copy of an ONNX model that also outputs its log-mel."""
     from onnx import TensorProto, helper
 
     copy = type(model)()
@@ -90,11 +105,11 @@ def with_log_mel(model: Any) -> Any:
     return copy
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
+def difference(actual: np.ndarray, expected: np.ndarray) -> float:
     """The largest absolute difference."""
-    return float(np.max(np.abs(found - expected)))
+    return float(np.max(np.abs(actual - expected)))
 
 
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference, in parts of the largest expected value if that is above 1."""
-    return difference(found, expected) / max(1.0, float(np.max(np.abs(expected))))
+def relative(actual: np.ndarray, expected: np.ndarray) -> float:
+    """The largest absolute difference, divided by the largest expected value if that is above 1."""
+    return difference(actual, expected) / max(1.0, float(np.max(np.abs(expected))))

@@ -1,4 +1,4 @@
-"""Float weights to integers without training: weights rounded, the range of each stream taken from real speech."""
+"""Post-training quantisation to an integer network: real speech sets the range of each stream."""
 
 from __future__ import annotations
 
@@ -17,42 +17,45 @@ from wav2small.network.weights import NETWORK, Arrays
 from wav2small.tables.manifest import Segment
 
 FITTING = 0.9999
-"""Share of a channel's values in a clip that must fit into eight bits; what is larger is cut."""
+"""Share of a channel's values in a clip that must fit into eight bits. Larger values saturate."""
 
 
-def rounded(weights: str | Path, segments: Sequence[Segment]) -> tuple[Arrays, dict[str, str], Network]:
-    """Integers, metadata and network of the integer form of a student, which C runs and fixed_point.py defines.
+def integer_form(weights: str | Path, segments: Sequence[Segment]) -> tuple[Arrays, dict[str, str], Network]:
+    """Quantise a student to the integer network that fixed_point.py defines and C runs.
 
     Args:
-        weights: safetensors of a float network that pools tokens
-        segments: of speech
+        weights: safetensors file of a float network that pools tokens
+        segments: segments of speech
+
+    Returns:
+        integer weights, metadata and the integer network
 
     Raises:
-        WeightsError: if there is no such form of the network
-        ManifestError: if there is no speech in the segments
-        AudioError: if one cannot be read
+        WeightsError: if the network has no integer form
+        ManifestError: if the segments contain no speech
+        AudioError: if a segment cannot be read
     """
     arrays, metadata, network = reference.load_student(weights)
     if network.integers:
-        raise WeightsError(f"{weights}: {network.name} is in integers already; give the float weights")
+        raise WeightsError(f"{weights}: {network.name} is an integer network already; give the float weights")
     try:
         target = replace(network, name=f"{network.name}-int8", integers=True)
     except NetworkError as error:
-        raise WeightsError(f"{weights}: has no form in integers: {error}") from None
-    found = fixed_point.rounded(arrays, tops(arrays, network, speech(segments)), target)
-    for name in ("ccc", "dev_ccc"):  # of the floats
+        raise WeightsError(f"{weights}: has no integer form: {error}") from None
+    integers = fixed_point.quantise(arrays, tops(arrays, network, speech(segments)), target)
+    for name in ("ccc", "dev_ccc"):  # those of the float network
         metadata.pop(name, None)
-    return found, metadata | {"student": target.name, "precision": "int8", NETWORK: target.to_json()}, target
+    return integers, metadata | {"student": target.name, "precision": "int8", NETWORK: target.to_json()}, target
 
 
 def tops(arrays: Arrays, network: Network, signals: Sequence[np.ndarray]) -> dict[str, float]:
-    """The largest value of each stream over all signals, and of what the pooling averages."""
-    found = dict.fromkeys(fixed_point.watched(network), 0.0)
+    """The largest value of each stream, and of ``value``, over all signals."""
+    largest_values = dict.fromkeys(fixed_point.watched(network), 0.0)
     for signal in signals:
         outputs = list(reference.activations(reference.features(signal, network), arrays, network))
         for place, output in zip(network.places(), outputs, strict=True):
             largest = float(np.quantile(output, FITTING, axis=(0, 1)).max())
-            found[place.stream] = max(found[place.stream], largest)
+            largest_values[place.stream] = max(largest_values[place.stream], largest)
         values = as_tokens(outputs[-1]) @ arrays["lin.weight"].T + arrays["lin.bias"]
-        found["value"] = max(found["value"], float(np.abs(values).max()))
-    return found
+        largest_values["value"] = max(largest_values["value"], float(np.abs(values).max()))
+    return largest_values

@@ -1,1 +1,1 @@
-"""What a network is, in NumPy alone: its description, front end, layers, references and weights."""
+"""Networks in NumPy: description, front end, layers, reference implementations and weights."""

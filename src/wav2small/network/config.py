@@ -1,7 +1,7 @@
-"""A network is data: front end, layers and pooling, written as JSON into every file of weights and read from there.
+"""The description of a network: front end, layers and pooling. Every weights file contains it as JSON.
 
-Everything that computes a network walks ``Network.places()``: the NumPy reference, the integers, the ONNX graph, the C
-header, the stream, the MACs and torch.
+Every implementation iterates over ``Network.places()``: the NumPy reference, the integer reference, the ONNX graph,
+the C header, the stream, the MAC count and torch.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 from wav2small.errors import NetworkError, closest
 
 SAMPLING_RATE = 16000
-"""Hz; the rate of every signal inside the package."""
+"""Sampling rate of every signal inside the package, in Hz."""
 
 FORMAT = 1
-"""Of the JSON; any other is refused."""
+"""Version of the JSON format. Other versions are rejected."""
 
 
 class Emotion(NamedTuple):
-    """One answer: arousal, dominance and valence, nominally 0 to 1."""
+    """One prediction: arousal, dominance and valence, nominally 0 to 1."""
 
     arousal: float
     dominance: float
@@ -32,15 +32,15 @@ class Emotion(NamedTuple):
 
 
 OUTPUTS = Emotion._fields
-"""Order of the outputs, everywhere."""
+"""Order of the outputs in every array and file."""
 NORM = ("weight", "bias", "running_mean", "running_var")
-"""The arrays of a batch norm; the last two are not parameters."""
+"""Arrays of a batch norm. The last two are not parameters."""
 FROZEN = ("dft_real", "dft_imag", "mel")
-"""Arrays of the front end, where they are stored: counted as parameters and never trained."""
+"""Arrays of a stored front end. They count as parameters and are not trained."""
 NORMALISATIONS = ("utterance", "running")
 POOLINGS = ("tokens", "gram")
 RESERVED = ("input", "lin", "sof", "out", "norm0", "value", *FROZEN)
-"""Names that no layer may have, because other arrays have them."""
+"""Names that other arrays use. A layer must not have one of them."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -48,13 +48,23 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Frontend:
     """The paper's log-mel front end: 33 DFT bins every 32 samples, 26 Slaney mel bands in dB.
 
-    A window of ``win_length`` samples is padded with zeros to ``n_fft``. ``fmin`` and ``fmax`` are in Hz, ``amin`` and
-    ``variance_floor`` in power.
+    A window of ``win_length`` samples is zero-padded to ``n_fft``.
 
-    Source: arXiv:2408.13920.
+    Args:
+        sampling_rate: Hz
+        n_fft: points of the DFT, in samples
+        win_length: samples of a window, at most ``n_fft``
+        hop_length: samples from one frame to the next
+        n_mels: number of mel bands
+        fmin: lowest frequency of the mel bands, in Hz
+        fmax: highest frequency of the mel bands, in Hz
+        amin: smallest mel power before the logarithm
+        variance_floor: added to the variance, or to the running level, before the division
 
     Raises:
-        NetworkError: if a number is out of its range
+        NetworkError: if a value is out of range
+
+    Source: arXiv:2408.13920, layers 1 and 2.
     """
 
     sampling_rate: int = SAMPLING_RATE
@@ -73,7 +83,7 @@ class Frontend:
             (2 <= self.win_length <= self.n_fft, "win_length must be from 2 to n_fft"),
             (self.hop_length >= 1, "hop_length must be 1 or more"),
             (self.n_mels >= 2, "n_mels must be 2 or more"),
-            (0 <= self.fmin < self.fmax <= nyquist, f"fmin and fmax must rise within 0 to {nyquist:g} Hz"),
+            (0 <= self.fmin < self.fmax <= nyquist, f"fmin and fmax must satisfy 0 <= fmin < fmax <= {nyquist:g} Hz"),
             (self.amin > 0 and self.variance_floor > 0, "amin and variance_floor must be above 0"),
         ):
             if not is_valid:
@@ -81,38 +91,38 @@ class Frontend:
 
     @property
     def n_bins(self) -> int:
-        """Bins of the real DFT, 0 Hz and half the sampling rate included."""
+        """Number of bins of the real DFT, from 0 Hz to half the sampling rate inclusive."""
         return self.n_fft // 2 + 1
 
     def frames_in(self, dur: float) -> int:
-        """Hops in so many seconds."""
+        """Number of hops in ``dur`` seconds, rounded."""
         return round(dur * self.sampling_rate / self.hop_length)
 
     def num_frames(self, samples: int) -> int:
-        """Frames of a signal: whole windows only, no padding."""
+        """Number of frames of a signal of ``samples`` samples: whole windows, no padding."""
         return max(0, (samples - self.win_length) // self.hop_length + 1)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of a network: (time, mels, channels) to (time, mels, outputs).
+    """One layer of a network: (time, mels, channels) to (time, mels, outputs).
 
-    A convolution with its batch norm and a ReLU or, with ``pool``, the largest value under the kernel.
+    A layer is a convolution with batch norm and ReLU or, with ``pool``, a max-pool.
 
     Args:
-        name: of its arrays, ``NAME.weight``
-        outputs: channels
-        kernel: frames and mels that one output is computed from
-        stride: frames from one output to the next; a pool takes as many mels
+        name: prefix of its arrays: ``NAME.weight``
+        outputs: output channels
+        kernel: kernel size in frames and in mels
+        stride: frames from one output to the next; a pool has the same stride in mels
         dilation: frames from one tap of the kernel to the next
-        causal: the kernel ends at the output's own frame; else it is centred there
+        causal: the kernel ends at the frame of the output; otherwise it is centred there
         depthwise: each channel has its own kernel
-        pool: the largest value, without arrays
+        pool: max-pool, which has no arrays
         norm: name of the batch norm after a convolution
-        adds: the input of the layer before is added to the output
+        adds: residual connection: the input of the previous layer is added to the output
 
     Raises:
-        NetworkError: if a number is out of its range
+        NetworkError: if a value is out of range
     """
 
     name: str
@@ -129,31 +139,35 @@ class Layer:
     def __post_init__(self) -> None:
         numbers = (self.outputs, *self.kernel, self.stride, self.dilation)
         for is_valid, rule in (
-            (bool(NAME.fullmatch(self.name)), "a name is of a-z, 0-9 and _, and begins with a letter"),
+            (bool(NAME.fullmatch(self.name)), "a name must contain only a-z, 0-9 and _ and start with a letter"),
             (min(numbers) >= 1, "outputs, kernel, stride and dilation must be 1 or more"),
             (self.causal or self.reach % 2 == 0, "a centred kernel needs an even (frames - 1) x dilation"),
             (self.kernel[1] % 2 == 1, "a kernel needs an odd number of mels"),
-            (self.pool or bool(NAME.fullmatch(self.norm)), "a convolution must name its norm, as a layer is named"),
+            (self.pool or bool(NAME.fullmatch(self.norm)), "a convolution needs norm, a name of a-z, 0-9 and _"),
         ):
             if not is_valid:
                 raise NetworkError(f"layer {self.name!r}: {rule}; got {self}")
 
     @property
     def reach(self) -> int:
-        """Frames from the first tap of the kernel to the last."""
+        """Number of frames from the first tap of the kernel to the last."""
         return (self.kernel[0] - 1) * self.dilation
 
     @property
     def padding(self) -> tuple[int, int]:
-        """Frames of padding before the first frame, and after the last."""
+        """Number of frames of padding before the first frame and after the last."""
         return (self.reach, 0) if self.causal else (self.reach // 2, self.reach // 2)
 
 
 class Place(NamedTuple):
-    """A layer and what reaches it.
+    """A layer and the shape of its input.
 
-    ``inputs`` and ``mels`` are channels and bands of its input, ``frames`` the front end's frames from one column of
-    that to the next. ``stream`` names the values that it gives: layers that are added up share a name.
+    Attributes:
+        layer: the layer
+        inputs: channels of the input
+        mels: bands of the input
+        frames: front-end frames from one column of the input to the next
+        stream: name of the output activations; layers joined by a residual connection share it
     """
 
     layer: Layer
@@ -164,34 +178,36 @@ class Place(NamedTuple):
 
     @property
     def mels_out(self) -> int:
-        """Bands of the output."""
+        """Number of bands of the output."""
         return -(-self.mels // self.layer.stride) if self.layer.pool else self.mels
 
 
 @dataclass(frozen=True)
 class Network:
-    """A student: what is computed from the samples to arousal, dominance and valence.
+    """A student network: samples to arousal, dominance and valence.
 
     Args:
-        name: of the student
+        name: name of the student
         frontend: window, hop and mel bands
-        normalisation: of the level. ``utterance``, the paper's, needs the whole signal: zero mean, unit variance.
+        normalisation: level normalisation. ``utterance`` (the paper) needs the whole signal: zero mean, unit variance.
             ``running`` divides each frame by the mean power of the last ``level_dur`` seconds
-        level_dur: seconds of the running level
-        layers: from the first to the last
-        pooling: over time with a softmax: of whole ``tokens``, or of channels alone, whose ``gram`` matrix then stands
-            beside the pooled map
-        pooled: values that are pooled
-        mels_are_channels: the bands are the first layer's input channels, each with a batch norm ``norm0`` before it;
-            else they are the height of an image with one channel
-        stores_frontend: the arrays of the DFT and the mel bands are in the file, and counted as parameters
-        score_bias: the score of the softmax has a bias, which changes nothing and is counted
-        batch_norm_eps: of every batch norm
-        trained_int8: its eight-bit form is made by training, and keeps the scale of every stream
-        integers: everything from the samples on is whole numbers (docs/integers.md)
+        level_dur: length of the running level, in seconds
+        layers: the layers in order
+        pooling: softmax pooling over time: of whole ``tokens``, or of channels only (``gram``), with the Gram matrix
+            of the pooled channels appended
+        pooled: number of pooled values
+        mels_are_channels: the mel bands are the input channels of the first layer, after the batch norm ``norm0``;
+            otherwise they are the height of an image with one channel
+        stores_frontend: the weights file contains the DFT and mel arrays, which then count as parameters
+        score_bias: the softmax score has a bias; it does not change the output, but counts as parameters
+        batch_norm_eps: epsilon of every batch norm
+        trained_int8: the int8 form is trained (quantisation-aware) and stores the scale of every stream
+        integers: all computation is in integers, from the samples to the output (docs/integers.md)
 
     Raises:
-        NetworkError: if a value is out of its range, or layers do not fit together
+        NetworkError: if a value is out of range, or layers do not fit together
+
+    Source: arXiv:2408.13920 for ``normalisation="utterance"`` and both poolings; the running level is ours.
     """
 
     name: str
@@ -210,146 +226,148 @@ class Network:
 
     def __post_init__(self) -> None:
         for is_valid, rule in (
-            (bool(self.name) and not set(self.name) & set("/\\ "), "name must be text without spaces and slashes"),
+            (bool(self.name) and not set(self.name) & set("/\\ "), "name must be text without spaces or slashes"),
             (
                 self.frontend.sampling_rate == SAMPLING_RATE,
                 f"the sampling_rate of its frontend must be {SAMPLING_RATE}",
             ),
             (self.normalisation in NORMALISATIONS, f"normalisation must be one of {', '.join(NORMALISATIONS)}"),
-            (self.level_frames >= 1, "level_dur must be at least a hop"),
+            (self.level_frames >= 1, "level_dur must be at least one hop"),
             (self.pooling in POOLINGS, f"pooling must be one of {', '.join(POOLINGS)}"),
-            (bool(self.layers), "layers must hold at least one layer"),
+            (bool(self.layers), "layers must contain at least one layer"),
             (self.pooled >= 1 and self.batch_norm_eps > 0, "pooled and batch_norm_eps must be above 0"),
             (self.mels_are_channels or not self.trained_int8, "trained_int8 needs mels_are_channels"),
-            (self.pooling == "tokens" or not self.integers, "integers need the pooling of tokens"),
+            (self.pooling == "tokens" or not self.integers, "integers need pooling tokens"),
         ):
             if not is_valid:
                 raise NetworkError(f"network {self.name!r}: {rule}")
         names = [name for layer in self.layers for name in (layer.name, layer.norm) if name]
         twice = next((name for name in names if names.count(name) > 1 or name in RESERVED), None)
         if twice:
-            raise NetworkError(f"network {self.name!r}: the name {twice!r} is taken; give every layer and norm its own")
+            raise NetworkError(
+                f"network {self.name!r}: the name {twice!r} is already used; give each layer and norm its own name"
+            )
         for index, place in enumerate(self.places()):
             if problem := _problem(self, index, place):
                 raise NetworkError(f"network {self.name!r}: layer {place.layer.name!r} {problem}")
         if self.pooling == "gram" and self.pooled != self.layers[-1].outputs:
-            raise NetworkError(f"network {self.name!r}: with the pooling gram, pooled must be the channels of a token")
+            raise NetworkError(f"network {self.name!r}: with pooling gram, pooled must equal the channels of a token")
 
     def places(self) -> list[Place]:
-        """Every layer with what reaches it, from the first to the last."""
-        found: list[Place] = []
+        """Every layer with the shape of its input, in order."""
+        places: list[Place] = []
         inputs, mels = (self.frontend.n_mels, 1) if self.mels_are_channels else (1, self.frontend.n_mels)
         frames, streams = 1, _streams(self.layers)
         for layer, stream in zip(self.layers, streams, strict=True):
-            found.append(Place(layer, inputs, mels, frames, stream))
-            inputs, mels, frames = layer.outputs, found[-1].mels_out, frames * layer.stride
-        return found
+            places.append(Place(layer, inputs, mels, frames, stream))
+            inputs, mels, frames = layer.outputs, places[-1].mels_out, frames * layer.stride
+        return places
 
     def convolutions(self) -> list[Place]:
-        """The places of the layers that have arrays."""
+        """The places of the layers that have arrays, in order."""
         return [place for place in self.places() if not place.layer.pool]
 
     def streams(self) -> list[str]:
-        """Names of the values between the layers, each once."""
+        """Names of the activations between the layers, each once."""
         return list(dict.fromkeys(place.stream for place in self.places()))
 
     @property
     def token_size(self) -> int:
-        """Values of a token: channels x mels after the last layer."""
+        """Number of values of a token: channels x mels after the last layer."""
         last = self.places()[-1]
         return last.layer.outputs * last.mels_out
 
     @property
     def frames_a_token(self) -> int:
-        """Frames of the front end from one token to the next."""
+        """Number of front-end frames from one token to the next."""
         return prod(layer.stride for layer in self.layers)
 
     @property
     def embedding_size(self) -> int:
-        """Length of what the outputs are read from."""
+        """Number of values of the embedding, the input of the output layer."""
         return self.pooled if self.pooling == "tokens" else self.token_size + self.pooled**2
 
     @property
     def level_frames(self) -> int:
-        """Frames whose mean power is the running level."""
+        """Number of frames whose mean power is the running level."""
         return self.frontend.frames_in(self.level_dur)
 
     @property
     def is_causal(self) -> bool:
-        """Whether it runs frame by frame: no frame needs a later one."""
+        """Whether the network runs frame by frame: no output needs a later frame."""
         no_later = all(layer.causal and not layer.pool for layer in self.layers)
         return no_later and self.normalisation == "running" and self.pooling == "tokens" and self.mels_are_channels
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every array in a file of float weights."""
-        frontend, found = self.frontend, dict[str, tuple[int, ...]]()
+        """Name and shape of every array in a file of float32 weights."""
+        frontend, arrays = self.frontend, dict[str, tuple[int, ...]]()
         if self.stores_frontend:
-            found |= dict.fromkeys(FROZEN[:2], (frontend.n_bins, 1, frontend.win_length))
-            found["mel"] = (frontend.n_mels, frontend.n_bins)
+            arrays |= dict.fromkeys(FROZEN[:2], (frontend.n_bins, 1, frontend.win_length))
+            arrays["mel"] = (frontend.n_mels, frontend.n_bins)
         if self.mels_are_channels:
-            found |= {f"norm0.{part}": (frontend.n_mels,) for part in NORM}
+            arrays |= {f"norm0.{part}": (frontend.n_mels,) for part in NORM}
         for place in self.convolutions():
             layer = place.layer
-            found[f"{layer.name}.weight"] = self.weight_shape(place)
-            found |= {f"{layer.norm}.{part}": (layer.outputs,) for part in NORM}
-        found |= {"lin.weight": self.pooling_shape, "lin.bias": (self.pooled,), "sof.weight": self.pooling_shape}
-        found |= {"sof.bias": (self.pooled,)} if self.score_bias else {}
-        return found | {"out.weight": (len(OUTPUTS), self.embedding_size), "out.bias": (len(OUTPUTS),)}
+            arrays[f"{layer.name}.weight"] = self.weight_shape(place)
+            arrays |= {f"{layer.norm}.{part}": (layer.outputs,) for part in NORM}
+        arrays |= {"lin.weight": self.pooling_shape, "lin.bias": (self.pooled,), "sof.weight": self.pooling_shape}
+        arrays |= {"sof.bias": (self.pooled,)} if self.score_bias else {}
+        return arrays | {"out.weight": (len(OUTPUTS), self.embedding_size), "out.bias": (len(OUTPUTS),)}
 
     def weight_shape(self, place: Place) -> tuple[int, ...]:
-        """Outputs, inputs, taps, and mels where these are not channels."""
+        """Shape of a convolution's weight: (outputs, inputs, taps), plus mels if these are not channels."""
         layer = place.layer
         kernel = layer.kernel[: 1 if self.mels_are_channels else 2]
         return (layer.outputs, 1 if layer.depthwise else place.inputs, *kernel)
 
     @property
     def pooling_shape(self) -> tuple[int, int]:
-        """Of ``lin.weight`` and ``sof.weight``."""
+        """Shape of ``lin.weight`` and of ``sof.weight``."""
         return self.pooled, self.token_size if self.pooling == "tokens" else self.pooled
 
     def num_parameters(self) -> int:
-        """Parameters, stored front end included, as the paper counts them."""
+        """Number of parameters, including a stored front end, as the paper counts them."""
         return sum(prod(shape) for name, shape in self.shapes().items() if ".running_" not in name)
 
     def num_trained(self) -> int:
-        """Parameters that training changes: all but the front end's."""
+        """Number of trained parameters: all except those of the front end."""
         return self.num_parameters() - sum(prod(self.shapes().get(name, (0,))) for name in FROZEN)
 
     def to_json(self, indent: int | None = None) -> str:
-        """All fields, so that no default is needed to read it back."""
+        """JSON with every field, so that reading it back needs no default."""
         separators = (",", ":") if indent is None else None
         return json.dumps({"format": FORMAT} | asdict(self), indent=indent, separators=separators)
 
     @classmethod
     def from_json(cls, text: str, source: str = "network") -> Network:
-        """The network that :meth:`to_json` wrote.
+        """Read a network that :meth:`to_json` wrote.
 
         Args:
-            text: JSON with every field; a missing one is an error, and so is one too many
-            source: what it was read from, for errors
+            text: JSON with every field; missing and unknown fields are errors
+            source: name of the file, for error messages
 
         Raises:
-            NetworkError: naming the field that is wrong
+            NetworkError: if the text is not valid; the message names the wrong field
         """
         try:
-            found = json.loads(text)
+            values = json.loads(text)
         except ValueError as error:
             raise NetworkError(f"{source}: the description of the network is not JSON ({error})") from None
-        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise NetworkError(
                 f"{source}: not a description of a network of format {FORMAT}; was it written by another version?"
             )
         try:
-            return _from_fields(cls, found, "network")
+            return _from_fields(cls, values, "network")
         except NetworkError as error:
             raise NetworkError(f"{source}: {error}") from None
 
 
 def read_network(path: str | Path) -> Network:
-    """The network that a JSON file describes, as :meth:`Network.to_json` writes it.
+    """Read a network from a JSON file, as :meth:`Network.to_json` writes it.
 
     Raises:
-        NetworkError: if it cannot be read, or does not hold together
+        NetworkError: if the file cannot be read, or the description is not valid
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -360,7 +378,7 @@ def read_network(path: str | Path) -> Network:
 
 
 def _problem(network: Network, index: int, place: Place) -> str:
-    """What is wrong with a layer at its place; "" if nothing is."""
+    """The reason why a layer is not valid at its place; "" if it is valid."""
     layer = place.layer
     if place.mels == 1 and layer.kernel[1] > 1:
         return "must have one mel in its kernel, because its input has one"
@@ -369,17 +387,17 @@ def _problem(network: Network, index: int, place: Place) -> str:
     if layer.pool:
         is_known = (layer.kernel, layer.stride, layer.dilation, layer.outputs) == ((3, 3), 2, 1, place.inputs)
         if not is_known or layer.causal or layer.depthwise or layer.norm or layer.adds:
-            return f"is a pool: kernel [3, 3], stride 2 and {place.inputs} outputs are all that it can have"
+            return f"is a pool: it must have kernel [3, 3], stride 2 and {place.inputs} outputs, and nothing else"
     if layer.adds:
         before = network.places()[index - 1]
         is_like = before.inputs == layer.outputs and not before.layer.pool
         if index < 2 or not is_like or before.layer.stride > 1 or layer.stride > 1:
-            return "adds the input of the layer before, which must be a layer's output with as many channels, no stride"
+            return "has adds: the input of the previous layer must be the output of a layer with the same shape"
     return ""
 
 
 def _streams(layers: tuple[Layer, ...]) -> list[str]:
-    """The stream of each layer's output: ``hidden``, ``hidden2`` ... where layers are added up, ``inner1`` ... else."""
+    """The stream of each layer's output: ``hidden``, ``hidden2`` ... with a residual connection, else ``inner1`` ..."""
     groups: list[int] = []
     for index, layer in enumerate(layers):
         before = groups[index - 1] if index else -1
@@ -397,10 +415,10 @@ Built = TypeVar("Built", Network, Frontend, Layer)
 
 
 def _from_fields(cls: type[Built], values: Mapping[str, Any], where: str) -> Built:
-    """A dataclass from all of its fields, each of its type.
+    """A dataclass from a mapping with all of its fields.
 
     Raises:
-        NetworkError: naming the first field that is missing, unknown, or of another type
+        NetworkError: if a field is missing, unknown or of the wrong type; the message names it
     """
     known = [field.name for field in fields(cls)]
     if not isinstance(values, Mapping):
@@ -416,7 +434,7 @@ def _from_fields(cls: type[Built], values: Mapping[str, Any], where: str) -> Bui
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
-    """A value of JSON as the type that a field has."""
+    """A JSON value converted to the type of a field."""
     if kind is Frontend:
         return _from_fields(Frontend, value, where)
     if kind == tuple[Layer, ...] and isinstance(value, list):

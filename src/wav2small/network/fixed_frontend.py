@@ -1,8 +1,8 @@
-"""The front end in integers only: samples of 16 bits to the log-mel that fixed_point.py begins with.
+"""The front end in integer arithmetic: 16-bit samples to the log-mel input of fixed_point.py.
 
-As frontend.py, and as a C runtime without floats repeats it bit by bit: a window, an FFT of the real signal, powers of
-the mel bands in 64 bits, each over the level by a difference of logarithms: the running one, or that of the utterance,
-known before or of the samples until then. docs/integers.md has the numbers.
+The C runtime computes the same steps bit for bit: window, FFT of the real signal, mel power in 64 bits, and a
+difference of logarithms in place of the division by the level. The level is the running level or that of the
+utterance; the latter is given in advance or computed from the samples so far. docs/integers.md lists the formats.
 """
 
 from __future__ import annotations
@@ -19,58 +19,58 @@ from wav2small.network.fixed_point import LOG_MEL_BITS, Integers
 from wav2small.network.frontend import hann, mel_filterbank
 
 SAMPLE_BITS = 15
-"""Of a sample: 32768 is 1."""
+"""Fractional bits of a sample: 32768 is 1."""
 HANN_BITS = 15
 COSINE_BITS = 30
 MEL_BITS = 20
-"""Of the mel filterbank, whose largest weight fits into 16 bits."""
+"""Fractional bits of the mel filterbank. Its largest weight fits into 16 bits."""
 LEVEL_SHIFT = 31
-"""Of a frame's power, so that it fits into 32 bits, and the level remembers many."""
+"""Right shift of a frame's power, so that the level can store it in 32 bits."""
 FLOOR_BITS = 8
-"""Of the level's sum, for the floor that is added to each frame."""
+"""Fractional bits of the level's sum, for the floor added to each frame."""
 MEAN_BITS = 12
-"""Of the mean of an utterance, in units of a sample."""
+"""Fractional bits of the utterance mean, in units of a sample."""
 VARIANCE_BITS = 16
-"""Of its variance, in units of a sample's square."""
+"""Fractional bits of the utterance variance, in units of a squared sample."""
 LOG2_BITS = 16
 LOG2_STEPS = 6
-"""A table of 2^6 steps, and straight lines between them."""
+"""The logarithm is a table of 2^6 steps with linear interpolation."""
 DECIBEL_BITS = 24
-"""Of the factor from log2 to dB."""
+"""Fractional bits of the factor from log2 to dB."""
 
 
 class Tables(NamedTuple):
-    """What C reads from its header, as whole numbers."""
+    """Integer tables and constants, which C reads from the generated header."""
 
     hann: np.ndarray
-    """shape=(win_length / 2 + 1,): the second half is the first one backwards."""
+    """First half of the window, shape=(win_length / 2 + 1,); the second half is symmetric."""
     cosine: np.ndarray
-    """cos(2 pi i / n_fft), shape=(n_fft / 2 + 1,); the sine is a quarter further on."""
+    """cos(2 pi i / n_fft), shape=(n_fft / 2 + 1,); the sine is the same table shifted by a quarter period."""
     mel: np.ndarray
-    """shape=(n_bins, n_mels)"""
+    """Mel filterbank, shape=(n_bins, n_mels)."""
     log2: np.ndarray
-    """log2(1 + i / 64), shape=(65,)"""
+    """log2(1 + i / 64), shape=(65,)."""
     power_shift: int
-    """Of a bin's power, so that a band's fits into 64 bits: fewer and wider bins weigh less each."""
+    """Right shift of a bin's power, so that the sum over a band fits into 64 bits."""
     window_shift: int
-    """Of a windowed sample, so that no sum of the FFT leaves 32 bits."""
+    """Right shift of a windowed sample, so that no sum of the FFT overflows 32 bits."""
     level_floor: int
-    """What a frame adds to the level's sum, beside its power; or what is added to the variance."""
+    """``variance_floor``: added to the level's sum for each frame, or to the utterance variance."""
     log2_unit: int
-    """log2 of the unit of a band's power over that of the level."""
+    """log2 of the ratio of units: mel power over level."""
     decibel: int
-    """10 log10(2), with ``LOG_MEL_BITS`` and ``DECIBEL_BITS`` - ``LOG2_BITS`` behind the point."""
+    """10 log10(2), fixed-point with ``LOG_MEL_BITS`` + ``DECIBEL_BITS`` - ``LOG2_BITS`` fractional bits."""
 
 
 class Level(NamedTuple):
-    """Mean, with ``MEAN_BITS``, and variance, with ``VARIANCE_BITS``, of an utterance: one number or one a frame."""
+    """Mean (``MEAN_BITS``) and variance (``VARIANCE_BITS``) of an utterance: scalars, or shape=(frames,)."""
 
     mean: np.ndarray
     variance: np.ndarray
 
 
 def tables(network: Network) -> Tables:
-    """The tables of a front end. Samples over their mean have a bit more than samples."""
+    """The integer tables of a front end. A sample minus the mean needs one bit more than a sample."""
     frontend, is_running = network.frontend, network.normalisation == "running"
     window_bits = 30 - math.ceil(math.log2(frontend.win_length / 2)) - (not is_running)
     power_shift = math.ceil(math.log2(frontend.n_fft)) + 5
@@ -91,17 +91,17 @@ def tables(network: Network) -> Tables:
 
 
 def nearest(values: np.ndarray | float, bits: int) -> np.ndarray:
-    """Numbers with ``bits`` behind the point, halves up."""
+    """Values as fixed-point integers with ``bits`` fractional bits, halves rounded up."""
     return np.asarray(np.floor(np.asarray(values, np.float64) * 2.0**bits + 0.5), np.int64)
 
 
 def shifted(values: np.ndarray, places: int) -> np.ndarray:
-    """To the right, halves up."""
+    """Right shift by ``places`` bits, halves rounded up."""
     return np.asarray((values + (1 << (places - 1))) >> places)
 
 
 def to_samples(signal: np.ndarray) -> np.ndarray:
-    """Float audio as samples of 16 bits: halves up, cut where it does not fit, NaN is 0; in float32, as C does it."""
+    """Float audio as int16 samples: halves rounded up, clipped to the range, NaN to 0; in float32, as in C."""
     scaled = np.nan_to_num(np.asarray(signal, np.float32), nan=0.0) * np.float32(2**SAMPLE_BITS)
     whole = np.clip(np.floor(scaled + np.float32(0.5)), -(2**15), 2**15 - 1)
     return np.asarray(whole, np.int16)
@@ -110,23 +110,23 @@ def to_samples(signal: np.ndarray) -> np.ndarray:
 def forward(
     samples: np.ndarray, arrays: Integers, network: Network, level: Level | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embedding and emotion of samples of 16 bits, as :func:`fixed_point.forward` gives them."""
+    """Embedding and emotion of 16-bit samples, in the formats of :func:`fixed_point.forward`."""
     return fixed_point.forward(log_mel(samples, network, level), arrays, network)
 
 
 def log_mel(samples: np.ndarray, network: Network, utterance: Level | None = None) -> np.ndarray:
-    """Log-mel over the level, with ``LOG_MEL_BITS``.
+    """Log-mel relative to the level, in dB with ``LOG_MEL_BITS`` fractional bits.
 
     Args:
-        samples: mono audio, int16, shape=(samples,)
-        network: front end, and how long a running level remembers
-        utterance: the level of a student that is normalised over the utterance, else :func:`whole_level`
+        samples: mono audio at 16 kHz, int16, shape=(samples,)
+        network: front end and length of the running level
+        utterance: level of a network normalised over the utterance; None computes :func:`whole_level`
 
     Returns:
-        int64, but 16 bits would do, shape=(frames, n_mels)
+        int64 (values fit into 16 bits), shape=(frames, n_mels)
 
     Raises:
-        AudioError: if there is not one whole window of samples
+        AudioError: if there is less than one window of samples
     """
     table = tables(network)
     if network.normalisation == "running":
@@ -143,25 +143,25 @@ def log_mel(samples: np.ndarray, network: Network, utterance: Level | None = Non
 
 
 def whole_level(samples: np.ndarray) -> Level:
-    """The level of a whole signal, as C takes it."""
+    """Mean and variance of a whole signal, in the format of the C runtime."""
     return to_level(*mean_and_variance(samples))
 
 
 def mean_and_variance(signal: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Of a signal in floats, or of samples of 16 bits, 32768 of which are 1."""
+    """Mean and variance of a float signal, or of int16 samples divided by 32768."""
     signal = signal.astype(np.float64) / (2**SAMPLE_BITS if signal.dtype == np.int16 else 1)
     return np.float32(signal.mean()), np.float32(signal.var())
 
 
 def to_level(mean: np.float32, variance: np.float32) -> Level:
-    """From floats, which have few enough digits; what is left of them is cut."""
+    """A level from float mean and variance, truncated to the fixed-point formats."""
     mean, variance = np.clip(mean, -1, 1), np.clip(variance, 0, 1)
     units = np.float32(2.0 ** (SAMPLE_BITS + MEAN_BITS)), np.float32(2.0 ** (2 * SAMPLE_BITS + VARIANCE_BITS))
     return Level(*(np.array(int(part * unit), np.int64) for part, unit in zip((mean, variance), units, strict=True)))
 
 
 def level_so_far(samples: np.ndarray, network: Network) -> Level:
-    """The level of the samples until the end of each frame, exact but for the last bit."""
+    """The level of the samples up to the end of each frame, exact except for the last bit."""
     frontend = network.frontend
     ends = frontend.win_length + frontend.hop_length * np.arange(frontend.num_frames(len(samples)))
     numbers = samples.astype(np.int64)
@@ -172,12 +172,12 @@ def level_so_far(samples: np.ndarray, network: Network) -> Level:
 
 
 def lowest(network: Network) -> int:
-    """``amin`` in dB, with ``LOG_MEL_BITS``."""
+    """``amin`` in dB, with ``LOG_MEL_BITS`` fractional bits."""
     return int(nearest(10 * math.log10(network.frontend.amin), LOG_MEL_BITS))
 
 
 def mel_power(samples: np.ndarray, table: Tables, network: Network, mean: np.ndarray | int = 0) -> np.ndarray:
-    """Power in each band, shape=(frames, n_mels), of samples over a mean, one number or one a frame."""
+    """Power in each mel band, shape=(frames, n_mels), after subtracting ``mean`` (a scalar, or one per frame)."""
     frontend = network.frontend
     if len(samples) < frontend.win_length:
         raise AudioError(f"need at least {frontend.win_length} samples, got {len(samples)}: give a longer signal.")
@@ -191,7 +191,7 @@ def mel_power(samples: np.ndarray, table: Tables, network: Network, mean: np.nda
 
 
 def level(power: np.ndarray, table: Tables, network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the power of the last frames, each with the floor, and how many they are, shape=(frames,)."""
+    """Sum of the power of the last frames, floor included, and their number; each shape=(frames,)."""
     frames = shifted(power.sum(1), LEVEL_SHIFT)
     ends = np.arange(1, len(frames) + 1)
     counts = np.minimum(ends, network.level_frames)
@@ -200,10 +200,18 @@ def level(power: np.ndarray, table: Tables, network: Network) -> tuple[np.ndarra
 
 
 def real_fft(windowed: np.ndarray, table: Tables, n_fft: int) -> tuple[np.ndarray, np.ndarray]:
-    """Twice the bins 0 to n_fft / 2 of real signals, (frames, win_length) padded with zeros to n_fft.
+    """The DFT of real signals, times two.
 
-    Even samples are the real part of a signal of half the length, odd ones the imaginary part; what its spectrum z has
-    at i and, conjugate and mirrored, at -i are taken apart.
+    A complex FFT of half the length transforms the even samples (real part) and the odd samples (imaginary part). The
+    two spectra are then separated by their symmetry.
+
+    Args:
+        windowed: shape=(frames, win_length), zero-padded here to ``n_fft``
+        table: cosines
+        n_fft: points of the DFT
+
+    Returns:
+        real and imaginary parts of twice the bins 0 to n_fft / 2, each shape=(frames, n_fft / 2 + 1)
     """
     padded = np.pad(windowed, ((0, 0), (0, n_fft - windowed.shape[1])))
     real, imag = complex_fft(padded[:, ::2], padded[:, 1::2], table, n_fft)
@@ -216,7 +224,7 @@ def real_fft(windowed: np.ndarray, table: Tables, n_fft: int) -> tuple[np.ndarra
 
 
 def complex_fft(real: np.ndarray, imag: np.ndarray, table: Tables, n_fft: int) -> tuple[np.ndarray, np.ndarray]:
-    """The FFT of n_fft / 2 points by halves, in 32 bits: nothing is scaled down on the way."""
+    """Radix-2 FFT of n_fft / 2 points, in 32 bits, without scaling between the stages."""
     length = real.shape[1]
     order = bit_reversed(length)
     real, imag = real[:, order].astype(np.int64), imag[:, order].astype(np.int64)
@@ -234,13 +242,13 @@ def complex_fft(real: np.ndarray, imag: np.ndarray, table: Tables, n_fft: int) -
 
 
 def turn(real: np.ndarray, imag: np.ndarray, steps: np.ndarray, table: Tables) -> tuple[np.ndarray, np.ndarray]:
-    """Times exp(-2 pi i steps / n_fft): products and sum in 64 bits, then one shift."""
+    """Multiply by the twiddle factor exp(-2 pi i steps / n_fft): products and sum in 64 bits, then one shift."""
     cosine, sine = table.cosine[steps], table.cosine[np.abs(steps - len(table.cosine) // 2)]
     return shifted(real * cosine + imag * sine, COSINE_BITS), shifted(imag * cosine - real * sine, COSINE_BITS)
 
 
 def bit_reversed(length: int) -> np.ndarray:
-    """0 to length - 1 in the order that an FFT in place begins with."""
+    """The bit-reversed order of 0 to length - 1, the input order of an in-place FFT."""
     order = np.zeros(1, np.int64)
     while len(order) < length:
         order = np.concatenate([2 * order, 2 * order + 1])
@@ -248,7 +256,7 @@ def bit_reversed(length: int) -> np.ndarray:
 
 
 def log2_of(values: np.ndarray, table: Tables) -> np.ndarray:
-    """log2 of whole numbers from 1 to 2^63 - 1, with ``LOG2_BITS``: the highest bit, and the table for what follows."""
+    """log2 of integers from 1 to 2^63 - 1, with ``LOG2_BITS``: the highest bit, and the table for the mantissa."""
     exponent, rest = np.zeros_like(values), values
     for places in (32, 16, 8, 4, 2, 1):
         high = rest >> places > 0

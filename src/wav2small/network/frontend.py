@@ -1,6 +1,7 @@
-"""The paper's front end in NumPy, the definition of it: normalisation, DFT kernel, Slaney mel bands, log-mel.
+"""The reference front end in NumPy: normalisation, DFT kernel, Slaney mel bands, log-mel.
 
-Source: arXiv:2408.13920; the mel scale is Slaney's Auditory Toolbox (1998), as in ``librosa.filters.mel``.
+Source: arXiv:2408.13920, layers 0 to 2; the mel scale is that of Slaney's Auditory Toolbox (1998), as in
+``librosa.filters.mel``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def normalise(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
 
     Returns:
         a new array, float32, shape=(samples,)
+
+    Source: arXiv:2408.13920, layer 0.
     """
     centred = signal - np.mean(signal, dtype=np.float64)
     variance = np.mean(np.square(centred))
@@ -36,7 +39,9 @@ def dft_kernel(config: Frontend = FRONTEND) -> np.ndarray:
     """Real and imaginary rows of the DFT, each multiplied by a periodic Hann window.
 
     Returns:
-        shape=(2, n_bins, win_length)
+        float64, shape=(2, n_bins, win_length)
+
+    Source: arXiv:2408.13920, layer 1.
     """
     phase = 2 * np.pi * np.outer(np.arange(config.n_bins), np.arange(config.win_length)) / config.n_fft
     return np.asarray(np.stack([np.cos(phase), -np.sin(phase)]) * hann(config))
@@ -48,31 +53,33 @@ def hann(config: Frontend = FRONTEND) -> np.ndarray:
 
 
 def hz_to_mel(frequency: np.ndarray) -> np.ndarray:
-    """Slaney's mel: linear to 1 kHz, then logarithmic, 27 mels for a factor of 6.4."""
+    """Slaney's mel scale of frequencies in Hz: linear up to 1 kHz, then logarithmic, 27 mels per factor of 6.4."""
     above = np.log(np.maximum(frequency, LOG_START_HZ) / LOG_START_HZ) / LOG_STEP
     return np.asarray(np.minimum(frequency, LOG_START_HZ) / LINEAR_HZ_PER_MEL + above)
 
 
 def mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`hz_to_mel`."""
+    """Frequency in Hz, the inverse of :func:`hz_to_mel`."""
     start = LOG_START_HZ / LINEAR_HZ_PER_MEL
     return np.asarray(np.minimum(mel, start) * LINEAR_HZ_PER_MEL * np.exp(LOG_STEP * np.maximum(mel - start, 0)))
 
 
 def mel_edges(config: Frontend = FRONTEND) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each band begins, is highest and ends, in Hz, each shape=(n_mels,)."""
+    """Lower edge, centre and upper edge of each band in Hz, each shape=(n_mels,)."""
     ends = hz_to_mel(np.array([config.fmin, config.fmax]))
     edges = mel_to_hz(np.linspace(ends[0], ends[1], config.n_mels + 2))
     return edges[:-2], edges[1:-1], edges[2:]
 
 
 def mel_filterbank(config: Frontend = FRONTEND) -> np.ndarray:
-    """Triangles between equally spaced mels, each of unit area in Hz.
+    """Triangular filters, equally spaced in mel, each of unit area in Hz.
 
-    With the paper's sizes band 0 lies between two DFT bins and is empty: it always reads ``amin``.
+    With the paper's sizes, band 0 is between two DFT bins and has no weights: its power is always ``amin``.
 
     Returns:
-        shape=(n_bins, n_mels)
+        float64, shape=(n_bins, n_mels)
+
+    Source: arXiv:2408.13920, layer 2.
     """
     bins = np.linspace(0, config.sampling_rate / 2, config.n_bins)[:, None]
     low, centre, high = mel_edges(config)
@@ -81,33 +88,37 @@ def mel_filterbank(config: Frontend = FRONTEND) -> np.ndarray:
 
 
 def log_mel(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
-    """Log-mel spectrogram, one row a frame; computed in float64.
+    """Log-mel spectrogram, one row per frame, computed in float64.
 
     Args:
         signal: mono audio at ``config.sampling_rate``, float, shape=(samples,)
         config: window, hop and mel bands
 
     Returns:
-        dB re unit power, float32, shape=(frames, n_mels), ``config.num_frames(samples)`` rows
+        dB re unit power, float32, shape=(frames, n_mels), with ``config.num_frames(samples)`` frames
 
     Raises:
-        AudioError: if there is not one whole window of samples
+        AudioError: if there is less than one window of samples
     """
     return decibel(mel_power(signal, config), config)
 
 
 def running_log_mel(signal: np.ndarray, level_frames: int, config: Frontend = FRONTEND) -> np.ndarray:
-    """Log-mel of each frame over the level until then; nothing later is needed.
+    """Log-mel of each frame relative to the running level; causal.
 
-    The level is the power of all bands, averaged over the last ``level_frames`` frames, or those there are.
+    The level is the power of all bands, averaged over the last ``level_frames`` frames, or over all frames so far if
+    there are fewer.
 
     Args:
-        signal: as in :func:`log_mel`
-        level_frames: how long the level remembers
-        config: ``variance_floor`` is added to the level
+        signal: mono audio at ``config.sampling_rate``, float, shape=(samples,)
+        level_frames: length of the running level, in frames
+        config: window, hop and mel bands; ``variance_floor`` is added to the level
 
     Returns:
-        as :func:`log_mel`
+        dB re the level, float32, shape=(frames, n_mels)
+
+    Raises:
+        AudioError: if there is less than one window of samples
     """
     power = mel_power(signal, config)
     level = running_mean(power.sum(1), level_frames)
@@ -115,7 +126,7 @@ def running_log_mel(signal: np.ndarray, level_frames: int, config: Frontend = FR
 
 
 def running_mean(values: np.ndarray, length: int) -> np.ndarray:
-    """Mean of the last ``length`` values, or of those there are, shape=(values,)."""
+    """Mean of the last ``length`` values, or of all so far if there are fewer, shape=(values,)."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - length, 0)
@@ -123,7 +134,7 @@ def running_mean(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def mel_power(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
-    """Power in each mel band, in float64, shape=(frames, n_mels)."""
+    """Power in each mel band, float64, shape=(frames, n_mels)."""
     if len(signal) < config.win_length:
         raise AudioError(f"need at least {config.win_length} samples, got {len(signal)}: give a longer signal.")
     frames = np.lib.stride_tricks.sliding_window_view(signal, config.win_length)[:: config.hop_length]
@@ -133,5 +144,5 @@ def mel_power(signal: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
 
 
 def decibel(power: np.ndarray, config: Frontend = FRONTEND) -> np.ndarray:
-    """Power, ``config.amin`` at least, in dB, as float32."""
+    """Power, floored at ``config.amin``, in dB, float32."""
     return np.asarray(10 * np.log10(np.maximum(power, config.amin)), np.float32)

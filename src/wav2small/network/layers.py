@@ -1,4 +1,4 @@
-"""What layers are made of, in readable NumPy; time is the first axis, channels the last."""
+"""Operations of the layers in NumPy. Time is the first axis, channels the last."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from wav2small.network.config import NORM, Layer, Network
 
 
 def batch_norm(hidden: np.ndarray, name: str, arrays: Mapping[str, np.ndarray], eps: float) -> np.ndarray:
-    """Each channel, the last axis, with its running mean and variance, then scale and shift."""
+    """Batch norm in inference: each channel (last axis) with its running mean and variance, then scale and bias."""
     scale = arrays[f"{name}.weight"] / np.sqrt(arrays[f"{name}.running_var"] + np.float32(eps))
     return np.asarray((hidden - arrays[f"{name}.running_mean"]) * scale + arrays[f"{name}.bias"])
 
 
 def scale_and_shift(arrays: Mapping[str, np.ndarray], norm: str, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """A batch norm as one factor and one summand a channel, in float32."""
+    """A batch norm as one scale and one shift per channel, float32, each shape=(channels,)."""
     weight, bias, mean, variance = (arrays[f"{norm}.{part}"].astype(np.float64) for part in NORM)
     scale = weight / np.sqrt(variance + eps)
     return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
 
 
 def folded(arrays: Mapping[str, np.ndarray], layer: Layer, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """A convolution and the batch norm after it as one: kernel and bias."""
+    """Kernel and bias of a convolution with its batch norm folded in."""
     scale, shift = scale_and_shift(arrays, layer.norm, eps)
     kernel = arrays[f"{layer.name}.weight"]
     return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), shift
 
 
 def convolve(hidden: np.ndarray, weight: np.ndarray, layer: Layer, around: float = 0) -> np.ndarray:
-    """A convolution without its norm: (time, mels, inputs) to (time / stride, mels, outputs).
+    """A convolution without bias and batch norm.
 
     Args:
-        hidden: the input of the layer
+        hidden: input of the layer, shape=(time, mels, inputs)
         weight: shape=(outputs, inputs, taps), or (outputs, inputs, taps, mels)
         layer: kernel, stride, dilation and padding
-        around: what the input is padded with
+        around: padding value
+
+    Returns:
+        shape=(time / stride, mels, outputs)
     """
     weight = weight.reshape(*weight.shape[:2], *layer.kernel)
     side = layer.kernel[1] // 2
@@ -53,7 +56,7 @@ def convolve(hidden: np.ndarray, weight: np.ndarray, layer: Layer, around: float
 
 
 def _under(padded: np.ndarray, layer: Layer) -> Iterator[tuple[int, int, np.ndarray]]:
-    """What each place of a kernel, (tap, mel), sees of a padded input: (time, mels, channels)."""
+    """For each kernel position (tap, mel), the aligned slice of the padded input, (time, mels, channels)."""
     frames, mels = padded.shape[0] - layer.reach, padded.shape[1] - layer.kernel[1] + 1
     for tap in range(layer.kernel[0]):
         for mel in range(layer.kernel[1]):
@@ -61,7 +64,7 @@ def _under(padded: np.ndarray, layer: Layer) -> Iterator[tuple[int, int, np.ndar
 
 
 def max_pool(hidden: np.ndarray, layer: Layer) -> np.ndarray:
-    """The largest under the kernel, every second row and column: (time, mels, channels) halved, rounded up."""
+    """Max-pool with stride 2 in time and mels: (time, mels, channels) halved, rounded up."""
     side = layer.kernel[1] // 2
     padded = np.pad(hidden, (layer.padding, (side, side), (0, 0)), constant_values=-np.inf)
     patches = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(0, 1))
@@ -69,16 +72,19 @@ def max_pool(hidden: np.ndarray, layer: Layer) -> np.ndarray:
 
 
 def softmax_mean(value: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The mean over time, the first axis, with the softmax of the score over time as the weight."""
+    """Weighted mean over time (first axis); the weights are the softmax of the score over time.
+
+    Source: arXiv:2408.13920, layer 12.
+    """
     weight = np.exp(score - score.max(0))
     return np.asarray((value * weight).sum(0) / weight.sum(0))
 
 
 def as_columns(features: np.ndarray, network: Network) -> np.ndarray:
-    """Log-mel, (time, mels), as the first layer's input: an image of one channel, or one band of many channels."""
+    """Log-mel (time, mels) as the first layer's input: (time, mels, 1), or (time, 1, mels) if mels are channels."""
     return features[:, None] if network.mels_are_channels else features[:, :, None]
 
 
 def as_tokens(hidden: np.ndarray) -> np.ndarray:
-    """The last layer's output, (time, mels, channels), as one token a row: channels x mels."""
+    """The last layer's output, (time, mels, channels), as tokens, (time, channels x mels)."""
     return hidden.transpose(0, 2, 1).reshape(len(hidden), -1)

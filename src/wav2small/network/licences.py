@@ -1,4 +1,4 @@
-"""Licences from teacher to labels to weights: what may not be sold stays so, whatever is learnt from it."""
+"""Licences of weights: a non-commercial licence of the teacher or the data also applies to the trained weights."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 from collections.abc import Iterable
 
 OURS = "Apache-2.0"
-"""Of our own weights, where nothing that they learnt from says otherwise."""
+"""Licence of the project's own weights, unless a teacher's or a data set's licence restricts them."""
 
 
 def joined(licences: Iterable[str]) -> str:
-    """All of several, each once, as an SPDX expression: ``MIT AND CC-BY-NC-SA-4.0``."""
+    """An SPDX expression of all licences, each once: ``MIT AND CC-BY-NC-SA-4.0``."""
     parts = [part for licence in licences for part in licence.split(" AND ") if part]
     return " AND ".join(dict.fromkeys(parts))
 
 
 def is_non_commercial(licence: str) -> bool:
-    """Whether one of them says that it is not for sale: NC, non-commercial, research only."""
+    """Whether a licence excludes commercial use: NC, non-commercial, research or academic only."""
     return bool(re.search(r"\bNC\b|non-?commercial|research|academic", licence, re.IGNORECASE))
 
 
 def of_weights(sources: Iterable[str]) -> str:
-    """Licence of weights that were learnt from what has these licences: the non-commercial ones of them, else ours."""
+    """Licence of weights trained with sources under these licences: their non-commercial licences, else ``OURS``."""
     return joined(part for part in joined(sources).split(" AND ") if is_non_commercial(part)) or OURS

@@ -1,6 +1,6 @@
-"""The student ``micro``, ours: causal, frame by frame, depthwise-separable convolutions over 10 ms.
+"""The student ``micro``, our own design: causal, depthwise-separable convolutions over frames of 10 ms.
 
-One strided convolution over the log-mel, then residual blocks of a depthwise and a pointwise convolution.
+A strided convolution over the log-mel is followed by residual blocks of a depthwise and a pointwise convolution.
 """
 
 from __future__ import annotations
@@ -37,26 +37,29 @@ def micro(
     dilations: Sequence[int] = (1, 1, 2, 2, 4),
     frontend: Frontend = FRONTEND,
 ) -> Network:
-    """A ``micro`` of any size.
+    """A ``micro`` network of any size.
 
     Args:
-        name: of the network
-        channels: of every layer
+        name: name of the network
+        channels: channels of every layer
         pooled: values of the embedding
         kernel: taps of the convolutions in time
-        stride: of the first one
-        dilations: of the depthwise convolutions, a block each
+        stride: stride of the first convolution, in frames
+        dilations: dilation of the depthwise convolution of each block
         frontend: window, hop and mel bands
+
+    Raises:
+        NetworkError: if a value is out of range
     """
     layers = tuple(_layers(channels, kernel, stride, dilations))
     return Network(name, frontend, "running", 3.0, layers, "tokens", pooled, mels_are_channels=True, trained_int8=True)
 
 
 MICRO = micro()
-"""The student as it ships: 53,267 parameters."""
+"""The student that ships: 53,267 parameters."""
 MICRO_L = micro("micro-l", channels=128, pooled=192)
-"""The larger one: 163,539 parameters."""
+"""A larger ``micro``: 163,539 parameters."""
 MICRO_INT8 = replace(MICRO, name="micro-int8", integers=True)
-"""``micro`` in integers, trained to be."""
+"""``micro`` in integer arithmetic, from quantisation-aware training."""
 MICRO_L_INT8 = replace(MICRO_L, name="micro-l-int8", integers=True)
-"""``micro-l`` in integers, trained to be."""
+"""``micro-l`` in integer arithmetic, from quantisation-aware training."""

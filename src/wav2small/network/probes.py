@@ -1,4 +1,4 @@
-"""Signals that two computations of one network are compared on; the same every time."""
+"""Deterministic test signals, on which two implementations of a network are compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from wav2small.network.config import FRONTEND, SAMPLING_RATE
 
 
 def probes(window: int = FRONTEND.win_length) -> Iterator[tuple[str, np.ndarray]]:
-    """Signals that an artefact is tried on, each with its name; the same every time."""
+    """Deterministic test signals, each with a label.
+
+    Args:
+        window: samples of the shortest signal
+
+    Yields:
+        label, and mono audio at 16 kHz, float32, shape=(samples,)
+    """
     rng = np.random.default_rng(0)
     yield "one window of noise", rng.standard_normal(window).astype(np.float32) / 10
     yield "noise", rng.standard_normal(12345).astype(np.float32) / 10
@@ -21,7 +28,7 @@ def probes(window: int = FRONTEND.win_length) -> Iterator[tuple[str, np.ndarray]
 
 
 def voice(rng: np.random.Generator, dur: float = 3.0) -> np.ndarray:
-    """Syllables of harmonics over a gliding pitch, with breath: float32 at 16 kHz."""
+    """A synthetic voice of ``dur`` seconds: harmonics with gliding pitch in syllables, plus noise; float32, 16 kHz."""
     time = np.arange(round(dur * SAMPLING_RATE)) / SAMPLING_RATE
     pitch = 160 + 50 * np.sin(2 * np.pi * 0.7 * time)
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLING_RATE

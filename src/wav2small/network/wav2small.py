@@ -1,7 +1,8 @@
-"""The networks of arXiv:2408.13920, layer by layer as the paper numbers them: 72,477 parameters, and 15,888.
+"""The networks of arXiv:2408.13920: 72,477 and 15,888 parameters.
 
-Layer 0 is the normalisation over the utterance, 1 and 2 are the front end, 3 to 10 the rows below, 11 and 12 the
-tokens and their pooling, 13 the linear output.
+The layers are: 0 normalisation over the utterance, 1 and 2 front end, 3 to 10 the layers below, 11 and 12 tokens and
+their pooling, 13 linear output.
+Source: arXiv:2408.13920.
 """
 
 from __future__ import annotations
@@ -35,6 +36,6 @@ WAV2SMALL = Network(
 )
 """The paper's student."""
 RUNNING = replace(WAV2SMALL, name="wav2small-running", normalisation="running")
-"""Ours: the same over a running level, so that it can stream in C."""
+"""Our variant with a running level, which can stream in C."""
 SMALL = replace(WAV2SMALL, name="wav2small-17k", pooling="gram", pooled=CHANNELS)
-"""The 17K variant, "Wav2Small 2.0": it pools channels, and appends their Gram matrix."""
+"""The 17K variant, "Wav2Small 2.0": it pools channels and appends their Gram matrix."""

@@ -1,6 +1,7 @@
-"""Weights as data: safetensors in plain NumPy, sha256, and the index of what ships with the package.
+"""Weights files: safetensors in NumPy, sha256, and the index of the weights that ship with the package.
 
-Source: the format is https://github.com/huggingface/safetensors: eight bytes of header size, a JSON header, the arrays.
+A safetensors file contains eight bytes of header size, a JSON header and the arrays.
+Source: https://github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ INDEX = "index.json"
 PRECISIONS = ("fp32", "int8")
 """In the order in which :func:`resolve` prefers them."""
 NETWORK = "network"
-"""Key of the metadata that holds the JSON of the network."""
+"""Metadata key of the network's JSON."""
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
 MAX_HEADER_BYTES = 100_000_000
 
@@ -36,10 +37,10 @@ def read_safetensors(path: str | Path) -> tuple[Arrays, dict[str, str]]:
     """Read every array and the metadata of a safetensors file.
 
     Args:
-        path: the file; its name does not matter
+        path: the file, with any suffix
 
     Returns:
-        arrays by name (copies, writable), and metadata by key
+        arrays by name (writable copies), and metadata by key
 
     Raises:
         WeightsError: if the file is missing, truncated, or not safetensors
@@ -67,22 +68,22 @@ def read_safetensors(path: str | Path) -> tuple[Arrays, dict[str, str]]:
 
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all; the same content gives the same bytes.
+    """Write a safetensors file atomically; the same content gives the same bytes.
 
     Args:
         path: the file
-        arrays: by name; little-endian on disk, widest dtype first as the format's own writer orders them
+        arrays: arrays by name; stored little-endian, widest dtype first, the order of the reference implementation
         metadata: text by key
 
     Raises:
-        WeightsError: if a dtype has no name in safetensors
+        WeightsError: if safetensors does not support a dtype
     """
     with whole_file(path) as temporary:
         Path(temporary).write_bytes(to_bytes(arrays, metadata))
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
-    """The content of a safetensors file."""
+    """The content of a safetensors file, as :func:`write_safetensors` writes it."""
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     chunks, end = [], 0
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
@@ -97,16 +98,22 @@ def to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> b
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
-    """Refuse arrays that are not exactly those a network has: by name, shape and dtype (float32).
+    """Reject arrays whose names, shapes or dtypes (float32) are not those of a network.
+
+    Args:
+        arrays: arrays by name
+        shapes: expected shapes by name
+        source: name of the weights, for error messages
 
     Raises:
-        WeightsError: naming every missing, left-over, or misshapen array
+        WeightsError: if an array is missing, unknown, has the wrong shape or dtype, or contains NaN; the message
+            names it
     """
     missing = sorted(shapes.keys() - arrays.keys())
     left_over = sorted(arrays.keys() - shapes.keys())
     if missing or left_over:
-        found = (("missing", missing), ("left over", left_over))
-        listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in found if names)
+        problems = (("missing", missing), ("left over", left_over))
+        listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems if names)
         raise WeightsError(f"{source}: not the weights of this network; {listed}.")
     for name, shape in shapes.items():
         if arrays[name].shape != shape or arrays[name].dtype != np.float32:
@@ -114,18 +121,20 @@ def check_arrays(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[in
                 f"{source}: {name} is {arrays[name].dtype} {arrays[name].shape}, this network has float32 {shape}."
             )
         if not np.all(np.isfinite(arrays[name])):
-            raise WeightsError(f"{source}: {name} holds NaN or infinite values. Train again, or fetch the file again.")
+            raise WeightsError(
+                f"{source}: {name} contains NaN or infinite values. Train again, or fetch the file again."
+            )
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal sha256 of a file."""
+    """Hexadecimal sha256 of a file's content."""
     return hashlib.sha256(read_bytes(Path(path))).hexdigest()
 
 
 def identity(path: str | Path) -> str:
-    """Hexadecimal sha256 of weights without the description of their network, which C knows them by.
+    """Hexadecimal sha256 of arrays and metadata, without the description of the network.
 
-    It is that of the numbers and what is said about them: describing the network in another way does not change it.
+    C code identifies weights by it. A change of the description's format does not change it.
     """
     arrays, metadata = read_safetensors(path)
     metadata.pop(NETWORK, None)
@@ -133,36 +142,40 @@ def identity(path: str | Path) -> str:
 
 
 def stored_network(metadata: Mapping[str, str], source: str) -> Network:
-    """The network that a file of weights describes in its metadata.
+    """The network in the metadata of a weights file.
 
     Raises:
-        WeightsError: if it describes none
-        NetworkError: if the description does not hold together
+        WeightsError: if the metadata contain no network
+        NetworkError: if the description of the network is not valid
     """
     if NETWORK not in metadata:
         raise WeightsError(
-            f"{source}: its metadata describe no network, so it was not written by this version; train or export again"
+            f"{source}: its metadata do not contain a network; it was written by another version. Train or export again"
         )
     return Network.from_json(metadata[NETWORK], source)
 
 
 def licence_of(path: str | Path) -> str:
-    """The licences that weights have from their teachers and by themselves; "" if they do not say."""
+    """The licences of the weights and their teachers, from the metadata; "" if there are none."""
     _, metadata = read_safetensors(path)
     return joined([metadata.get("teacher_licence", ""), metadata.get("licence", "")])
 
 
 def read_index(folder: Path = DATA) -> list[dict[str, Any]]:
-    """What ships: one row a file, with name, version, precision, file, bytes, sha256, licence and more."""
+    """The index of shipped weights: one row per file, with name, version, precision, file, bytes, sha256 and licence.
+
+    Raises:
+        WeightsError: if the folder has no index
+    """
     path = folder / INDEX
     if not path.is_file():
-        raise WeightsError(f"{path}: missing, so no weights ship here. Install the package again, or give a path.")
+        raise WeightsError(f"{path}: missing, so no weights are installed. Reinstall the package, or give a path.")
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return rows
 
 
 def shipped_names(folder: Path = DATA) -> list[str]:
-    """Names that :func:`resolve` knows; none before the first weights ship."""
+    """Names that :func:`resolve` accepts; empty if the folder has no index."""
     return sorted({row["name"] for row in read_index(folder)}) if (folder / INDEX).is_file() else []
 
 
@@ -184,16 +197,16 @@ def split_precision(name: str) -> tuple[str, str]:
 
 
 def resolve(name: str, suffix: str = ".onnx", folder: Path = DATA) -> Path:
-    """The path of shipped weights, after its sha256 was checked.
+    """The path of shipped weights, after a check of its sha256.
 
     Args:
         name: ``NAME[:PRECISION]``, such as ``micro`` or ``micro:int8``; without a precision fp32, or the only one that
             ships
         suffix: ``.onnx``, or ``.safetensors`` for the arrays
-        folder: where ``index.json`` is
+        folder: folder of ``index.json``
 
     Raises:
-        WeightsError: if nothing of that name and precision ships, or the file is missing or damaged
+        WeightsError: if no weights of this name and precision ship, or the file is missing or damaged
     """
     base, precision = split_precision(name)
     rows = read_index(folder)
@@ -217,41 +230,45 @@ def resolve(name: str, suffix: str = ".onnx", folder: Path = DATA) -> Path:
 
 
 def weights_name(metadata: Mapping[str, str], prefix: str = "") -> str:
-    """Name, version and precision of weights in one text, from metadata whose keys have that prefix."""
+    """Name, version and precision of weights as one text, from metadata keys with ``prefix``."""
     return " ".join(filter(None, (metadata.get(prefix + key, "") for key in ("name", "version", "precision"))))
 
 
 def check_made_for(what: str, name: str, digest: str, metadata: Mapping[str, str]) -> None:
-    """Refuse what was made from the answers of other weights than those with these metadata.
+    """Reject a calibration or head that was fitted with other weights than those in use.
 
-    ONNX and safetensors that ship are two files of the same weights.
+    The ONNX and safetensors files that ship under one name count as the same weights.
 
     Args:
-        what: "the calibration"
-        name: of the weights that it was made from, as ``weights_name`` says
-        digest: sha256 of their file
-        metadata: with ``sha256`` of the file that answers now
+        what: subject of the error message, such as "the calibration"
+        name: name of the weights that it was fitted with, from :func:`weights_name`
+        digest: sha256 of the file of these weights
+        metadata: metadata of the weights in use, with the ``sha256`` of their file
 
     Raises:
-        WeightsError: naming both
+        WeightsError: if the weights differ; the message names both
     """
     given = metadata.get("sha256", "")
-    if digest != given and digest not in twins(given):
+    if digest != given and digest not in same_weights(given):
         raise WeightsError(
             f"{what} is of {name} (sha256 {digest[:12]}...), the weights are {weights_name(metadata)} "
             f"(sha256 {given[:12]}...)"
         )
 
 
-def twins(digest: str, folder: Path = DATA) -> set[str]:
-    """sha256 of every file that ships of the same weights as the one with this sha256."""
+def same_weights(digest: str, folder: Path = DATA) -> set[str]:
+    """sha256 of every shipped file with the same name, version and precision as the file with this sha256."""
     rows = read_index(folder) if (folder / INDEX).is_file() else []
     named = {(row["name"], row["version"], row["precision"]) for row in rows if row["sha256"] == digest}
     return {row["sha256"] for row in rows if (row["name"], row["version"], row["precision"]) in named}
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file; raises WeightsError if it cannot be read."""
+    """The content of a file.
+
+    Raises:
+        WeightsError: if it cannot be read
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -262,7 +279,7 @@ def read_header(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
     """Parse the header of a safetensors file.
 
     Returns:
-        the entries by name, and the byte at which the data starts
+        entries by name, and the offset of the data in bytes
 
     Raises:
         WeightsError: if the header is truncated, larger than ``MAX_HEADER_BYTES`` or not JSON
@@ -278,7 +295,11 @@ def read_header(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
 
 
 def offsets(entry: Any, path: Path, name: str) -> tuple[int, int]:
-    """Start and end of an array in bytes from the start of the data; raises WeightsError if the entry has none."""
+    """Start and end of an array, in bytes from the start of the data.
+
+    Raises:
+        WeightsError: if the header entry has no offsets
+    """
     pair = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(value, int) for value in pair):
         raise WeightsError(f"{path}: array {name!r} has no data_offsets in the header. Fetch the file again.")
@@ -286,20 +307,20 @@ def offsets(entry: Any, path: Path, name: str) -> tuple[int, int]:
 
 
 def to_array(chunk: memoryview, entry: dict[str, Any], path: Path, name: str) -> np.ndarray:
-    """A copy of one array from its bytes.
+    """One array from its bytes, as a copy.
 
     Args:
-        chunk: bytes of this array
-        entry: of the header, with ``dtype`` and ``shape``
-        path: file named in errors
-        name: array named in errors
+        chunk: bytes of the array
+        entry: header entry, with ``dtype`` and ``shape``
+        path: name of the file, for error messages
+        name: name of the array, for error messages
 
     Raises:
-        WeightsError: if the dtype is not in ``DTYPES``, the shape is not valid or the number of bytes does not fit it
+        WeightsError: if the dtype is not in ``DTYPES``, the shape is not valid, or the number of bytes does not fit
     """
     dtype, shape = entry.get("dtype"), entry.get("shape")
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise WeightsError(f"{path}: array {name!r} is {dtype}, readable here: {', '.join(DTYPES)}. Convert it.")
+        raise WeightsError(f"{path}: array {name!r} is {dtype}, supported: {', '.join(DTYPES)}. Convert it.")
     if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
         raise WeightsError(f"{path}: array {name!r} has the shape {shape!r} in the header. Fetch the file again.")
     expected = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
@@ -309,8 +330,12 @@ def to_array(chunk: memoryview, entry: dict[str, Any], path: Path, name: str) ->
 
 
 def dtype_name(array: np.ndarray, name: str) -> str:
-    """Name of an array's dtype in safetensors, e.g. ``F32``; raises WeightsError if it is not in ``DTYPES``."""
+    """Name of an array's dtype in safetensors, such as ``F32``.
+
+    Raises:
+        WeightsError: if the dtype is not in ``DTYPES``
+    """
     for known, dtype in DTYPES.items():
         if array.dtype.newbyteorder("<") == np.dtype(dtype):
             return known
-    raise WeightsError(f"array {name!r} is {array.dtype}, storable here: {', '.join(DTYPES)}. Convert it.")
+    raise WeightsError(f"array {name!r} is {array.dtype}, supported: {', '.join(DTYPES)}. Convert it.")

@@ -1,4 +1,4 @@
-"""Teachers, labels and training: the only part of the package that needs the extra ``train``."""
+"""Teachers, labels and training. Only this part of the package needs the extra ``train``."""
 
 from __future__ import annotations
 
@@ -14,26 +14,39 @@ Progress = Callable[[float, float], None]
 
 
 def check_extra() -> None:
-    """Raise ``MissingExtraError`` if the extra is not installed; a command asks before it imports from here."""
+    """Check that the extra ``train`` is installed. Commands call this before they import from this package.
+
+    Raises:
+        MissingExtraError: if it is not installed
+    """
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"this needs {' and '.join(missing)}, not here yet: pip install 'wav2small[train]'")
+        raise MissingExtraError(
+            f"this needs {' and '.join(missing)}, not installed here: pip install 'wav2small[train]'"
+        )
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results, and raise ``Wav2SmallError`` now if nothing can be written there."""
+    """Create a folder for results if missing.
+
+    Raises:
+        Wav2SmallError: if it cannot be created or written
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Wav2SmallError(f"{folder}: cannot be made a folder: {error.strerror}. Name another.") from None
+        raise Wav2SmallError(f"{folder}: cannot be created as a folder: {error.strerror}. Give another.") from None
     check_writable(folder / "any")
 
 
 def choose_device(name: str = "auto") -> str:
-    """A device of torch by its name; ``auto`` is a GPU where there is one.
+    """Torch device for a name; ``auto`` is a GPU if there is one, else the CPU.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
 
     Raises:
-        Wav2SmallError: if torch has none of that name here
+        Wav2SmallError: if this machine has no such device
     """
     import torch
 
@@ -42,5 +55,5 @@ def choose_device(name: str = "auto") -> str:
     if name == "auto":
         return "cuda" if gpus else "cpu"
     if name not in known:
-        raise Wav2SmallError(f"torch has no device {name!r} here. There is {', '.join(known)}; or say auto.")
+        raise Wav2SmallError(f"torch has no device {name!r} here. Available: {', '.join(known)}; or give auto.")
     return name

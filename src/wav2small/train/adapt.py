@@ -1,9 +1,9 @@
-"""Pretrain a body on the task's own speech before it is fine-tuned: TAPT, and its pseudo-label form P-TAPT.
+"""Task-adaptive pretraining of a body before fine-tuning: TAPT, and its pseudo-label variant P-TAPT.
 
-Source: Chen and Rudnicky 2023, arXiv:2110.06309. TAPT continues wav2vec2's own contrastive task. P-TAPT has the
-body guess, at masked tokens, which cluster the tokens' states have in a body that was fine-tuned for emotion. Theirs
-takes the states of a small wav2vec for that and clusters of 64, 512 and 4,096; ours takes the same body fine-tuned, and
-the clusters that are asked for. Masks are spans of ten tokens over .65 of the time, as in wav2vec 2.0.
+Source: Chen and Rudnicky 2023, arXiv:2110.06309. TAPT continues the contrastive task of wav2vec2. P-TAPT predicts, at
+masked tokens, the cluster of the token's state in a body that was fine-tuned for emotion. The paper uses the states of
+a small wav2vec and 64, 512 and 4,096 clusters; we use the same body after fine-tuning, and configurable numbers of
+clusters. Masks are spans of ten tokens that cover .65 of the time, as in wav2vec 2.0.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from wav2small.train.teachers.speech import is_real
 SPAN = 10
 MASKED = 0.65
 FRAMES = 100_000
-"""Tokens that the clusters are computed from, at most."""
+"""Largest number of tokens that the clusters are computed from."""
 
 
 def spans(real: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which tokens are masked: spans at random places of the real ones, at least one a clip, shape=(batch, tokens)."""
+    """Random mask of tokens: spans within the real tokens, at least one per clip, bool, shape=(batch, tokens)."""
     out = np.zeros_like(real)
     for row, count in zip(out, real.sum(1), strict=True):
         length = int(min(SPAN, max(1, count // 2)))
@@ -47,7 +47,11 @@ def spans(real: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def negatives(masked: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """For each masked token, others of the same clip, by their place in the flat batch: (batch, tokens, count)."""
+    """Negatives of each masked token: indices of other masked tokens of the clip in the flattened batch.
+
+    Returns:
+        int64, shape=(batch, tokens, count)
+    """
     out = np.zeros((*masked.shape, count), np.int64)
     for clip, row in enumerate(masked):
         places = np.flatnonzero(row)
@@ -61,12 +65,12 @@ class Adaptation(Task[Batch]):
     """Pretraining of a body on the training speakers.
 
     Args:
-        body: what prepares the signals, and where it computes
-        net: trained in place
-        corpora: annotated
-        config: of the batches
-        adapt: how
-        workers: processes that read audio ahead
+        body: prepares the signals and sets the device
+        net: network, trained in place
+        corpora: annotated corpora
+        config: settings of the batches
+        adapt: settings of the pretraining
+        workers: number of processes that prefetch audio
     """
 
     def __init__(
@@ -82,23 +86,29 @@ class Adaptation(Task[Batch]):
         self.steps = Steps(divided(corpora)[0], config)
 
     def groups(self) -> list[dict[str, Any]]:
-        """One parameter group with all weights that are trained."""
+        """One parameter group with all trained weights."""
         trained = [weight for weight in self.net.parameters() if weight.requires_grad]
         return [{"params": trained, "lr": self.adapt.learning_rate}]
 
     def batches(self, first: int) -> Iterable[Batch]:
-        """Batches from step ``first`` on, read ahead by the workers."""
+        """Batches from step ``first`` on, prefetched by the workers."""
         return read_ahead(self.steps, first, self.adapt.steps, self.workers)
 
     def run(self, folder: Path, about: str, progress: Progress) -> None:
-        """Train to the end, from the checkpoint in ``folder`` if there is one; ``about`` says what is trained."""
+        """Train to the last step, resuming from the checkpoint in ``folder`` if there is one.
+
+        Args:
+            folder: folder of the checkpoint and the log
+            about: description of the trained network, which a checkpoint must match
+            progress: called with (steps done, steps)
+        """
         config, steps = self.config, self.adapt.steps
         plan = Plan(steps, warm_up_steps(self.adapt.warm_up, steps), evaluate_every(steps), config.seed)
         settings = {"body": about, "steps": steps, "seed": config.seed, "batch_size": config.batch_size}
         Loop(folder, self, plan, settings).run(progress)
 
     def draw(self, step: int) -> np.random.Generator:
-        """Random numbers of a step, other than those of its batch."""
+        """Random generator of a step, independent of that of its batch."""
         return np.random.default_rng([self.config.seed, step, 1])
 
 
@@ -126,11 +136,16 @@ class Tapt(Adaptation):
 
 
 class PseudoLabels(Adaptation):
-    """P-TAPT: at masked tokens, guess the cluster of the token's state in a fine-tuned body.
+    """P-TAPT: at masked tokens, predict the cluster of the token's state in a fine-tuned body.
 
     Args:
         tuned: the fine-tuned body
-        centres: of the clusters, one array a task
+        centres: cluster centres of each task, shape=(clusters, width)
+        body: pretrained body, trained in place
+        corpora: annotated corpora
+        config: settings of the batches
+        adapt: settings of the pretraining
+        workers: number of processes that prefetch audio
     """
 
     body: SpeechBody
@@ -152,7 +167,7 @@ class PseudoLabels(Adaptation):
         super().__init__(body, net, corpora, config, adapt, workers)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """Cross-entropy of the clusters at masked tokens, the mean over the tasks, a scalar."""
+        """Cross-entropy of the clusters at masked tokens, averaged over the tasks, a scalar."""
         device = self.body.device
         targets = torch.cat(_last_states(self.tuned, batch[0]))
         sound, lengths = self.body.prepare(batch[0])
@@ -173,7 +188,7 @@ class PseudoLabels(Adaptation):
 
 
 def attention_mask(sound: Tensor, lengths: Tensor) -> Tensor:
-    """1 for samples of a clip and 0 for its padding, shape=(batch, samples)."""
+    """Mask with 1 for the samples of a clip and 0 for its padding, shape=(batch, samples)."""
     return (torch.arange(sound.shape[1])[None] < lengths[:, None]).long()
 
 
@@ -187,7 +202,17 @@ def tapt(
     progress: Progress,
     workers: int = 0,
 ) -> None:
-    """Continue the pretraining of wav2vec2 on the training speakers, and give the body the result.
+    """TAPT: continue the pretraining of wav2vec2 on the training speakers, and copy the result into the body.
+
+    Args:
+        corpora: annotated corpora
+        name: folder or name of the pretrained body
+        body: the body, changed in place
+        config: settings of the batches
+        adapt: settings of the pretraining
+        folder: folder of the checkpoint and the log
+        progress: called with (steps done, steps)
+        workers: number of processes that prefetch audio
 
     Raises:
         WeightsError: if the body is not a wav2vec2, or its file has no quantiser
@@ -201,10 +226,10 @@ def _pretraining(name: str, body: Body) -> Wav2Vec2ForPreTraining:
     folder = find_folder(name)
     config = read_json(folder / "config.json")
     if config.get("model_type") != "wav2vec2":
-        raise WeightsError(f"{name}: TAPT is wav2vec2's own task, and this is {config.get('model_type')}. Try p-tapt.")
+        raise WeightsError(f"{name}: TAPT needs a wav2vec2 model, but this is {config.get('model_type')}. Try p-tapt.")
     arrays = read_arrays(folder)
     if not any(key.startswith("quantizer.") for key in arrays):
-        raise WeightsError(f"{name}: has no quantiser, which TAPT needs. Take the pretrained body, or p-tapt.")
+        raise WeightsError(f"{name}: has no quantiser, which TAPT needs. Use the pretrained body, or p-tapt.")
     depth = body.layers - 1
     made = Wav2Vec2Config.from_dict(config | {"num_hidden_layers": depth, "layerdrop": 0.0, "apply_spec_augment": True})
     made.mask_time_prob = made.mask_time_prob or MASKED
@@ -217,7 +242,17 @@ def _pretraining(name: str, body: Body) -> Wav2Vec2ForPreTraining:
 def find_clusters(
     corpora: Sequence[Annotated], body: Body, counts: Sequence[int], config: FinetuneConfig, path: Path
 ) -> list[Tensor]:
-    """Centres of clusters of a fine-tuned body's last states, each (clusters, width), or those that are in the file.
+    """Cluster centres of a fine-tuned body's last hidden states; a file that exists is read instead.
+
+    Args:
+        corpora: annotated corpora
+        body: fine-tuned body
+        counts: number of clusters of each task
+        config: settings of the batches
+        path: file of the centres
+
+    Returns:
+        centres of each task, shape=(clusters, width)
 
     Raises:
         MissingExtraError: if scikit-learn is not installed
@@ -249,7 +284,7 @@ def _tokens(batches: Steps, body: Body) -> np.ndarray:
 
 
 def _last_states(body: Body, signals: Sequence[np.ndarray]) -> list[Tensor]:
-    """The real tokens' states of each signal."""
+    """Last hidden states of the real tokens of each signal, shape=(tokens, width)."""
     sound, lengths = body.prepare(signals)
     with torch.inference_mode():
         layers, real = body.states(sound.to(body.device), lengths.to(body.device))
@@ -266,23 +301,23 @@ def p_tapt(
     progress: Progress,
     workers: int = 0,
 ) -> None:
-    """Train a pretrained body to guess the clusters of a fine-tuned one at masked tokens.
+    """P-TAPT: train a pretrained body to predict the clusters of a fine-tuned body at masked tokens.
 
     Args:
-        corpora: annotated
+        corpora: annotated corpora
         tuned: the body after fine-tuning
-        body: as it was pretrained; trained in place
-        config: of the batches
-        adapt: how, and how many clusters
-        folder: for the clusters and the checkpoint
+        body: the pretrained body, trained in place
+        config: settings of the batches
+        adapt: settings of the pretraining, with the numbers of clusters
+        folder: folder of the clusters and the checkpoint
         progress: called with (steps done, steps)
-        workers: processes that read audio ahead
+        workers: number of processes that prefetch audio
 
     Raises:
-        WeightsError: if the body is Whisper's, which has no masks
+        WeightsError: if the body is Whisper's encoder, which does not support masks
     """
     if not isinstance(body, SpeechBody):
-        raise WeightsError("P-TAPT masks tokens, which Whisper's encoder does not. Take a body of the wav2vec2 family.")
+        raise WeightsError("P-TAPT needs masked tokens, which Whisper's encoder does not support. Use a wav2vec2 body.")
     make_folder(folder)
     centres = find_clusters(corpora, tuned, adapt.clusters, config, folder / "clusters.npz")
     task = PseudoLabels(tuned, centres, body, corpora, config, adapt, workers)
@@ -292,6 +327,6 @@ def p_tapt(
 
 
 def token_counts(lengths: Tensor, body: SpeechBody) -> Tensor:
-    """How many tokens signals of these lengths have."""
+    """Number of tokens of signals with these lengths in samples, shape=(batch,)."""
     longest = int(lengths.max()) // 320 + 1
     return is_real(lengths, body.encoder.config, longest).sum(1)

@@ -1,4 +1,4 @@
-"""Annotated speech: the rows of a manifest that people rated, with their folds, and training examples made of them."""
+"""Annotated speech: the annotated rows of a manifest, their folds, and training examples."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ from wav2small.train.online.distort import Distortion
 from wav2small.train.online.draw import Draw
 
 FASTEST = 1.25
-"""Factor by which a distorted example is sped up or slowed down at most."""
+"""Largest factor of speed change of a distorted example."""
 DISTORTION = Distortion(None, None, clean=0.0)
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """The annotated segments of one manifest, without those of a split ``test``; one row each in every array."""
+    """The annotated segments of a manifest, without test splits. Every array has one row per segment.
+
+    Attributes:
+        name: name of the corpus
+        segments: the segments
+        truth: annotated A/D/V, float32, shape=(segments, 3)
+        labels: category of each segment
+        weights: agreement of the raters, 0 to 1, shape=(segments,)
+        folds: fold of each segment, shape=(segments,)
+    """
 
     name: str
     segments: list[Segment]
@@ -37,7 +46,11 @@ class Annotated:
 
 
 def read_annotated(source: str, folds: int) -> Annotated:
-    """Segments with A/D/V or a category that has a norm, and how their speakers are dealt into folds.
+    """Read the segments that have A/D/V or a category with a norm, and assign their speakers to folds.
+
+    Args:
+        source: manifest
+        folds: number of folds
 
     Raises:
         ManifestError: if there are none, or a fold or agreement is not a number
@@ -47,9 +60,7 @@ def read_annotated(source: str, folds: int) -> Annotated:
     segments = [s for s in known if not s.split.startswith("test")]
     if not segments:
         where = "outside the split test " if known else ""
-        raise ManifestError(
-            f"{source}: no row {where}has arousal, dominance and valence, or a category that the norms know."
-        )
+        raise ManifestError(f"{source}: no row {where}has arousal, dominance and valence, or a category with a norm.")
     truth = [s.emotion if s.emotion is not None else norms[s.label].emotion for s in segments]
     path = Path(source).absolute()
     return Annotated(
@@ -63,10 +74,10 @@ def read_annotated(source: str, folds: int) -> Annotated:
 
 
 def read_group(source: str, folds: int) -> list[Annotated]:
-    """One corpus in several manifests: clips and what was made of them; a speaker is in one fold of all of them.
+    """Read one corpus from several manifests: clips, and variants of them. A speaker has the same fold in all.
 
     Args:
-        source: manifests, a comma between two; a path that exists is one manifest, whatever its name
+        source: manifests, separated by commas; an existing path is a single manifest
         folds: number of folds
 
     Raises:
@@ -80,17 +91,17 @@ def read_group(source: str, folds: int) -> list[Annotated]:
 
 
 def _agreement(segment: Segment) -> float:
-    """Share of listeners who recognised the emotion; 1 where it is not known."""
+    """Share of raters who recognised the emotion, 0 to 1; 1 if unknown."""
     found = re.search(r"(?:^|;)recognised_pct=([^;]*)", segment.fields.get("extra", ""))
     if not found:
         return 1.0
     if not re.fullmatch(r"\d+(\.\d*)?", found[1]) or not 0 <= float(found[1]) <= 100:
-        raise ManifestError(f"{segment.file}: extra says recognised_pct={found[1]}. Needed: a number from 0 to 100.")
+        raise ManifestError(f"{segment.file}: extra has recognised_pct={found[1]}. Needed: a number from 0 to 100.")
     return float(found[1]) / 100
 
 
 def _folds(segments: list[Segment], folds: int) -> np.ndarray:
-    """The manifest's own fold, else speakers dealt out in order; a speaker is never in two folds."""
+    """Fold of each segment: the manifest's own, else by speaker; a speaker is never in two folds."""
     if all(segment.fields.get("fold") for segment in segments):
         return np.array(_own_folds(segments)) % folds
     fold = deal((s.speaker or s.file for s in segments), folds)
@@ -106,20 +117,20 @@ def _own_folds(segments: list[Segment]) -> list[int]:
         if segment.speaker and seen.setdefault(segment.speaker, fold) != fold:
             raise ManifestError(
                 f"speaker {segment.speaker} is in fold {seen[segment.speaker]} and in fold {fold}. "
-                "Give each speaker one, or leave the column fold empty."
+                "Give each speaker one fold, or leave the column fold empty."
             )
     return [int(segment.fields["fold"]) for segment in segments]
 
 
 def is_dev(corpus: Annotated) -> np.ndarray:
-    """Which segments choose the weights: the split ``dev`` if there is one, else fold 0."""
+    """Mask of the dev segments: the split ``dev`` if there is one, else fold 0; bool, shape=(segments,)."""
     splits = np.array([segment.split for segment in corpus.segments])
     chosen: np.ndarray = splits == "dev" if (splits == "dev").any() else corpus.folds == 0
     return chosen
 
 
 def part(corpus: Annotated, chosen: np.ndarray) -> Annotated:
-    """The chosen segments of a corpus."""
+    """The segments of a corpus where ``chosen``, shape=(segments,), is true."""
     index = np.flatnonzero(chosen)
     return Annotated(
         corpus.name,
@@ -132,27 +143,40 @@ def part(corpus: Annotated, chosen: np.ndarray) -> Annotated:
 
 
 def divided(corpora: Sequence[Annotated]) -> tuple[list[Annotated], list[Annotated]]:
-    """Training and dev part of each corpus.
+    """The training part and the dev part of each corpus.
 
     Raises:
-        ManifestError: if one of them is empty, or a speaker is in both
+        ManifestError: if all training or all dev parts are empty, or a speaker is in both
     """
     train = [part(corpus, ~is_dev(corpus)) for corpus in corpora]
     dev = [part(corpus, is_dev(corpus)) for corpus in corpora]
-    for name, parts in (("train on", train), ("choose by", dev)):
+    for name, parts in (("train on", train), ("evaluate", dev)):
         if not any(corpus.segments for corpus in parts):
-            raise ManifestError(f"there are no clips to {name}: all are of one speaker, split or fold. Needed: two.")
+            raise ManifestError(f"there are no clips to {name}: all have one speaker, split or fold. Needed: two.")
     for one, other in zip(train, dev, strict=True):
         shared = {s.speaker for s in one.segments} & {s.speaker for s in other.segments} - {""}
         if shared:
-            raise ManifestError(f"{one.name}: speaker {min(shared)} is in train and in dev. Give each speaker one.")
+            raise ManifestError(
+                f"{one.name}: speaker {min(shared)} is in train and in dev. Give each speaker one split."
+            )
     return [corpus for corpus in train if corpus.segments], [corpus for corpus in dev if corpus.segments]
 
 
 def example(
     segments: list[Segment], index: int, distorted: bool, rng: np.random.Generator, silence_dur: float
 ) -> np.ndarray:
-    """A segment trimmed and surrounded by near silence of random length, as it is or distorted."""
+    """A training example: a segment, trimmed, optionally distorted, with near silence of random length around it.
+
+    Args:
+        segments: segments of the corpus; a random one may serve as babble
+        index: index of the segment
+        distorted: whether to change the speed and distort it
+        rng: random generator
+        silence_dur: largest silence at each end, in seconds
+
+    Returns:
+        mono audio at 16 kHz, float32, shape=(samples,)
+    """
     signal = trim(segment_signal(segments[index]))
     if distorted:
         signal = _distorted(signal, segment_signal(segments[rng.integers(len(segments))]), rng)
@@ -161,7 +185,7 @@ def example(
 
 
 def _distorted(signal: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A signal slower or faster by up to ``FASTEST``, distorted; ``other`` may be babble behind it."""
+    """A signal with its speed changed by up to ``FASTEST``, distorted; ``other`` may be added as babble."""
     draw = Draw((int(rng.integers(2**31)),))
     samples = max(1, round(len(signal) * FASTEST ** rng.uniform(-1, 1)))
     both = torch.from_numpy(np.stack([signal, np.resize(other, len(signal))]))

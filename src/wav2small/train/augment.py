@@ -1,7 +1,7 @@
-"""New clips as files, for a teacher to label on a cluster: composed and, for students, distorted as ``distil`` does it.
+"""Augmented clips as files, composed and distorted as in ``distil``, for labelling on a cluster.
 
-The same seed gives the same clips with distortion and without: the teacher labels those that are plain, and a student
-learns from the distorted ones. The manifest has a column ``corpus``, that of a clip's main piece.
+The same seed gives the same clips with and without distortion: the teacher labels the plain clips, and students are
+trained on the distorted ones. The column ``corpus`` of the manifest is the corpus of a clip's main piece.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Open = Callable[[], Pool]
 
 
 class Clips:
-    """Groups of new clips of one length and one corpus; each follows from the seed and its number alone.
+    """Groups of composed clips of one length and one corpus. A group depends only on the seed and its number.
 
     Args:
-        pool: of the clips that they are made of
-        distortion: None for plain clips
-        config: what is drawn how often
+        pool: clips that are composed
+        distortion: the distortion, or None for plain clips
+        config: probabilities and seed
     """
 
     def __init__(self, pool: Pool, distortion: Distortion | None, config: AugmentConfig) -> None:
@@ -50,7 +50,7 @@ class Clips:
         return self.pool.names[int(self._begin(group)[1])]
 
     def make(self, group: int) -> torch.Tensor:
-        """The clips of a group at 16 kHz, shape=(group_size, samples)."""
+        """The clips of a group at 16 kHz, float32, shape=(group_size, samples)."""
         draw, corpus, samples = self._begin(group)
         signal = compose(self.pool, corpus.repeat(self.config.group_size), samples, draw, self.config)
         if self.distortion is None:
@@ -72,22 +72,22 @@ def augment(
     noise: Sequence[Source] = (),
     rooms: Sequence[Source] = (),
 ) -> list[str]:
-    """Write ``config.clips`` FLAC files and a manifest into ``folder``; files that are there already are kept.
+    """Write ``config.clips`` FLAC files and a manifest into ``folder``; existing files are kept.
 
     Args:
-        sources: corpora that the clips are made of
-        folder: of the files
-        config: how many, and what is drawn how often
-        workers: processes
+        sources: corpora of the clips
+        folder: output folder
+        config: number of clips, probabilities and seed
+        workers: number of processes
         progress: called with (clips done, clips)
-        noise: sounds to distort with
-        rooms: impulse responses to distort with
+        noise: noise recordings for distortion
+        rooms: room impulse responses for distortion
 
     Returns:
-        a sentence about each file that could not be read, and was left out
+        one sentence for each file that could not be read and was skipped
 
     Raises:
-        ManifestError: if a corpus has no clip that can be read, or the folder was started with other clips
+        ManifestError: if a corpus has no readable clip, or the folder contains clips from other settings or audio
     """
     make_folder(folder)
     cache = folder / "audio"
@@ -114,7 +114,7 @@ def _check_stamp(folder: Path, config: AugmentConfig, pools: Sequence[Pool]) -> 
     stamp = json.dumps([settings, [pool.key for pool in pools]])
     marker = folder / "composed.txt"
     if marker.is_file() and marker.read_text() != stamp:
-        raise ManifestError(f"{folder}: was started with other settings or other audio. Give another folder.")
+        raise ManifestError(f"{folder}: contains clips from other settings or other audio. Give another folder.")
     marker.write_text(stamp)
 
 
@@ -130,12 +130,12 @@ def _write_manifest(folder: Path, clips: Clips) -> None:
 
 
 def file_name(index: int) -> str:
-    """Where clip ``index`` is inside the folder."""
+    """Path of clip ``index`` relative to the folder."""
     return f"{index // 1000:03d}/{index:06d}.flac"
 
 
 def paths(folder: Path, group: int, config: AugmentConfig) -> list[Path]:
-    """The files of a group; the last one has fewer."""
+    """The files of a group; the last group may have fewer."""
     first = group * config.group_size
     return [folder / file_name(index) for index in range(first, min(first + config.group_size, config.clips))]
 
@@ -144,7 +144,7 @@ _work: tuple[Clips, Path]
 
 
 def _begin(opened: Sequence[Open], noise: bool, rooms: bool, folder: Path, config: AugmentConfig) -> None:
-    signals.signal(signals.SIGINT, signals.SIG_IGN)  # Ctrl-C is the parent's, which ends us
+    signals.signal(signals.SIGINT, signals.SIG_IGN)  # the parent handles Ctrl-C and stops the workers
     torch.set_num_threads(1)
     pools = [one() for one in opened]
     given = iter(pools[1:])

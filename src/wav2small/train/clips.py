@@ -1,4 +1,4 @@
-"""Labelled clips in memory, and the batches that are drawn from them."""
+"""Labelled clips in memory, and random batches of them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from wav2small.train.config import TrainConfig
 from wav2small.train.embedding import from_text
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Signals (batch, samples), labels (batch, 3) and the teacher's embeddings (batch, size), size 0 if there are none."""
+"""Signals (batch, samples), labels (batch, 3) and teacher embeddings (batch, size); size 0 without embeddings."""
 
 
 class Clips:
     """Labelled clips as int16, in buckets of similar length.
 
     Args:
-        segments: each with an emotion, the teacher's
-        config: the longest part of a clip that is used, and the width of a bucket
-        progress: called with (done, total)
+        segments: segments with the teacher's emotion
+        config: largest duration of a clip, and width of a bucket
+        progress: called with (clips read, clips)
+
+    Raises:
+        ManifestError: if embeddings differ in size
+        AudioError: if a segment cannot be read
     """
 
     def __init__(self, segments: Sequence[Segment], config: TrainConfig, progress: Progress) -> None:
@@ -39,14 +43,14 @@ class Clips:
         self.arrange(config)
 
     def arrange(self, config: TrainConfig) -> None:
-        """Sort the clips into the buckets of a config."""
+        """Assign the clips to buckets of similar length."""
         self.config = config
         widths = [min(config.max_dur, len(s) / SAMPLING_RATE) / config.bucket_dur for s in self.signals]
         bucket = np.maximum(1, np.ceil(np.round(widths, 3))).astype(int)
         self.buckets = {int(width): np.flatnonzero(bucket == width) for width in np.unique(bucket)}
 
     def draw(self, step: int) -> Batch:
-        """Batch number ``step``."""
+        """The batch of a step, which depends only on the seed and the step."""
         batch_size = self.config.batch_size
         rng = np.random.default_rng([self.config.seed, step])
         widths = list(self.buckets)
@@ -58,7 +62,7 @@ class Clips:
         return torch.from_numpy(batch), torch.from_numpy(self.labels[index]), torch.from_numpy(self.embeddings[index])
 
     def _grouped(self, width: int, rng: np.random.Generator) -> np.ndarray:
-        """Clips of a bucket in groups of one corpus, each drawn by the clips that it has there."""
+        """Clips of a bucket in groups of one corpus; a corpus is drawn in proportion to its clips in the bucket."""
         bucket, size = self.buckets[width], self.config.group_size
         corpora = np.array(self.corpora)[bucket]
         chosen = rng.choice(corpora, self.config.batch_size // size)
@@ -66,19 +70,19 @@ class Clips:
 
 
 def _embeddings(segments: Sequence[Segment]) -> np.ndarray:
-    """Embeddings of the teacher, shape=(segments, size); size 0 if any segment lacks one."""
+    """Teacher embeddings, float32, shape=(segments, size); size 0 if any segment has none."""
     texts = [segment.fields.get("embedding", "") for segment in segments]
     if not all(texts):
         return np.zeros((len(segments), 0), np.float32)
-    found = [from_text(text, segment.file) for text, segment in zip(texts, segments, strict=True)]
-    sizes = sorted({len(embedding) for embedding in found})
+    embeddings = [from_text(text, segment.file) for text, segment in zip(texts, segments, strict=True)]
+    sizes = sorted({len(embedding) for embedding in embeddings})
     if len(sizes) > 1:
         raise ManifestError(f"embeddings have sizes {sizes[0]} and {sizes[-1]}. Label all clips with one teacher.")
-    return np.stack(found)
+    return np.stack(embeddings)
 
 
 def _placed(signal: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut or zero-padded at a random place, as float32 in [-1, 1]."""
+    """A signal cut or zero-padded at a random position to ``samples``, float32 in [-1, 1]."""
     offset = int(rng.integers(abs(samples - len(signal)) + 1))
     floats = signal.astype(np.float32) / 32768
     if len(signal) >= samples:

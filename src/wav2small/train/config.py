@@ -1,28 +1,47 @@
-"""Every setting of training with its default. The command line takes its defaults from here, so this needs no torch."""
+"""All settings of training with their defaults, which the command line also uses. This module does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FIXED_POOLINGS = ("mean", "mean+std", "first", "max", "quantile")
-"""Poolings over time without weights."""
+"""Poolings over time without trained weights."""
 ATTENTIVE = "attentive"
 POOLINGS = (*FIXED_POOLINGS, ATTENTIVE)
-"""All poolings; attentive statistics are trained."""
+"""All poolings. Attentive statistics have trained weights."""
 TRAINED = ("none", "no-cnn", "full")
-"""Parts of a body that are trained: none, all but the convolutions, all."""
+"""Trained parts of a body: none, all except the convolutions, all."""
 ADAPTATIONS = ("tapt", "p-tapt")
-"""Kinds of pretraining on the task's own speech."""
+"""Kinds of task-adaptive pretraining."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a student is trained.
+    """Settings for training a student on stored labels.
 
-    Durations are in seconds, ``warm_up`` and ``evaluate_every`` in steps, ``tilt`` in dB, and ``start`` is the sha256
-    of the weights that training starts from. ``network`` is the JSON of a network that has no name among the students.
-    With ``within`` above 0 a batch is made of groups of ``group_size`` clips of one corpus, by the labels' column
-    ``corpus``, and this share of the loss is computed within groups.
+    Args:
+        student: name of the student
+        network: JSON of a network that is not a registered student; "" uses ``student``
+        start: sha256 of the initial weights; "" starts from random weights
+        steps: number of batches
+        batch_size: clips of a batch
+        learning_rate: largest learning rate
+        weight_decay: weight decay of AdamW
+        warm_up: steps of linear warm-up
+        average: decay of the moving average of the weights
+        dropout: dropout before the output layer
+        max_dur: largest duration of a clip, in seconds
+        bucket_dur: width of a length bucket, in seconds
+        tilt: largest gain of the random equaliser over mel bands, in dB
+        concordance: weight of 1 - CCC
+        within: share of the loss within groups of one corpus (column ``corpus`` of the labels); 0 disables groups
+        group_size: clips of a group
+        squared_error: weight of the squared error of A/D/V
+        embedding: weight of the loss of the predicted teacher embedding
+        evaluate_every: steps between evaluations
+        seed: random seed
+        bf16: compute the network in bfloat16
+        compiled: compile the network with torch.compile
     """
 
     student: str = "wav2small"
@@ -51,17 +70,20 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Composition:
-    """How new clips are composed of old ones.
+    """Settings for composing new clips from recorded ones.
 
     Args:
-        durations: of clips, in seconds
-        group_size: clips side by side that share a corpus
-        mixture, joined: shares of clips that are mixtures of two, or joined of two
-        fastest: factor by which a piece is sped up or slowed down at most
-        stretched: share of batches of which half is stretched, by up to ``stretch`` times
-        modulated: share of clips with a slow random gain, of up to ``modulation`` dB
-        clean: share of clips that are not distorted
-        seed: of everything random
+        durations: durations of clips, in seconds
+        group_size: consecutive clips that share a corpus
+        mixture: share of clips that are a mixture of two
+        joined: share of clips that are a concatenation of two
+        fastest: largest factor of speed change of a piece
+        stretched: share of batches of which half is time-stretched
+        stretch: largest factor of time-stretching
+        modulated: share of clips with a slow random gain
+        modulation: largest gain of the modulation, in dB
+        clean: share of clips without distortion
+        seed: random seed
     """
 
     durations: tuple[float, ...] = (2.0, 3.0, 4.0)
@@ -79,7 +101,12 @@ class Composition:
 
 @dataclass(frozen=True)
 class AugmentConfig(Composition):
-    """Which clips ``augment`` writes: how many, and whether as the teacher gets them, without distortion."""
+    """Settings of ``augment``.
+
+    Args:
+        clips: number of clips
+        plain: write clips without distortion, for the teacher
+    """
 
     clips: int = 1000
     plain: bool = False
@@ -87,26 +114,26 @@ class AugmentConfig(Composition):
 
 @dataclass(frozen=True)
 class DistilConfig(Composition):
-    """How students are trained online, on clips composed for them.
+    """Settings for online distillation, on clips composed during training.
 
     Args:
-        steps: batches in all
+        steps: number of batches
         batch_size: clips of a batch
-        learning_rate: the highest
-        weight_decay: of AdamW
-        warm_up: steps in which the learning rate rises
-        average: share of the moving average that stays at each step
-        dropout: share of the embedding that is zeroed before the last layer
-        tilt: dB of the random equaliser over mel bands
-        within: share of the loss that is computed within the groups of one corpus, the rest over the whole batch
-        embedding: weight of the guess of the teacher's embedding
-        decorrelation: weight of the correlation of the error of valence with the teacher's arousal, within groups
-        reuse: times that a clip is learnt on average, where clips come out of a ring
-        ring: clips that a ring holds at most
-        evaluate_every: steps between evaluations; 0 is a tenth of all
-        dev_clips: of each corpus that is scored at most
-        bf16: networks in bfloat16
-        compiled: networks fused by torch.compile
+        learning_rate: largest learning rate
+        weight_decay: weight decay of AdamW
+        warm_up: steps of linear warm-up
+        average: decay of the moving average of the weights
+        dropout: dropout before the output layer
+        tilt: largest gain of the random equaliser over mel bands, in dB
+        within: share of the loss within groups of one corpus; the rest is over the whole batch
+        embedding: weight of the loss of the predicted teacher embedding
+        decorrelation: weight of the correlation of the valence error with the teacher's arousal, within groups
+        reuse: average number of times that a clip is used, if clips come from a ring buffer
+        ring: capacity of the ring buffer, in clips
+        evaluate_every: steps between evaluations; 0 is a tenth of all steps
+        dev_clips: largest number of evaluated clips per corpus
+        bf16: compute the networks in bfloat16
+        compiled: compile the networks with torch.compile
     """
 
     steps: int = 4000
@@ -130,11 +157,11 @@ class DistilConfig(Composition):
 
 @dataclass(frozen=True)
 class BodyConfig:
-    """Which encoder a teacher is built on.
+    """The encoder of a teacher.
 
     Args:
-        name: a folder in the hub's format, or ``owner/name``; None is the encoder of Whisper base
-        layers: how many of its layers to keep, from the first; None keeps all
+        name: folder in the hub's format, or ``owner/name``; None is the encoder of Whisper base
+        layers: number of layers to keep, from the first; None keeps all
         pooling: one of ``FIXED_POOLINGS``
         bf16: compute in bfloat16
     """
@@ -147,10 +174,24 @@ class BodyConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How heads are fitted; chosen by leaving out speakers and whole open corpora (docs/log.md).
+    """Settings for fitting heads. The defaults were selected with held-out speakers and held-out corpora (docs/log.md).
 
-    ``layers`` are those of Whisper base that heads read. A batch is made of groups of ``group_size`` clips of one
-    corpus, and ``within`` is the share of the loss that is computed within groups.
+    Args:
+        layers: hidden layers of Whisper base that the heads use
+        hidden: units of the hidden layer
+        dropout: dropout of the head
+        folds: number of folds
+        heads_a_fold: heads per fold
+        copies: distorted copies of each clip
+        silence_dur: largest silence at each end of a clip, in seconds
+        epochs: passes over the data
+        batch_size: clips of a batch
+        group_size: clips of a group of one corpus
+        within: share of the loss within groups
+        learning_rate: largest learning rate
+        weight_decay: weight decay of AdamW
+        category_weight: weight of the cross-entropy of the category
+        seed: random seed
     """
 
     layers: tuple[int, ...] = (2, 3)
@@ -172,10 +213,27 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How a body is trained together with its head.
+    """Settings for fine-tuning a body together with its head.
 
-    Durations are in seconds. ``trained`` is one of ``TRAINED``, ``warm_up`` a share of the steps, ``distorted`` a share
-    of the clips; ``evaluate_every`` None is a tenth of the steps, 300 at most.
+    Args:
+        trained: one of ``TRAINED``
+        pooling: one of ``POOLINGS``
+        steps: number of batches
+        batch_size: clips of a batch
+        learning_rate: largest learning rate of the body
+        head_learning_rate: largest learning rate of the head
+        layer_decay: factor of the learning rate for each layer further from the output
+        warm_up: share of the steps with linear warm-up
+        hidden: units of the head's hidden layer
+        dropout: dropout of the head
+        max_dur: largest duration of a clip, in seconds
+        silence_dur: largest silence at each end of a clip, in seconds
+        distorted: share of distorted clips
+        category_weight: weight of the cross-entropy of the category
+        evaluate_every: steps between evaluations; None is a tenth of the steps, at most 300
+        seed: random seed
+        bf16: compute in bfloat16
+        checkpointing: recompute activations in the backward pass, to save memory
     """
 
     trained: str = "no-cnn"
@@ -200,10 +258,14 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """How a body is pretrained on the task's own speech before it is fine-tuned.
+    """Settings for task-adaptive pretraining of a body before fine-tuning.
 
-    ``kind`` is one of ``ADAPTATIONS`` or None, ``clusters`` the number of clusters of each task of P-TAPT, and
-    ``warm_up`` a share of the steps.
+    Args:
+        kind: one of ``ADAPTATIONS``, or None for no pretraining
+        steps: number of batches
+        clusters: number of clusters of each task of P-TAPT
+        learning_rate: largest learning rate
+        warm_up: share of the steps with linear warm-up
     """
 
     kind: str | None = None
@@ -215,10 +277,16 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class VoicesConfig:
-    """In which voices clips are resynthesised.
+    """Settings for resynthesis in other voices.
 
-    ``pitch`` is the largest change of log F0, ``formants`` and ``tempo`` the largest relative changes; the range of log
-    F0 is multiplied by ``least_range`` to ``most_range``.
+    Args:
+        variants: variants per clip
+        seed: random seed
+        pitch: largest change of log F0
+        least_range: smallest factor of the range of log F0
+        most_range: largest factor of the range of log F0
+        formants: largest relative change of the formant frequencies
+        tempo: largest relative change of the speaking rate
     """
 
     variants: int = 4
@@ -232,7 +300,13 @@ class VoicesConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """How audio is labelled: with embeddings or not, seconds of a padded batch, and rows that are written together."""
+    """Settings for labelling.
+
+    Args:
+        embed: whether to store the teacher's embeddings
+        batch_dur: duration of a padded batch, in seconds
+        part_rows: rows that are written together
+    """
 
     embed: bool = False
     batch_dur: float = 32.0

@@ -1,7 +1,7 @@
-"""Clips one by one: edges trimmed, silence around them, and lossy codecs.
+"""Distortions of single clips: trimming, silence around the clip, and lossy codecs.
 
-Every function takes mono float32 audio, shape=(samples,), and a ``numpy.random.Generator`` where it draws, and
-returns a new array.
+Every function takes mono float32 audio at 16 kHz, shape=(samples,), and returns a new array. Random functions take a
+``numpy.random.Generator``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wav2small.network.config import SAMPLING_RATE
 
 
 def codec(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Through a lossy codec and back: MP3 or Opus by libsndfile at a random quality."""
+    """Encode and decode with MP3 or Opus (libsndfile) at a random quality; same length."""
     container, subtype = [("MP3", "MPEG_LAYER_III"), ("OGG", "OPUS")][rng.integers(2)]
     peak = max(float(np.max(np.abs(signal))), 1e-9)
     memory = io.BytesIO()
@@ -29,7 +29,7 @@ def codec(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def coloured_noise(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise whose power falls as 1/f^a, a between 0 (white) and 2 (brown), of unit variance if it has two samples."""
+    """Noise with power 1/f^a, a random from 0 (white) to 2 (brown), and unit variance, float32, shape=(samples,)."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.maximum(np.arange(len(spectrum)), 1.0)
     noise = np.fft.irfft(spectrum * frequency ** (-rng.uniform(0, 2) / 2), samples)
@@ -37,7 +37,7 @@ def coloured_noise(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def trim(signal: np.ndarray, depth: float = 40.0) -> np.ndarray:
-    """Without what is more than ``depth`` dB below the loudest 20 ms at both ends, 0.1 s of it kept."""
+    """Remove both ends where the level is more than ``depth`` dB below the loudest 20 ms; 0.1 s of each end is kept."""
     length = SAMPLING_RATE // 50
     frames = len(signal) // length
     if frames < 3:
@@ -48,7 +48,7 @@ def trim(signal: np.ndarray, depth: float = 40.0) -> np.ndarray:
 
 
 def surround(signal: np.ndarray, before: int, after: int, rng: np.random.Generator) -> np.ndarray:
-    """Add samples of near silence at both ends: a floor of noise 45 to 80 dB below the signal."""
+    """Add ``before`` and ``after`` samples of near silence: a noise floor 45 to 80 dB below the signal."""
     floor = float(np.sqrt(np.mean(signal**2))) * 10 ** (-rng.uniform(45, 80) / 20)
     out = coloured_noise(before + len(signal) + after, rng) * np.float32(floor)
     out[before : before + len(signal)] += signal

@@ -1,7 +1,7 @@
-"""Several processes that train as one: torchrun starts them, each computes its share of every batch.
+"""Data-parallel training in several processes, started by torchrun; each computes its share of every batch.
 
-Everything that looks at a whole batch still does: the loss, batch normalisation, what is drawn for dropout. So the loss
-is that of one process with the same batch, up to the order of sums. A process alone is left as it is, bit for bit.
+The loss, batch normalisation and dropout masks are computed over the whole batch, so the loss equals that of one
+process with the same batch, up to the order of sums. A single process is unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @contextmanager
 def as_one(device: str = "cpu") -> Iterator[bool]:
-    """With the processes that torchrun started; gives whether this is the one that writes and tells.
+    """Context manager that joins the processes started by torchrun, with NCCL on GPUs and gloo otherwise.
 
-    On GPUs NCCL carries what is exchanged, else gloo.
+    Args:
+        device: torch device
+
+    Yields:
+        whether this process writes files and reports
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
@@ -37,34 +41,34 @@ def as_one(device: str = "cpu") -> Iterator[bool]:
 
 
 def own_device(device: str) -> str:
-    """Of several GPUs, where none is named, that of this process."""
+    """The GPU of this process if ``device`` is "cuda", else ``device``."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
 
 
 def world() -> int:
-    """How many processes train as one."""
+    """Number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is; 0 is the one that writes."""
+    """Index of this process; process 0 writes files."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def share(batch_size: int) -> slice:
-    """The rows of a batch that are computed here.
+    """The rows of a batch that this process computes.
 
     Raises:
-        Wav2SmallError: if the batch cannot be shared evenly
+        Wav2SmallError: if the batch cannot be divided evenly
     """
     size, rest = divmod(batch_size, world())
     if rest:
-        raise Wav2SmallError(f"{world()} processes cannot share a batch of {batch_size} evenly. Start 2, 4 or 8.")
+        raise Wav2SmallError(f"{world()} processes cannot divide a batch of {batch_size} evenly. Start 2, 4 or 8.")
     return slice(rank() * size, (rank() + 1) * size)
 
 
 def gathered(own: Tensor) -> Tensor:
-    """The rows of all processes; only one's own have a gradient, so that a sum of gradients counts nothing twice."""
+    """The rows of all processes. Only the own rows have a gradient, so that summed gradients count each row once."""
     if world() == 1:
         return own
     rows = [torch.empty_like(own) for _ in range(world())]
@@ -74,14 +78,14 @@ def gathered(own: Tensor) -> Tensor:
 
 
 def largest(own: Tensor) -> Tensor:
-    """The largest value of all processes."""
+    """The largest value over all processes."""
     if world() > 1:
         distributed.all_reduce(own, distributed.ReduceOp.MAX)
     return own
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give every process the gradient of the whole batch."""
+    """Sum the gradients over all processes, in place."""
     if world() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -94,10 +98,10 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def see_whole_batches(net: nn.Module) -> None:
-    """Have the batch normalisations and dropouts of a network act as on the whole batch.
+    """Make batch normalisation and dropout of a network operate on the whole batch, in place.
 
     Raises:
-        Wav2SmallError: if it has a batch normalisation of another kind
+        Wav2SmallError: if the network has an unsupported kind of batch normalisation
     """
     if world() == 1:
         return
@@ -105,19 +109,19 @@ def see_whole_batches(net: nn.Module) -> None:
         if isinstance(module, PLAIN_NORMS) and type(module) in PLAIN_NORMS:  # a subclass may compute something else
             vars(module)["forward"] = partial(_batch_norm, module)
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            raise Wav2SmallError(f"a network with {type(module).__name__} is trained by one process. Start one.")
+            raise Wav2SmallError(f"a network with {type(module).__name__} must be trained by one process. Start one.")
         elif type(module) is nn.Dropout:
             vars(module)["forward"] = partial(_dropout, module)
 
 
 def sum_of_all(own: Tensor) -> Tensor:
-    """The sum over all processes, which gradients flow through."""
+    """The sum over all processes, differentiable."""
     total: Tensor = all_reduce(own)  # type: ignore[no-untyped-call]
     return total
 
 
 def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """(batch, channels, ...) -> the same, by mean and variance over all processes."""
+    """Batch norm of (batch, channels, ...) with mean and variance over all processes."""
     over, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
     values = x.float()
     count = world() * values.numel() // values.shape[1]
@@ -135,7 +139,7 @@ def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def _dropout(module: nn.Dropout, x: Tensor) -> Tensor:
-    """What one process would drop of these rows."""
+    """Dropout of the own rows with the mask of a single process."""
     if not module.p:
         return x
     whole = x.new_empty((world() * len(x), *x.shape[1:])).bernoulli_(1 - module.p).div_(1 - module.p)

@@ -1,4 +1,4 @@
-"""A teacher's embedding as text, so that any table can hold it."""
+"""A teacher's embedding as text, for storage in tables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from wav2small.errors import ManifestError
 
 
 def to_text(embedding: np.ndarray) -> str:
-    """An embedding as text for a table: float16, little-endian, in base64."""
+    """Encode an embedding, shape=(size,), as base64 of little-endian float16."""
     return base64.b64encode(embedding.astype("<f2").tobytes()).decode()
 
 
 def from_text(text: str, file: str) -> np.ndarray:
-    """The embedding that :func:`to_text` wrote for ``file``, float32, shape=(size,).
+    """Decode an embedding that :func:`to_text` wrote.
+
+    Args:
+        text: base64 text
+        file: name of the clip, for error messages
+
+    Returns:
+        float32, shape=(size,)
 
     Raises:
         ManifestError: if the text is not an embedding
@@ -25,5 +32,5 @@ def from_text(text: str, file: str) -> np.ndarray:
         return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)
     except (binascii.Error, ValueError):
         raise ManifestError(
-            f"{file}: its embedding reads {text[:20]!r}, which is not base64 of float16. Label again."
+            f"{file}: its embedding is {text[:20]!r}, which is not base64 of float16. Label again."
         ) from None

@@ -1,7 +1,7 @@
-"""Train a teacher's body and head together: vanilla fine-tuning, with or without its convolutions.
+"""Vanilla fine-tuning of a teacher's body together with its head, with or without the convolutions.
 
-Source: Chen and Rudnicky 2023, arXiv:2110.06309 (V-FT). Ours are the loss, which is that of ``heads``, the distortions,
-and layer-wise learning rates: the learning rate of each layer is ``layer_decay`` times that of the layer above it.
+Source: Chen and Rudnicky 2023, arXiv:2110.06309 (V-FT). The loss (that of ``heads``), the distortions and the
+layer-wise learning rates are ours: the learning rate of each layer is ``layer_decay`` times that of the next layer.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ BEST = "best.pt"
 
 
 class Steps(Dataset[Batch]):
-    """Batch by step: signals, truth (batch, 3) and categories (batch,), drawn from (seed, step) alone.
+    """Data set of batches: signals, truth (batch, 3) and categories (batch,). A batch depends only on (seed, step).
 
     Args:
-        corpora: with the speakers that are trained on, as ``train_part`` gives them
-        config: how
+        corpora: training parts, as :func:`divided` returns them
+        config: settings of the batches
     """
 
     def __init__(self, corpora: Sequence[Annotated], config: FinetuneConfig) -> None:
@@ -71,15 +71,15 @@ class Steps(Dataset[Batch]):
 
 
 class Finetuning(Task[Batch]):
-    """A body with a head that learn from people's annotations.
+    """Training of a body and its head on annotations.
 
     Args:
-        body: trained in place
+        body: the body, trained in place
         steps: the batches
-        dev: to choose the weights by
-        config: how
+        dev: dev corpora, which select the weights
+        config: settings of the training
         best: file of the best weights
-        workers: processes that read audio ahead
+        workers: number of processes that prefetch audio
     """
 
     net: TunedNet
@@ -92,15 +92,15 @@ class Finetuning(Task[Batch]):
         self.net = TunedNet(body, config.pooling, config.hidden, config.dropout, len(steps.categories))
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups with the learning rates that ``rates`` gives."""
+        """Parameter groups with the learning rates of :func:`rates`."""
         return rates(self.net, self.config)
 
     def batches(self, first: int) -> Iterable[Batch]:
-        """Batches from step ``first`` on, read ahead by the workers."""
+        """Batches from step ``first`` on, prefetched by the workers."""
         return read_ahead(self.steps, first, self.config.steps, self.workers)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """``annotation_loss`` of a batch, a scalar; the net runs in bfloat16 if the config says so."""
+        """:func:`annotation_loss` of a batch, a scalar; the network runs in bfloat16 with ``config.bf16``."""
         signals, truth, category = batch
         device = self.body.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
@@ -109,12 +109,12 @@ class Finetuning(Task[Batch]):
         return annotation_loss(*target, emotion.float(), logits.float(), self.config.category_weight)
 
     def evaluate(self) -> dict[str, float]:
-        """CCC of each dimension, the mean over the corpora."""
+        """CCC of each dimension, averaged over the corpora."""
         self.scores = scores(self.net, self.dev, self.config)
         return {name: float(np.mean([score[name] for score in self.scores.values()])) for name in OUTPUTS}
 
     def keep(self, line: dict[str, float], part: str) -> None:
-        """Write the weights of the net and the last CCC of each corpus to the file ``best``."""
+        """Write the weights and the last CCC of each corpus to the file ``best``."""
         with whole_file(self.best) as temporary:
             torch.save({"net": self.net.state_dict(), "scores": self.scores}, temporary)
 
@@ -129,20 +129,24 @@ def finetune_body(
     workers: int = 0,
     settings: Mapping[str, object] | None = None,
 ) -> tuple[TunedNet, CorpusScores]:
-    """Train a body with a head until ``config.steps``, from the checkpoint in ``folder`` if there is one.
+    """Train a body with a head for ``config.steps``, resuming from the checkpoint in ``folder`` if there is one.
 
     Args:
-        corpora: annotated
-        body: trained in place
-        config: how
-        folder: for the checkpoint, the log and the best weights
+        corpora: annotated corpora
+        body: the body, trained in place
+        config: settings of the training
+        folder: folder of the checkpoint, the log and the best weights
         progress: called with (steps done, steps)
         report: called with each line of the log
-        workers: processes that read audio ahead
-        settings: what else the checkpoint must have been started with
+        workers: number of processes that prefetch audio
+        settings: further settings that a checkpoint must match
 
     Returns:
-        the net with the weights of the best evaluation, and its CCC on the dev speakers of each corpus
+        the network with the best weights, and its CCC on the dev speakers of each corpus
+
+    Raises:
+        ManifestError: if there are no training or dev segments, or a speaker is in both
+        WeightsError: if the checkpoint is damaged, or has other settings
     """
     train, dev = divided(corpora)
     if config.checkpointing and config.trained != "none":
@@ -157,7 +161,7 @@ def finetune_body(
 
 
 def compute_twice(encoder: PreTrainedModel) -> None:
-    """Forget activations and compute them again in the backward pass, for which transformers has two names."""
+    """Enable activation checkpointing; the method's name depends on the version of transformers."""
     newer = getattr(encoder, "activation_checkpointing_enable", None)
     if newer is not None:
         newer()
@@ -167,17 +171,17 @@ def compute_twice(encoder: PreTrainedModel) -> None:
 
 
 def read_ahead(steps: Dataset[Any], first: int, last: int, workers: int) -> Iterable[Any]:
-    """The batches of some steps, in order, read ahead by other processes if there are ``workers``."""
+    """The batches of steps ``first`` to ``last`` - 1 in order, prefetched by ``workers`` processes."""
     return DataLoader(steps, batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=as_it_is)
 
 
 def as_it_is(batch: Any) -> Any:
-    """The batch itself; a ``collate_fn`` that can be pickled for worker processes."""
+    """Return the batch unchanged: a ``collate_fn`` that can be pickled."""
     return batch
 
 
 def rates(net: TunedNet, config: FinetuneConfig) -> list[dict[str, Any]]:
-    """Parameter groups with their learning rates: the head, then each layer of the body; the rest is frozen."""
+    """Parameter groups with learning rates: the head, then each layer of the body; other weights are frozen."""
     encoder = net.encoder
     frozen = {"full": r"$", "no-cnn": r"(feature_extractor|conv\d)\..*", "none": r".*"}[config.trained]
     freeze = getattr(encoder, "freeze_feature_encoder", None)
@@ -198,24 +202,24 @@ def rates(net: TunedNet, config: FinetuneConfig) -> list[dict[str, Any]]:
 
 
 def below(name: str, depth: int) -> int:
-    """How many layers a parameter is below the last one; what comes before the first is ``depth`` below."""
-    found = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
-    if found:
-        return depth - 1 - int(found[1])
+    """Number of layers between a parameter and the last layer; ``depth`` for parameters before the first layer."""
+    match = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
+    if match:
+        return depth - 1 - int(match[1])
     return 0 if re.fullmatch(r"(encoder\.)?layer_norm\..*", name) else depth
 
 
 def scores(net: TunedNet, dev: Sequence[Annotated], config: FinetuneConfig) -> CorpusScores:
-    """CCC of each dimension on each corpus, whole clips of at most 30 s."""
+    """CCC of each dimension on each corpus; clips are cut to 30 s."""
     out = {}
     for corpus in dev:
-        answers = []
+        predictions = []
         for first in range(0, len(corpus.segments), config.batch_size):
             clips = [
                 segment_signal(s)[: 30 * SAMPLING_RATE] for s in corpus.segments[first : first + config.batch_size]
             ]
             with torch.inference_mode():
-                answers.append(net(clips)[0].float().cpu().numpy())
-        found = np.concatenate(answers)
-        out[corpus.name] = {name: concordance_cc(corpus.truth[:, d], found[:, d]) for d, name in enumerate(OUTPUTS)}
+                predictions.append(net(clips)[0].float().cpu().numpy())
+        predicted = np.concatenate(predictions)
+        out[corpus.name] = {name: concordance_cc(corpus.truth[:, d], predicted[:, d]) for d, name in enumerate(OUTPUTS)}
     return out

@@ -1,4 +1,4 @@
-"""Annotated manifests -> the file of a teacher: heads on a frozen body, or a body and its head trained together."""
+"""Train a teacher on annotated manifests: heads on a frozen body, or a fine-tuned body with its head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wav2small.train.teachers.tuned import TunedNet
 from wav2small.train.teachers.whisper import WhisperBody, find_encoder
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
-"""A progress bar with a title."""
+"""Function that opens a progress bar with a title."""
 
 
 def fit(
@@ -33,20 +33,24 @@ def fit(
     bar: Bar,
     device: str = "cpu",
 ) -> CorpusScores:
-    """Fit heads on a frozen body, and write them.
+    """Fit heads on a frozen body and write them.
 
     Args:
-        manifests: annotated; those of one corpus may be one string, with commas between them
+        manifests: annotated manifests; those of one corpus may be one comma-separated string
         output: file of the heads
         about: name, version and licence of the teacher
-        body: which encoder; with a body of one's own, the heads read all of its layers
-        config: how
+        body: encoder; with a body other than Whisper base, the heads use all of its layers
+        config: settings of the heads
         cache: folder for the statistics of the encoder
-        bar: shows the progress
-        device: of torch
+        bar: opens progress bars
+        device: torch device
 
     Returns:
-        CCC on held-out speakers of each corpus
+        CCC on the held-out speakers of each corpus
+
+    Raises:
+        ManifestError: if a manifest has no annotated rows, or all clips are in one fold
+        AudioError: if a segment cannot be read
     """
     encoder = _frozen(body, max(config.layers), device)
     if body.name:
@@ -71,19 +75,19 @@ def _frozen(body: BodyConfig, layers: int, device: str) -> Body:
 
 @dataclass(frozen=True)
 class Finetune:
-    """One fine-tuning of a teacher, resumed from its folder.
+    """Fine-tuning of a teacher, resumed from its folder.
 
     Args:
-        manifests: annotated
-        body: a folder in the hub's format, or ``owner/name``
-        layers: how many of its layers to keep, from the first; None keeps all
-        config: how the body is trained
-        adapt: how it is pretrained on the task's own speech before that
-        folder: for checkpoints and logs
-        bar: shows the progress
+        manifests: annotated manifests
+        body: folder in the hub's format, or ``owner/name``
+        layers: number of layers to keep, from the first; None keeps all
+        config: settings of the fine-tuning
+        adapt: settings of the task-adaptive pretraining
+        folder: folder of checkpoints and logs
+        bar: opens progress bars
         report: called with each line of the log
-        workers: processes that read audio ahead
-        device: of torch
+        workers: number of processes that prefetch audio
+        device: torch device
     """
 
     manifests: Sequence[str]
@@ -98,10 +102,10 @@ class Finetune:
     device: str = "cpu"
 
     def write(self, output: Path, about: dict[str, str]) -> CorpusScores:
-        """Write the trained teacher.
+        """Train the teacher and write it.
 
         Args:
-            output: its file
+            output: file of the teacher
             about: name, version and licence of the teacher
 
         Returns:
@@ -126,7 +130,7 @@ class Finetune:
             return finetune_body(*arguments, self.workers, settings)
 
     def _adapted(self) -> Body:
-        """The body, pretrained on the task's own speech if that is asked for."""
+        """The body after task-adaptive pretraining, if enabled."""
         body = self._load()
         if self.adapt.kind is None:
             return body

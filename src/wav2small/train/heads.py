@@ -1,11 +1,12 @@
-"""Fit a teacher's heads on annotated manifests: one head a fold of speakers, their mean is the teacher.
+"""Fit a teacher's heads on annotated manifests. There is one head per fold of speakers; the teacher is their mean.
 
-What is ours here, and why. A head reads means and spreads of hidden states, not the states: the open corpora have a
-few dozen speakers, and anything larger learns those. Loss: 1 - CCC, which is what is reported, half of it within
-groups of one corpus, as on a new corpus only what varies within it counts; plus cross-entropy of the category, which
-keeps apart what shares a norm. Every clip is seen trimmed and surrounded by near silence of random length, as it is
-and distorted, so that neither edges, level nor channel tell the category. A corpus counts by the square root of its
-clips, and a clip by the share of listeners who recognised it, where that is known.
+The design is ours. The input of a head is the mean and standard deviation of hidden states over time, because the open
+corpora have a few dozen speakers and larger heads overfit to them. The loss is 1 - CCC, the reported metric, half of it
+within groups of one corpus, because scores on a new corpus depend only on variation within it; plus the cross-entropy
+of the category, which separates categories with the same norm. Every clip is trimmed and padded with near silence of
+random length, both clean and distorted, so that edges, level and channel do not predict the category. The sampling
+weight of a corpus is the square root of its number of clips; that of a clip is the share of raters who recognised it,
+if known.
 """
 
 from __future__ import annotations
@@ -39,9 +40,16 @@ CorpusScores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """The annotated clips of one manifest; ``statistics`` has shape (copies, clips, layers, width).
+    """The annotated clips of one manifest, with the statistics of the encoder.
 
-    Manifests of one ``group`` count as one corpus: clips, and variants of them.
+    Attributes:
+        name: name of the corpus
+        statistics: float32, shape=(copies, clips, layers, width)
+        truth: annotated A/D/V, shape=(clips, 3)
+        labels: category of each clip
+        weights: sampling weight of each clip, shape=(clips,)
+        folds: fold of each clip, shape=(clips,)
+        group: manifests with the same group count as one corpus: clips, and variants of them
     """
 
     name: str
@@ -54,17 +62,17 @@ class Corpus:
 
 
 def load_corpora(source: str, body: Body, config: FitConfig, cache: Path, progress: Progress) -> list[Corpus]:
-    """Read the annotated segments of a corpus and compute their statistics, or take them from the cache.
+    """Read the annotated segments of a corpus and compute their statistics, or read these from the cache.
 
     Args:
-        source: one manifest, or several of one corpus with commas between them
+        source: manifest, or comma-separated manifests of one corpus
         body: encoder
-        config: how
+        config: settings of the heads
         cache: folder for statistics
         progress: called with (done, total) for each manifest
 
     Returns:
-        one a manifest
+        one corpus per manifest
 
     Raises:
         ManifestError: as :func:`read_annotated`
@@ -114,13 +122,18 @@ def _one_copy(segments: list[Segment], body: Body, copy: int, config: FitConfig,
 
 
 def fit_heads(corpora: Sequence[Corpus], config: FitConfig, progress: Progress) -> tuple[Heads, CorpusScores]:
-    """Fit the heads of every fold on the speakers of the others.
+    """Fit the heads of every fold on the speakers of the other folds.
+
+    Args:
+        corpora: corpora with statistics
+        config: settings of the heads
+        progress: called with (heads done, heads)
 
     Returns:
-        the heads, and per corpus the CCC of each dimension on held-out speakers
+        the heads, and the CCC of each dimension on held-out speakers, by corpus
 
     Raises:
-        ManifestError: if all speakers are in one fold, or two corpora have one name
+        ManifestError: if all speakers are in one fold, or two corpora have the same name
     """
     _check(corpora)
     layers = list(config.layers)
@@ -150,14 +163,26 @@ def fit_heads(corpora: Sequence[Corpus], config: FitConfig, progress: Progress) 
 
 def _check(corpora: Sequence[Corpus]) -> None:
     if len({fold for corpus in corpora for fold in corpus.folds}) < 2:
-        raise ManifestError("all clips are of one speaker, or in one fold. Needed: two, to fit on one and score one.")
+        raise ManifestError("all clips have one speaker or one fold. Needed: at least two, for fitting and scoring.")
     names = [corpus.name for corpus in corpora]
     if len(set(names)) < len(names):
-        raise ManifestError(f"two of the manifests have one name: {', '.join(names)}. Rename a folder or a file.")
+        raise ManifestError(f"two manifests have the same name: {', '.join(names)}. Rename a folder or a file.")
 
 
 class Batches:
-    """Random batches of the clips outside a fold: groups of one corpus, drawn by the square root of its size."""
+    """Random batches of the clips outside a fold, in groups of one corpus.
+
+    A corpus is drawn in proportion to the square root of its size.
+
+    Args:
+        corpora: corpora with statistics
+        fold: the held-out fold
+        categories: names of the categories
+        mean: mean of the statistics, shape=(layers, width)
+        spread: standard deviation of the statistics, shape=(layers, width)
+        config: settings of the heads
+        number: number of the head within the fold
+    """
 
     def __init__(
         self,
@@ -187,11 +212,11 @@ class Batches:
         self.chance = chance / chance.sum()
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Statistics (batch, layers, width), truth (batch, 3), category (batch,); groups of one corpus side by side."""
+        """Statistics (batch, layers, width), truth (batch, 3), category (batch,); groups of a corpus are contiguous."""
         return self.draw_labelled()[:3]
 
     def draw_labelled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As ``draw``, and the number of each clip's corpus, (batch,)."""
+        """The result of :meth:`draw`, and the number of each clip's corpus, (batch,)."""
         size = self.config.group_size
         drawn = self.rng.choice(len(self.groups), self.config.batch_size // size, p=self.chance)
         clip = np.concatenate([self.rng.choice(self.groups[g], size, p=self.weights[g]) for g in drawn])
@@ -221,7 +246,7 @@ def _fit_head(batches: Batches, layers: int, width: int, categories: int, config
 
 
 def describe(config: FitConfig | FinetuneConfig, sources: Sequence[str], scores: CorpusScores) -> dict[str, str]:
-    """Metadata of a teacher: how it was fitted, on what, and its scores on held-out speakers."""
+    """Metadata of a teacher: settings, training data, and scores on held-out speakers."""
     return {
         "recipe": json.dumps(asdict(config)),
         "training_data": ", ".join(sources),
@@ -231,7 +256,7 @@ def describe(config: FitConfig | FinetuneConfig, sources: Sequence[str], scores:
 
 
 def in_words(scores: CorpusScores) -> str:
-    """Scores for people, one line a corpus."""
+    """Scores as text, one line per corpus."""
     lines = []
     for corpus, score in scores.items():
         figures = ", ".join(f"{dimension} {value:.3f}" for dimension, value in score.items())

@@ -1,4 +1,4 @@
-"""What learns from a teacher: a student, its guess of the teacher's embedding, and its moving average."""
+"""Training state of a student: the network, a linear map to the teacher's embedding, and the moving average."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from wav2small.train.config import DistilConfig, TrainConfig
 from wav2small.train.students import StudentNet
 
 Emotions = Callable[[Tensor, Tensor], Tensor]
-"""Loss of A/D/V: truth (batch, 3), prediction (batch, 3) -> a scalar."""
+"""Loss of A/D/V: truth (batch, 3), prediction (batch, 3) -> scalar."""
 
 
 class Guess(nn.Module):
-    """A linear map from a student's embedding to the teacher's; it is dropped after training.
+    """Linear map from the student's embedding to the teacher's, used only during training.
 
     Args:
-        inputs: numbers of the student's embedding
-        mean: of the teacher's embeddings, which is the first guess, shape=(size,)
-        variance: of the teacher's embeddings, summed over their numbers
+        inputs: size of the student's embedding
+        mean: mean of the teacher's embeddings, the initial prediction, shape=(size,)
+        variance: variance of the teacher's embeddings, summed over their dimensions
     """
 
     def __init__(self, inputs: int, mean: Tensor, variance: float) -> None:
@@ -35,7 +35,12 @@ class Guess(nn.Module):
         self.register_buffer("variance", torch.tensor(float(variance)))
 
     def loss(self, truth: Tensor, own: Tensor) -> Tensor:
-        """Squared error relative to the variance, a scalar; 0 where the teacher's embedding is empty or constant."""
+        """Squared error relative to the variance, a scalar; 0 if the teacher's embedding is empty or constant.
+
+        Args:
+            truth: the teacher's embeddings, shape=(batch, size)
+            own: the student's embeddings, shape=(batch, inputs)
+        """
         if not truth.shape[1]:
             return own.new_zeros(())
         guessed = distributed.gathered(functional.linear(own, self.weight, self.bias))
@@ -43,19 +48,19 @@ class Guess(nn.Module):
 
 
 class Learner:
-    """A student while it is trained.
+    """A student during training.
 
     Attributes:
-        net: the student that is trained
-        averaged: its moving average, which is evaluated and kept
-        guess: of the teacher's embedding
+        net: the trained student
+        averaged: moving average of its weights, which is evaluated and stored
+        guess: map to the teacher's embedding
 
     Args:
         net: the student
-        mean: of the teacher's embeddings, shape=(size,)
-        variance: of the teacher's embeddings, summed over their numbers
-        config: its ``average``, ``tilt``, ``embedding``, ``bf16`` and ``compiled``
-        device: of torch
+        mean: mean of the teacher's embeddings, shape=(size,)
+        variance: variance of the teacher's embeddings, summed over their dimensions
+        config: ``average``, ``tilt``, ``embedding``, ``bf16`` and ``compiled`` are used
+        device: torch device
     """
 
     def __init__(
@@ -77,15 +82,22 @@ class Learner:
         self.forward = torch.compile(forward, dynamic=False) if config.compiled else forward
 
     def modules(self, prefix: str = "") -> dict[str, nn.Module]:
-        """All that a checkpoint holds the state of, by name."""
+        """Modules whose state a checkpoint contains, by name."""
         return {f"{prefix}net": self.net, f"{prefix}guess": self.guess, f"{prefix}averaged": self.averaged}
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained."""
+        """The trained parameters."""
         return [p for p in (*self.net.parameters(), *self.guess.parameters()) if p.requires_grad]
 
     def loss(self, signal: Tensor, label: Tensor, embedding: Tensor, emotions: Emotions) -> Tensor:
-        """Loss of a whole batch, of which this process computes its share."""
+        """Loss of a whole batch, a scalar; this process computes its share of the rows.
+
+        Args:
+            signal: signals at 16 kHz, shape=(batch, samples)
+            label: the teacher's A/D/V, shape=(batch, 3)
+            embedding: the teacher's embeddings, shape=(batch, size)
+            emotions: loss of A/D/V
+        """
         label, embedding = label.to(self.device), embedding.to(self.device)
         log_mel = self.log_mel(signal)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
@@ -95,7 +107,7 @@ class Learner:
 
     @torch.no_grad()
     def log_mel(self, signal: Tensor) -> Tensor:
-        """Log-mel of this process's share of a batch, equalised at random."""
+        """Log-mel of this process's rows of a batch, with a random equaliser, shape=(rows, frames, n_mels)."""
         share = distributed.share(len(signal))
         log_mel = self.net.log_mel(signal[share].to(self.device))
         equaliser = tilt(len(signal), log_mel.shape[2], self.config.tilt)[share]
@@ -104,7 +116,7 @@ class Learner:
 
     @torch.no_grad()
     def move_average(self, step: int) -> None:
-        """Move the average towards the student, by less with each of the first steps."""
+        """Update the moving average; its decay increases during the first steps."""
         keep = min(self.config.average, step / (step + 10))
         for slow, fast in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
             if slow.is_floating_point():
@@ -114,16 +126,16 @@ class Learner:
 
     @torch.inference_mode()
     def predict(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """A/D/V by the averaged student for whole clips in int16, shape=(clips, 3)."""
-        answers = []
+        """A/D/V of whole int16 clips by the averaged student, shape=(clips, 3)."""
+        predictions = []
         for signal in signals:
             padded = np.pad(signal, (0, max(0, self.net.min_length - len(signal))))
             floats = torch.from_numpy(padded.astype(np.float32) / 32768)
-            answers.append(self.averaged(floats[None].to(self.device))[0])
-        return torch.cat(answers).cpu().numpy()
+            predictions.append(self.averaged(floats[None].to(self.device))[0])
+        return torch.cat(predictions).cpu().numpy()
 
 
 def tilt(batch: int, n_mels: int, depth: float) -> Tensor:
-    """A smooth random equaliser of up to ``depth`` dB, one a clip, shape=(batch, 1, n_mels)."""
+    """A smooth random equaliser of up to ``depth`` dB for each clip, shape=(batch, 1, n_mels)."""
     knots = (torch.rand(batch, 1, 5) * 2 - 1) * depth
     return functional.interpolate(knots, n_mels, mode="linear", align_corners=True)

@@ -1,6 +1,6 @@
-"""The training loop: steps, learning rate, evaluations and the checkpoint, for students and for teachers' bodies.
+"""The training loop of students and teachers: steps, learning rate, evaluation and checkpoint.
 
-Everything random follows from (seed, step), so a run that was stopped and resumed equals one that was not.
+All randomness depends only on (seed, step), so a resumed run equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from wav2small.train import Progress, distributed, make_folder
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 Batch = TypeVar("Batch")
 Scores = dict[str, float]
-"""Name of a score to its value; empty where a task is not evaluated."""
+"""Scores by name; empty if a task is not evaluated."""
 Report = Callable[[dict[str, float]], None]
 """Called with each line of the log."""
 MAX_NORM = 1.0
-"""Gradients are scaled down to this norm."""
+"""Gradients are clipped to this norm."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a loop runs, and at which learning rate.
+    """Length and learning rate schedule of a loop.
 
     Args:
-        steps: in all
-        warm_up: steps in which the learning rate rises
-        evaluate_every: steps from one evaluation and checkpoint to the next
-        seed: random seed of dropout and of what a loss draws
-        weight_decay: of AdamW
+        steps: number of steps
+        warm_up: steps of linear warm-up
+        evaluate_every: steps between evaluations, each with a checkpoint
+        seed: random seed of dropout and of random losses
+        weight_decay: weight decay of AdamW
     """
 
     steps: int
@@ -55,20 +55,20 @@ class Plan:
 
 
 class Task(Generic[Batch]):
-    """What a loop trains: a network with its batches, its loss and its evaluation.
+    """A training task: network, batches, loss and evaluation.
 
     Attributes:
-        net: in training mode during steps, in evaluation mode otherwise
+        net: the network, in training mode during steps and in evaluation mode otherwise
     """
 
     net: nn.Module
 
     def modules(self) -> dict[str, nn.Module]:
-        """All that the checkpoint holds the state of, by name."""
+        """Modules whose state the checkpoint contains, by name."""
         return {"net": self.net}
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups as AdamW takes them, each with its highest learning rate ``lr``."""
+        """Parameter groups of AdamW, each with its largest learning rate ``lr``."""
         raise NotImplementedError
 
     def batches(self, first: int) -> Iterable[Batch]:
@@ -80,42 +80,47 @@ class Task(Generic[Batch]):
         raise NotImplementedError
 
     def mode(self, train: bool) -> None:
-        """Put what is trained in training or in evaluation mode."""
+        """Switch the trained modules to training or evaluation mode."""
         self.net.train(train)
 
     def clipped(self) -> list[list[nn.Parameter]]:
-        """Lists of parameters whose gradients are scaled down together; by default all."""
+        """Lists of parameters whose gradients are clipped together; by default one list with all."""
         return [[weight for group in self.groups() for weight in group["params"]]]
 
     def after_step(self, step: int) -> None:
-        """Called after each step with the number of steps done."""
+        """Called after each step; ``step`` is the number of steps done."""
 
     def evaluate(self) -> Scores:
         """Scores on held-out data."""
         return {}
 
     def merits(self, scores: Scores) -> Scores:
-        """What decides which weights are kept, for each network that is kept by itself: by default the mean score."""
+        """Selection criterion of the best weights, for each separately stored network; by default the mean score."""
         return {"": float(np.mean(list(scores.values())))} if scores else {}
 
     def keep(self, line: dict[str, float], part: str) -> None:
-        """Write the weights of a key of ``merits``, the best so far; ``line`` is that of the log."""
+        """Write the best weights so far.
+
+        Args:
+            line: line of the log
+            part: key of :meth:`merits`
+        """
 
 
 class Loop(Generic[Batch]):
-    """A task with its optimiser, its step and its folder.
+    """Training loop of a task.
 
     Attributes:
-        step: steps done
-        best: highest merit so far of each network that is kept
-        due: whether an evaluation is outstanding at this step
-        losses: since the last evaluation
+        step: number of steps done
+        best: best merit so far, by part
+        due: whether an evaluation is pending at this step
+        losses: losses since the last evaluation
 
     Args:
-        folder: for the checkpoint and the log; a checkpoint in it is resumed
-        task: what is trained
-        plan: how long, and at which learning rate
-        settings: what a checkpoint must have been started with, by name
+        folder: folder of the checkpoint and the log; an existing checkpoint is resumed
+        task: the task
+        plan: length and learning rate schedule
+        settings: settings that a checkpoint must match, by name
 
     Raises:
         WeightsError: if the checkpoint is damaged, or has other settings
@@ -144,18 +149,19 @@ class Loop(Generic[Batch]):
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.best, self.due, self.losses = (state[key] for key in ("step", "best", "due", "losses"))
         except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError):
-            raise WeightsError(f"{path}: is not a checkpoint, or damaged. Remove it to start again.") from None
+            raise WeightsError(f"{path}: not a checkpoint, or damaged. Remove it to start again.") from None
 
-    def _check_settings(self, found: Mapping[str, object]) -> None:
-        asked = self.settings
-        other = [f"{key} {found.get(key)}, asked for {asked[key]}" for key in asked if found.get(key) != asked[key]]
+    def _check_settings(self, stored: Mapping[str, object]) -> None:
+        given = self.settings
+        other = [f"{key} {stored.get(key)}, given {given[key]}" for key in given if stored.get(key) != given[key]]
         if other:
             raise WeightsError(
-                f"{self.folder}: holds a run with {'; '.join(other)}. Give the same to resume it, or another folder."
+                f"{self.folder}: contains a run with {'; '.join(other)}. Give the same settings to resume it, or "
+                "another folder."
             )
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all; of several processes, one writes."""
+        """Write the checkpoint atomically; only process 0 writes."""
         if distributed.rank():
             return
         state: dict[str, object] = {name: module.state_dict() for name, module in self.task.modules().items()}
@@ -165,7 +171,7 @@ class Loop(Generic[Batch]):
             torch.save(state, temporary)
 
     def run(self, progress: Progress, report: Report = lambda line: None) -> None:
-        """Train to the end from where the loop is. Ctrl-C takes effect between steps and loses nothing.
+        """Train from the current step to the last. Ctrl-C stops between steps, after writing the checkpoint.
 
         Args:
             progress: called with (steps done, steps)
@@ -188,7 +194,7 @@ class Loop(Generic[Batch]):
             self.task.mode(train=False)
 
     def advance(self, batch: Batch) -> float:
-        """One step; returns its loss."""
+        """Run one step and return its loss."""
         torch.manual_seed(self.plan.seed * 1_000_003 + self.step)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * schedule(self.step, self.plan.steps, self.plan.warm_up)
@@ -218,7 +224,7 @@ class Loop(Generic[Batch]):
         report(line | scores)
 
     def record(self, line: dict[str, float], scores: Scores) -> None:
-        """End an evaluation: keep the weights if their mean score is the best so far, write log and checkpoint."""
+        """Finish an evaluation: store the weights if they are the best so far, write log and checkpoint."""
         for part, merit in self.task.merits(scores).items():
             if merit > self.best.get(part, -math.inf):
                 self.best[part] = merit
@@ -230,25 +236,25 @@ class Loop(Generic[Batch]):
 
 
 def schedule(step: int, steps: int, warm_up: int) -> float:
-    """Learning rate of a step as a share of the highest: up linearly for ``warm_up`` steps, then down by a cosine."""
+    """Learning rate of a step relative to the largest: linear warm-up for ``warm_up`` steps, then cosine decay."""
     if step < warm_up:
         return (step + 1) / warm_up
     return float(0.5 * (1 + np.cos(np.pi * ((step - warm_up) / max(1, steps - warm_up)))))
 
 
 def warm_up_steps(share: float, steps: int) -> int:
-    """Steps of a warm-up that is a share of all steps, at least one."""
+    """Number of warm-up steps for a share of all steps, at least one."""
     return max(1, round(share * steps))
 
 
 def evaluate_every(steps: int) -> int:
-    """Steps between evaluations where no number is set: a tenth of all steps, 300 at most."""
+    """Default number of steps between evaluations: a tenth of all steps, at most 300."""
     return max(1, min(300, steps // 10))
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C inside the block takes effect at its end; only the main thread receives it."""
+    """Context manager that delays Ctrl-C to the end of the block, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

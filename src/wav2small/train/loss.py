@@ -1,4 +1,4 @@
-"""Losses of training, on batches with a dimension (arousal, dominance, valence) a column."""
+"""Training losses. Columns of a batch are arousal, dominance and valence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from torch.nn import functional
 
 
 def ccc_loss(truth: Tensor, prediction: Tensor) -> Tensor:
-    """1 - CCC over a batch: (..., batch, 3), (..., batch, 3) -> (..., 3)."""
+    """1 - CCC over a batch.
+
+    Args:
+        truth: shape=(..., batch, 3)
+        prediction: shape=(..., batch, 3)
+
+    Returns:
+        shape=(..., 3)
+
+    Source: Lin 1989, Biometrics 45(1):255, with population moments.
+    """
     difference = truth.mean(-2) - prediction.mean(-2)
     covariance = (centred(truth) * centred(prediction)).mean(-2)
     variance = truth.var(-2, unbiased=False) + prediction.var(-2, unbiased=False)
@@ -15,20 +25,24 @@ def ccc_loss(truth: Tensor, prediction: Tensor) -> Tensor:
 
 
 def centred(values: Tensor) -> Tensor:
-    """Without their mean over the batch, shape=(..., batch, 3)."""
+    """Values minus their mean over the batch, shape=(..., batch, 3)."""
     return values - values.mean(-2, keepdim=True)
 
 
 def grouped_ccc_loss(truth: Tensor, prediction: Tensor, size: int, within: float) -> Tensor:
-    """1 - CCC over the batch and within groups of one corpus, weighed: (batch, 3), (batch, 3) -> (3).
+    """Weighted sum of 1 - CCC over the batch and 1 - CCC within groups of one corpus.
 
-    On a new corpus only what varies within it counts, while most of the variance of a mixed batch lies between corpora.
+    Most of the variance of a mixed batch is between corpora, but the score on a new corpus depends only on the
+    variation within it.
 
     Args:
-        truth: the teacher's
-        prediction: the student's
-        size: clips of a group, which stand side by side
+        truth: shape=(batch, 3)
+        prediction: shape=(batch, 3)
+        size: clips of a group; groups are contiguous
         within: weight of the part within groups, 0 to 1
+
+    Returns:
+        shape=(3,)
     """
     whole = ccc_loss(truth, prediction)
     if not within:
@@ -38,9 +52,14 @@ def grouped_ccc_loss(truth: Tensor, prediction: Tensor, size: int, within: float
 
 
 def borrowed(truth: Tensor, prediction: Tensor, size: int) -> Tensor:
-    """Squared correlation of the error of valence with the true arousal within groups, a scalar.
+    """Squared correlation of the valence error with the true arousal within groups, a scalar.
 
-    Above 0 where a student takes arousal for valence.
+    It is above 0 if a student predicts valence from arousal.
+
+    Args:
+        truth: shape=(batch, 3)
+        prediction: shape=(batch, 3)
+        size: clips of a group; groups are contiguous
     """
     groups = (-1, size, truth.shape[-1])
     arousal = centred(truth.view(groups))[..., 0]
@@ -58,16 +77,16 @@ def annotation_loss(
     group_size: int = 1,
     within: float = 0.0,
 ) -> Tensor:
-    """1 - CCC of people's annotations plus the weighted cross-entropy of their categories, a scalar.
+    """1 - CCC of the annotations plus the weighted cross-entropy of the categories, a scalar.
 
     Args:
         truth: annotated A/D/V, shape=(batch, 3)
         category: number of the annotated category, shape=(batch,)
         emotion: predicted A/D/V, shape=(batch, 3)
-        logits: of the categories, shape=(batch, categories)
-        category_weight: of the cross-entropy
-        group_size: rows of one corpus side by side
-        within: share of the loss that is computed within groups
+        logits: logits of the categories, shape=(batch, categories)
+        category_weight: weight of the cross-entropy
+        group_size: contiguous rows of one corpus
+        within: share of the loss within groups
     """
     cross_entropy = functional.cross_entropy(logits, category, label_smoothing=0.1)
     ccc = grouped_ccc_loss(truth, emotion, group_size, within).mean()

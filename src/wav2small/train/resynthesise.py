@@ -1,8 +1,8 @@
-"""Speech in other voices and manners: pitch, pitch range, formants and tempo changed apart by the vocoder WORLD.
+"""Resynthesis of speech with changed pitch, pitch range, formants and tempo, by the vocoder WORLD.
 
 Source: Morise et al. 2016, "WORLD: a vocoder-based high-quality speech synthesis system", by the package ``pyworld``
-(extra ``voices``): F0 by DIO and StoneMask, spectral envelope by CheapTrick, aperiodicity by D4C. The ranges are ours:
-a variant is still taken for the emotion of its clip, and hardly for its speaker.
+(extra ``voices``): F0 by DIO and StoneMask, spectral envelope by CheapTrick, aperiodicity by D4C. The ranges are ours;
+they preserve the emotion of a clip but change the speaker's identity.
 """
 
 from __future__ import annotations
@@ -32,12 +32,19 @@ from wav2small.train.config import VoicesConfig
 
 FRAME_DUR = 0.005
 LOWEST_F0, HIGHEST_F0 = 50.0, 1000.0
-"""Hz; the changed pitch is kept within."""
+"""Range of the changed pitch, in Hz."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What changes, each as a factor: median pitch, range of log pitch, frequencies of formants, speaking rate."""
+    """Factors of change.
+
+    Attributes:
+        pitch: of the median pitch
+        pitch_range: of the range of log pitch
+        formants: of the formant frequencies
+        tempo: of the speaking rate
+    """
 
     pitch: float = 1.0
     pitch_range: float = 1.0
@@ -47,7 +54,14 @@ class Voice:
 
 @dataclass(frozen=True)
 class Analysis:
-    """WORLD's parameters of a clip, a row every ``FRAME_DUR``; F0 is 0 where there is no voice."""
+    """WORLD's parameters of a clip, one row per ``FRAME_DUR`` seconds.
+
+    Attributes:
+        f0: Hz, 0 in unvoiced frames, shape=(frames,)
+        envelope: spectral envelope (power), shape=(frames, bins)
+        aperiodicity: 0 to 1, shape=(frames, bins)
+        rms: root mean square of the clip
+    """
 
     f0: np.ndarray
     envelope: np.ndarray
@@ -56,14 +70,20 @@ class Analysis:
 
 
 def check_extra() -> None:
-    """Raise ``MissingExtraError`` if the extra ``voices`` is not installed."""
+    """Check that the extra ``voices`` is installed.
+
+    Raises:
+        MissingExtraError: if it is not
+    """
     missing = [name for name in ("pyworld", "pkg_resources") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"this needs {' and '.join(missing)}, not here yet: pip install 'wav2small[voices]'")
+        raise MissingExtraError(
+            f"this needs {' and '.join(missing)}, not installed here: pip install 'wav2small[voices]'"
+        )
 
 
 def draw_voice(name: str, variant: int, config: VoicesConfig) -> Voice:
-    """The voice of a variant of a clip; it follows from the seed, the name of the clip and the variant alone."""
+    """The voice of a variant of a clip, which depends only on the seed, the name of the clip and the variant."""
     rng = np.random.default_rng([config.seed, variant, *hashlib.sha256(name.encode()).digest()])
     return Voice(
         pitch=float(np.exp(rng.uniform(-config.pitch, config.pitch))),
@@ -85,14 +105,14 @@ def analyse(signal: np.ndarray) -> Analysis:
 
 
 def synthesise(analysis: Analysis, voice: Voice) -> np.ndarray:
-    """The clip in another voice, as loud as it was.
+    """The clip in another voice, at the same level.
 
     Args:
-        analysis: of the clip
-        voice: what changes
+        analysis: parameters of the clip
+        voice: factors of change
 
     Returns:
-        mono float32 at 16 kHz, within full scale, shape=(samples,), about the clip's length over ``voice.tempo``
+        mono audio at 16 kHz, float32 in [-1, 1], shape=(samples,); about the clip's length divided by ``voice.tempo``
     """
     pyworld = _pyworld()
     made = pyworld.synthesize(
@@ -108,14 +128,20 @@ def synthesise(analysis: Analysis, voice: Voice) -> np.ndarray:
 
 
 def _pyworld() -> ModuleType:
-    """The package, without its warning about pkg_resources."""
+    """The package pyworld, imported without its warning about pkg_resources."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return import_module("pyworld")
 
 
 def changed_pitch(f0: np.ndarray, pitch: float, pitch_range: float) -> np.ndarray:
-    """Log F0 stretched around its mean over the voiced frames and shifted; unvoiced frames stay 0."""
+    """F0 with log F0 scaled around its mean over voiced frames and shifted; unvoiced frames stay 0.
+
+    Args:
+        f0: Hz, shape=(frames,)
+        pitch: factor of F0
+        pitch_range: factor of the range of log F0
+    """
     voiced = f0 > 0
     if not voiced.any():
         return f0.copy()
@@ -127,7 +153,7 @@ def changed_pitch(f0: np.ndarray, pitch: float, pitch_range: float) -> np.ndarra
 
 
 def _warp(spectrum: np.ndarray, factor: float) -> np.ndarray:
-    """What is at frequency f comes to ``factor`` times f; shape=(frames, bins). The last bin is repeated above it."""
+    """Scale the frequency axis by ``factor``, shape=(frames, bins); the last bin is repeated above it."""
     place = np.minimum(np.arange(spectrum.shape[1]) / factor, spectrum.shape[1] - 1)
     low = np.minimum(place.astype(int), spectrum.shape[1] - 2)
     share = place - low
@@ -137,18 +163,25 @@ def _warp(spectrum: np.ndarray, factor: float) -> np.ndarray:
 def resynthesise_all(
     corpora: Sequence[Sequence[Segment]], folder: Path, config: VoicesConfig, workers: int, progress: Progress
 ) -> None:
-    """Write ``config.variants`` FLAC files a segment and a manifest into ``folder``; what is there already is kept.
+    """Write ``config.variants`` FLAC files per segment and a manifest into ``folder``; existing files are kept.
+
+    Args:
+        corpora: segments of each corpus
+        folder: output folder
+        config: settings of the variants
+        workers: number of processes
+        progress: called with (segments done, segments)
 
     Raises:
-        ManifestError: if there is no segment, two would be written to one file, or the folder was started with another
-            seed or other segments
+        ManifestError: if there are no segments, two would be written to one file, or the folder contains clips of
+            another seed or other segments
         AudioError: if a segment cannot be read
         MissingExtraError: if pyworld is not installed
     """
     check_extra()
     segments = [segment for corpus in corpora for segment in corpus]
     if not segments:
-        raise ManifestError("the manifests have no row to resynthesise. Give one that has.")
+        raise ManifestError("the manifests have no rows to resynthesise. Give a manifest with rows.")
     _check_names(segments)
     make_folder(folder)
     _check_stamp(folder / "resynthesised.txt", segments, config)
@@ -175,7 +208,7 @@ def _check_stamp(marker: Path, segments: Sequence[Segment], config: VoicesConfig
     digest = hashlib.sha256("\n".join(_key(segment) for segment in segments).encode()).hexdigest()[:8]
     stamp = f"seed {config.seed}, {len(segments)} segments {digest}\n"
     if marker.is_file() and marker.read_text() != stamp:
-        raise ManifestError(f"{marker.parent}: was started with {marker.read_text().strip()}. Give another folder.")
+        raise ManifestError(f"{marker.parent}: contains clips of {marker.read_text().strip()}. Give another folder.")
     marker.write_text(stamp)
 
 
@@ -185,7 +218,7 @@ def _key(segment: Segment) -> str:
 
 
 def file_name(segment: Segment, variant: int) -> str:
-    """Where a variant is inside the folder."""
+    """Path of a variant relative to the folder."""
     stem, suffix, _ = segment.file.rpartition(".")
     key = _key(segment).replace(segment.file, stem if suffix else segment.file)
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', key)}-{variant + 1}.flac"
@@ -196,9 +229,9 @@ def _missing(segment: Segment, folder: Path, config: VoicesConfig) -> list[int]:
 
 
 def _row(segment: Segment, variant: int, config: VoicesConfig) -> dict[str, object]:
-    """All that the manifest says of the clip but its length, the clip's own name, and the factors of the voice.
+    """Row of a variant: the columns of its clip except the length, the name of the clip, and the factors of the voice.
 
-    A clip without speaker is its own, so that its variants stay together in a fold.
+    A clip without a speaker is its own speaker, so that its variants stay in one fold.
     """
     voice = zip(
         (field.name for field in fields(Voice)), astuple(draw_voice(_key(segment), variant, config)), strict=True
@@ -215,7 +248,7 @@ _work: tuple[Path, VoicesConfig]
 
 
 def _begin(folder: Path, config: VoicesConfig) -> None:
-    signals.signal(signals.SIGINT, signals.SIG_IGN)  # Ctrl-C is the parent's, which ends us
+    signals.signal(signals.SIGINT, signals.SIG_IGN)  # the parent handles Ctrl-C and stops the workers
     global _work
     _work = (folder, config)
 

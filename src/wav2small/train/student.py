@@ -1,11 +1,14 @@
-"""Train a student on a teacher's labels, and on nothing else.
+"""Train a student on a teacher's labels.
 
-The paper does not say how; every choice is ours. The loss is 1 - CCC of the batch, or in part within groups of one
-corpus, plus, where the labels have the teacher's embedding, the squared error of a linear guess of it from the
-student's own, because three numbers say little about a clip; the guess is dropped after training. The squared error of
-the labels can be added, and costs CCC (docs/log.md). Optimiser: AdamW, a short warm-up and a cosine to zero. The
-weights that are kept are a moving average of those that are trained, chosen by the CCC of the dev speakers within each
-corpus. A batch holds clips of one length, so little is padded. Several processes can train as one (``distributed``).
+The paper does not describe the training; all choices are ours. The loss is 1 - CCC over the batch or, in part, within
+groups of one corpus. If the labels contain the teacher's embedding, the squared error of a linear prediction of it from
+the student's embedding is added, because three numbers carry little information about a clip; this map is discarded
+after training. The squared error of the labels can be added, but lowers CCC (docs/log.md). The optimiser is AdamW with
+a short warm-up and cosine decay to zero. The stored weights are a moving average, selected by CCC on dev speakers
+within each corpus. The clips of a batch have similar length, so there is little padding. Several processes can train
+together (``distributed``).
+
+Source: arXiv:2408.13920 for teacher labels without human annotations.
 """
 
 from __future__ import annotations
@@ -39,20 +42,20 @@ BEST = "best.safetensors"
 
 
 class Distillation(Task[Batch]):
-    """A student that learns from labels, its guess of the teacher's embedding, and its moving average.
+    """Training of a student on labels.
 
     Args:
-        config: how it is trained
-        clips: to train on
-        dev: to choose the weights by
+        config: settings of the training
+        clips: training clips
+        dev: dev clips, which select the weights
         best: file of the best weights
-        metadata: written into that file
-        start: weights to start from
-        device: of torch
+        metadata: metadata of that file
+        start: initial weights
+        device: torch device
 
     Raises:
-        PluginError: if there is no student of that name
-        WeightsError: if the student cannot start from ``start``
+        PluginError: if no student has that name
+        WeightsError: if ``start`` does not fit the student
     """
 
     net: StudentNet
@@ -90,28 +93,28 @@ class Distillation(Task[Batch]):
         return [{"params": self.learner.parameters(), "lr": self.config.learning_rate}]
 
     def batches(self, first: int) -> Iterator[Batch]:
-        """Batches of clips from step ``first`` to the last, each drawn when it is needed."""
+        """Batches of clips from step ``first`` to the last, drawn lazily."""
         return map(self.clips.draw, range(first, self.config.steps))
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """Of a whole batch as it was drawn, of which this process computes its share."""
+        """Loss of a whole batch, a scalar; this process computes its share of the rows."""
         return self.learner.loss(*batch, self.emotion_loss)
 
     def emotion_loss(self, label: Tensor, emotion: Tensor) -> Tensor:
-        """1 - CCC and the squared error relative to the variance of the labels, weighed, a scalar."""
+        """Weighted sum of 1 - CCC and the squared error relative to the variance of the labels, a scalar."""
         error = ((emotion - label).square().mean(0) / self.variance).mean()
         ccc = grouped_ccc_loss(label, emotion, self.config.group_size, self.config.within).mean()
         return self.config.concordance * ccc + self.config.squared_error * error
 
     def after_step(self, step: int) -> None:
-        """Move the average towards the student."""
+        """Update the moving average."""
         self.learner.move_average(step)
 
     def evaluate(self) -> Scores:
-        """CCC of the averaged student within each dev corpus, the mean over corpora."""
-        answers = self.learner.predict(self.dev.signals)
+        """CCC of the averaged student within each dev corpus, averaged over corpora."""
+        predictions = self.learner.predict(self.dev.signals)
         scores = partial(mean_within, concordance_cc, groups=self.dev.corpora)
-        return {name: scores(self.dev.labels[:, d], answers[:, d]) for d, name in enumerate(OUTPUTS)}
+        return {name: scores(self.dev.labels[:, d], predictions[:, d]) for d, name in enumerate(OUTPUTS)}
 
     def keep(self, line: dict[str, float], part: str) -> None:
         """Write the averaged student."""
@@ -122,11 +125,11 @@ class Distillation(Task[Batch]):
 
 
 def initial(config: TrainConfig, start: Path | None) -> StudentNet:
-    """The student before its first step.
+    """The student with its initial weights.
 
     Raises:
-        PluginError: if there is no student of that name
-        WeightsError: if the student cannot start from ``start``
+        PluginError: if no student has that name
+        WeightsError: if ``start`` does not fit the student
     """
     net = build(Network.from_json(config.network) if config.network else config.student, config.dropout)
     if start:
@@ -135,10 +138,10 @@ def initial(config: TrainConfig, start: Path | None) -> StudentNet:
 
 
 def make_loop(folder: Path, task: Distillation) -> Loop[Batch]:
-    """The loop of a student, resumed if the folder has a checkpoint.
+    """The training loop of a student, resumed if the folder contains a checkpoint.
 
     Raises:
-        WeightsError: if the folder holds a run with other settings or labels, or a damaged checkpoint
+        WeightsError: if the checkpoint is damaged, or has other settings or labels
     """
     config = task.config
     plan = Plan(config.steps, config.warm_up, config.evaluate_every, config.seed, config.weight_decay)
@@ -157,28 +160,35 @@ def train(
     start: Path | None = None,
     device: str = "cpu",
 ) -> Distillation:
-    """Train until ``config.steps``, from the checkpoint in ``folder`` if there is one.
+    """Train a student for ``config.steps``, resuming from the checkpoint in ``folder`` if there is one.
 
     Args:
-        train_segments: labelled by the teacher
-        dev_segments: likewise, of speakers that are not in ``train_segments``
-        folder: for the checkpoint, the best weights and the log
-        config: how
-        metadata: written into the weights
+        train_segments: training segments, labelled by the teacher
+        dev_segments: dev segments, labelled by the teacher, of other speakers
+        folder: folder of the checkpoint, the best weights and the log
+        config: settings of the training
+        metadata: metadata of the weights
         progress: called with (steps done, steps)
         report: called with each line of the log
-        start: weights to start from; ``config.start`` is their sha256
-        device: of torch
+        start: initial weights; ``config.start`` is their sha256
+        device: torch device
+
+    Returns:
+        the training task, with the trained and the averaged student
 
     Raises:
-        ManifestError: if there are no segments, one has no label, all have the same, or a speaker is in both
+        ManifestError: if there are no segments, one has no label, all labels are equal, or a speaker is in both parts
         AudioError: if a segment cannot be read
-        WeightsError: if ``folder`` holds another run
+        WeightsError: if ``folder`` contains another run
+        Wav2SmallError: if settings exclude each other
     """
     if config.compiled and distributed.world() > 1:
-        raise Wav2SmallError("a compiled network is trained by one process. Leave out --compile, or torchrun.")
+        raise Wav2SmallError("a compiled network must be trained by one process. Leave out --compile, or torchrun.")
     if config.within and config.batch_size % config.group_size:
-        raise Wav2SmallError(f"a batch of {config.batch_size} clips is not made of groups of {config.group_size}.")
+        raise Wav2SmallError(
+            f"a batch of {config.batch_size} clips is not a multiple of groups of {config.group_size}. "
+            "Change one of them."
+        )
     check_segments(train_segments, dev_segments)
     initial(config, start)  # an error here is reported before the clips are read
     make_folder(folder)
@@ -192,10 +202,10 @@ def describe(segments: Sequence[Segment], data: str, licence: str | None, start:
     """Metadata of a student: teachers, training data and licences.
 
     Args:
-        segments: labelled, to train on
+        segments: training segments with labels
         data: names of the corpora
-        licence: of the weights; None derives it from the licences of the labels and of ``start``
-        start: weights to start from
+        licence: licence of the weights; None derives it from the licences of the labels and of ``start``
+        start: initial weights
     """
     teachers = sorted({f"{s.column('teacher')} {s.column('teacher_version')}".strip() for s in segments})
     licences = [s.column("teacher_licence") for s in segments] + ([licence_of(start)] if start else [])
@@ -208,7 +218,11 @@ def describe(segments: Sequence[Segment], data: str, licence: str | None, start:
 
 
 def check_segments(train_segments: Sequence[Segment], dev_segments: Sequence[Segment]) -> None:
-    """Raise ``ManifestError`` if a student cannot be trained on these segments, as :func:`train` says."""
+    """Check that a student can be trained on these segments.
+
+    Raises:
+        ManifestError: under the conditions of :func:`train`
+    """
     for part, segments in (("training", train_segments), ("dev", dev_segments)):
         if not segments:
             raise ManifestError(f"there are no {part} segments: no row has a label. Label a manifest: wav2small label.")
@@ -218,9 +232,9 @@ def check_segments(train_segments: Sequence[Segment], dev_segments: Sequence[Seg
     for name in OUTPUTS:
         values = {getattr(segment.emotion, name) for segment in train_segments}
         if len(values) < 2:
-            raise ManifestError(f"all training segments have the {name} {values.pop():g}. Add others.")
+            raise ManifestError(f"all training segments have the {name} {values.pop():g}. Add segments with others.")
     shared = {s.speaker for s in train_segments} & {s.speaker for s in dev_segments} - {""}
     if shared:
         raise ManifestError(
-            f"speaker {min(shared)} is in the training and in the dev segments. Give each speaker one of them."
+            f"speaker {min(shared)} is in the training and in the dev segments. Give each speaker one part."
         )
