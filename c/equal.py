@@ -1,4 +1,4 @@
-"""Compare integer C models with the NumPy reference on hours of real and random audio in random chunks; count differences.
+"""Compare integer C models with NumPy on hours of real and random audio in random chunks; count differences.
 
     python c/equal.py DATA/open/librispeech DATA/open/emodb --hours 2 --model micro-int8 --state equal.json
 
