@@ -240,9 +240,9 @@ def test_a_picture_or_trends_that_fail_leave_the_rows(folder, tmp_path, calls, m
     result = run(folder / "0.wav", *options, "-o", tmp_path / "rows.csv")
     assert result.exit_code == 1 and "Traceback" not in result.output
     assert result.stderr.splitlines() == [
-        f"{tmp_path / 'rows.csv'}: 1 rows",
+        f"{tmp_path / 'rows.csv'}: 1 row",
         f"{tmp_path / 't.csv'}: 0 rows",
-        f"wav2small: {tmp_path / 'p.png'}: [Errno 28] No space left on device",
+        f"wav2small: {tmp_path / 'p.png'}: cannot be written: No space left on device",
     ]
     assert len(read_table(tmp_path / "rows.csv")) == 1
     shown = run(folder / "0.wav", *options, "--format", "csv")

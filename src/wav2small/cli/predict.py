@@ -368,7 +368,12 @@ def write_rows(run: Run, table: Table, output: str, settings: dict[str, object],
             if not is_kept:
                 click.echo(f"wav2small: interrupted before a file was done; {output} is not written", err=True)
             sys.exit(interrupt_code(error))
-    click.echo(f"{output}: {next(number):,} rows", err=True)
+    say_written(output, next(number))
+
+
+def say_written(path: str, rows: int) -> None:
+    """Print how many rows are in a file that is written."""
+    click.echo(f"{path}: {rows:,} row{'s' if rows != 1 else ''}", err=True)
 
 
 def write_more(
@@ -382,9 +387,9 @@ def write_more(
             if path:
                 write(path)
         except (Wav2SmallError, OSError, UnicodeError) as error:
-            click.echo(
-                f"wav2small: {str(error) if isinstance(error, Wav2SmallError) else f'{path}: {error}'}", err=True
-            )
+            reason = getattr(error, "strerror", None) or error
+            what = str(error) if isinstance(error, Wav2SmallError) else f"{path}: cannot be written: {reason}"
+            click.echo(f"wav2small: {what}", err=True)
             is_whole = False
     return is_whole
 
@@ -395,7 +400,7 @@ def write_trends(rows: Sequence[Cells], path: str) -> None:
 
     found = trends(rows)
     write_table(found, path, columns=TREND_FIELDS)
-    click.echo(f"{path}: {len(found):,} rows", err=True)
+    say_written(path, len(found))
 
 
 def draw_plot(rows: Sequence[Cells], channel: int | None, files: Sequence[str], path: str) -> None:
@@ -403,4 +408,4 @@ def draw_plot(rows: Sequence[Cells], channel: int | None, files: Sequence[str], 
     from wav2small.evaluation.plots import draw
 
     draw(rows, path, channel, files[0] if len(files) == 1 else None)
-    click.echo(f"{path}: {len(rows):,} rows drawn", err=True)
+    say_written(path, len(rows))
