@@ -5,7 +5,7 @@
 Windows are 3 s every second, each kind has about 100 s. Speech and bursts are from the open corpora in FOLDER (else
 WAV2SMALL_DATA): clips of a kind one after the other. The rest is made here with a fixed seed, so that it repeats:
 coughs are a short burst and a longer, duller tail; breath is shaped noise that rises and falls; music is chords of
-decaying harmonics over a beat. Needs the extra ``vad``.
+decaying harmonics over a beat.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ import soundfile
 import soxr
 
 from wav2small import Stream, load
-from wav2small.audio import vad as speech
 from wav2small.audio.read import read
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.micro import MICRO
@@ -61,8 +60,7 @@ def steps(signal: np.ndarray) -> None:
     print("| a step of 100 ms | median ms | 95th ms |\n|---|---|---|")
     rows = [("micro", "fp32", "onnx", "energy"), ("micro", "int8", "onnx", "energy"), ("micro", "fp32", "c", "energy")]
     rows += [("micro", "int8", "c", "energy"), ("wav2small", "fp32", "onnx", "energy")]
-    if speech.silero_path():
-        rows.append(("micro", "fp32", "onnx", "silero"))
+    rows.append(("micro", "fp32", "onnx", "silero"))
     for name, precision, backend, vad in rows:
         stream, taken = Stream(load(f"{name}:{precision}", backend), 0.1, 3.0, vad=vad), []
         for start in range(0, len(long), length):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -46,16 +47,27 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def energy(request, monkeypatch):
-    """Speech is told by its level, as without the extra vad, but in tests that ask for Silero's network."""
+    """Speech is detected by its level, so that noise is speech, but in tests that ask for the Silero VAD."""
     if "silero" not in request.fixturenames:
-        monkeypatch.setattr(speech, "SILERO_FILES", {})
+        monkeypatch.setattr(speech, "Silero", speech.Energy)
 
 
 @pytest.fixture
 def silero():
-    """Silero's network, if it is installed."""
-    if speech.silero_path() is None:
-        pytest.skip("needs the extra vad")
+    """The Silero VAD, as outside of the tests."""
+
+
+@pytest.fixture(autouse=True)
+def no_ffmpeg(request, monkeypatch):
+    """As where ffmpeg is not installed, but in tests that ask for it."""
+    if "ffmpeg" not in request.fixturenames:
+        monkeypatch.setattr("wav2small.audio.ffmpeg.program", lambda: None)
+
+
+@pytest.fixture
+def ffmpeg() -> str:
+    """Path of ffmpeg, if it is installed."""
+    return shutil.which("ffmpeg") or pytest.skip("needs ffmpeg")
 
 
 @pytest.fixture

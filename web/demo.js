@@ -7,6 +7,7 @@ const NAMES = Object.keys(ENDS);
 const KEPT = 7200;
 const SHOWN = 240;
 const QUANTUM = 128, MICROPHONE_RATE = 48000;
+const EXAMPLE = "example.flac";
 const byId = (id) => document.getElementById(id);
 
 let bytes, module, model;
@@ -27,6 +28,7 @@ for (const name of NAMES) {
 byId("legend").append("gaps: no speech");
 byId("microphone").addEventListener("click", toggle);
 byId("file").addEventListener("change", ({ target }) => target.files[0] && guarded(() => play(target.files[0])));
+byId("example").addEventListener("click", () => guarded(playExample));
 byId("save").addEventListener("click", save);
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 addEventListener("dragleave", () => document.body.classList.remove("over"));
@@ -50,6 +52,18 @@ async function begin() {
     + `Licence: ${licence}. Teacher: ${teacher}. Trained on: ${trainingData}.`;
   byId("microphone").disabled = byId("file").disabled = false;
   say("Ready");
+  byId("example").hidden = !await hasExample();
+}
+
+/** Whether the server has the example clip; wav2small demo has, other servers of this page need not. */
+async function hasExample() {
+  try { return (await fetch(EXAMPLE, { method: "HEAD" })).ok; } catch { return false; }
+}
+
+async function playExample() {
+  const clip = new File([await (await fetch(EXAMPLE)).blob()], EXAMPLE);
+  await play(clip);
+  await new Audio(EXAMPLE).play();
 }
 
 async function guarded(action) {

@@ -2,4 +2,5 @@
 
 from wav2small.cli import main
 
-main(prog_name="wav2small")
+if __name__ == "__main__":  # worker processes import this module, too
+    main(prog_name="wav2small")

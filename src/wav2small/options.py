@@ -10,8 +10,8 @@ DEFAULT_MODEL = "micro"
 HOP_DUR = 0.5
 MIN_HOP_DUR = 0.01
 MIN_WIN_DUR = 0.1
-VADS = ("auto", "silero", "energy")
-"""Speech detectors; ``auto`` is Silero if its weights are installed, else the signal level."""
+VADS = ("silero", "energy")
+"""Speech detectors: the Silero VAD, or the signal level."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Options:
     win_dur: float = 3.0
     channel: int | None = None
     min_speech: float = 1.0
-    vad: str = "auto"
+    vad: str = "silero"
     min_confidence: float = 0.0
 
     def __post_init__(self) -> None:

@@ -194,13 +194,13 @@ def test_an_array_that_is_no_signal_is_refused_with_what_was_seen(array, words):
 
 def test_an_array_has_256_channels_at_most():
     assert len(audio.prepare(np.zeros((300, 256), "f4"), 16000)) == 300
-    with pytest.raises(AudioError, match=r"^an array of shape \(300, 257\) is no signal"):
+    with pytest.raises(AudioError, match=r"^an array of shape \(300, 257\) is not a signal"):
         audio.prepare(np.zeros((300, 257), "f4"), 16000)
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (2, 3), (255, 256)])
 def test_an_array_with_its_axes_exchanged_is_refused_and_a_square_one_is_not(shape):
-    with pytest.raises(AudioError, match="is no signal; give"):
+    with pytest.raises(AudioError, match="is not a signal; give"):
         audio.prepare(np.zeros(shape, "f4"), 16000)
     assert len(audio.prepare(np.zeros((shape[1], shape[1]), "f4"), 16000)) == shape[1]
     with pytest.raises(AudioError, match=r"^an array of shape \(0, 2\) holds no samples$"):
@@ -218,7 +218,7 @@ def test_an_error_of_an_array_begins_with_what_is_wrong():
         audio.prepare(noise(1000), 16000, channel=3)
     with pytest.raises(AudioError, match=r"^sample 0 \(at 0.000 s\) is nan"):
         audio.prepare(np.full(9, np.nan), 16000)
-    with pytest.raises(AudioError, match=r"^an array of shape \(5, 0\) is no signal"):
+    with pytest.raises(AudioError, match=r"^an array of shape \(5, 0\) is not a signal"):
         audio.to_mono(np.zeros((5, 0), "f4"), 16000)
 
 
@@ -307,7 +307,7 @@ def test_a_wav_may_lack_its_last_twentieth_of_a_second(tmp_path, lost, is_read, 
     if is_read:
         assert len(audio.read(cut)) == 16_001 - lost
     else:
-        assert message(cut) == "is truncated: its header promises 1.00 s, it holds 0.95 s; copy it again"
+        assert message(cut) == "is truncated: its header states 1.00 s, it has 0.95 s; copy it again"
 
 
 @given(st.integers(0, 200))

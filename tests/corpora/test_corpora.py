@@ -396,3 +396,13 @@ def test_the_table_in_the_documents_is_what_the_corpora_say():
     lines = ["| name | corpus | annotation | splits | licence | source |", "|---" * 6 + "|"]
     lines += [f"| `{row['name']}` | {' | '.join(str(v) for k, v in row.items() if k != 'name')} |" for row in known()]
     assert "\n".join(lines) in DOCUMENT.read_text(encoding="utf-8"), "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["m.vtt", "m.srt", "m.rttm", "m.TextGrid", "m.eaf"])
+def test_a_format_that_cannot_hold_a_manifest_is_refused_before_the_work(root, tmp_path, monkeypatch, name):
+    build("plain", root)
+    monkeypatch.setattr("wav2small.corpora.read_corpus", lambda *_: pytest.fail("the corpus is read"))
+    for option in ("-o", "--report"):
+        result = run("plain", root, option, tmp_path / name)
+        assert result.exit_code == 1 and "cannot hold these rows: it needs" in result.stderr
+    assert not (tmp_path / name).exists()

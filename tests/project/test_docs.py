@@ -20,13 +20,7 @@ from wav2small.cli import COMMANDS, main
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAM = [
-    sys.executable,
-    "-c",
-    "from wav2small import cli; from wav2small.audio import vad; vad.SILERO_FILES = {}; "
-    "cli.main(prog_name='wav2small')",
-]
-"""The command without extras, as ``make demo`` installs it."""
+PROGRAM = [sys.executable, "-m", "wav2small"]
 SHOWN = ("predict", "models")
 """Commands whose output in the README is compared; the others take long or need a corpus."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from dataclasses import astuple
 from pathlib import Path
@@ -360,6 +361,42 @@ def test_a_model_of_any_backend_answers_and_is_loaded_once_for_many_files(tmp_pa
     rows = list(predict_files(paths, model=wav2small.Model(backend, {})))
     assert [emotion(row) for row in rows] == [(1, 0.5, 0)] * 2
     assert seen == [(1, 16000), (1, 32000)]
+
+
+def test_a_list_a_folder_a_pattern_and_a_table_are_rows_of_all_files(tmp_path, monkeypatch):
+    paths = [write(tmp_path / f"{n}.wav", noise(n)) for n in (1, 2)]
+    (tmp_path / "3.wav").touch()
+    (tmp_path / "m.csv").write_text("file\n1.wav\n2.wav\n3.wav\n")
+    expected = [(str(tmp_path / f"{n}.wav"), end) for n, end in ((1, 1.0), (2, 2.0), (3, None))]
+    sources = ([*map(str, paths), tmp_path / "3.wav"], tmp_path, str(tmp_path / "*.wav"), tmp_path / "m.csv")
+    for source in sources:
+        rows = predict(source, model=Ear())
+        assert [(row.file, row.end) for row in rows] == expected
+        assert rows[2].error.startswith("the file is empty") and rows[0].error is None
+    assert len(predict(paths, model=Ear(), hop_dur=0.5, win_dur=0.5)) == 2 + 4
+    with pytest.raises(AudioError, match=r"a list must have paths of files; give a signal as an array"):
+        predict([0.1, 0.2], 16000, model=Ear())
+
+
+def test_rows_events_models_and_emotions_show_what_they_have(tmp_path):
+    emotion = wav2small.Emotion(np.float32(1 / 3), 0.5, 1)
+    assert repr(emotion) == "Emotion(arousal=0.3333, dominance=0.5, valence=1.0)"
+    (row,) = predict(write(tmp_path / "a.wav", noise(1)), model=lambda signal: emotion)
+    shown = "arousal=0.3333, dominance=0.5, valence=1.0, speech=True, speech_ratio=1.0)"
+    assert repr(row) == f"Prediction(file={str(tmp_path / 'a.wav')!r}, start=0.0, end=1.0, {shown}"
+    assert repr(wav2small.Event(0.0, 3.0, speech=False)) == "Event(start=0.0, end=3.0, speech=False)"
+    model = wav2small.load("micro")
+    assert re.fullmatch(r"Model\('micro', version \d+, 53267 parameters\)", repr(model)), repr(model)
+    stream = wav2small.Stream(model, 0.5, 2.0)
+    stream.push(np.zeros(32000, np.float32))
+    assert repr(stream) == f"Stream({model!r}, hop_dur=0.5, win_dur=2) at 2.00 s"
+
+
+def test_a_model_takes_the_path_of_a_file():
+    model = wav2small.load("micro")
+    assert model(EXAMPLES[0]) == model(str(EXAMPLES[0])) == model(audio.read(EXAMPLES[0]))
+    with pytest.raises(AudioError, match=r"gone.wav: there is no such file"):
+        model("gone.wav")
 
 
 def test_unknown_weights_are_refused_at_once():

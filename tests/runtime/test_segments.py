@@ -83,13 +83,13 @@ def test_segments_are_read_by_their_content_whatever_the_name(tmp_path, content,
     ("content", "words"),
     [
         ("SPEAKER talk 1 0.5 1.5 <NA>\n", "line 1: has 6 fields, RTTM has 8 or more"),
-        ("SPEAKER talk 1 x 1.5 <NA> <NA> a\n", "line 1: 'x' is no time"),
+        ("SPEAKER talk 1 x 1.5 <NA> <NA> a\n", "line 1: 'x' is not a time"),
         ("SPEAKER talk 1 1 0 <NA> <NA> a\n", "line 1: from 1 to 1 s is empty"),
         ("start,end\n1,2\n2,1\n", "row 2: from 2 to 1 s is empty"),
         ("start,end\n-1,2\n", "row 1: from -1 to 2 s is empty"),
         ("begin,end\n1,2\n", "row 1: has no start; give each segment its start and end"),
-        ("1\t2\ta\nx\t2\tb\n", "line 2: 'x' is no time"),
-        ("", "first line must name the columns"),
+        ("1\t2\ta\nx\t2\tb\n", "line 2: 'x' is not a time"),
+        ("", "is empty; give a table"),
     ],
 )
 def test_what_is_no_segment_is_refused_with_its_place(tmp_path, content, words):
@@ -105,7 +105,9 @@ def test_of_a_table_of_many_recordings_each_gets_its_own():
     spans = [Span(0, 1, "", "a"), Span(0, 2, "", "dir/b.wav")]
     assert spans_of(spans, "x/a.wav") == spans[:1] and spans_of(spans, "dir/b.wav") == spans[1:]
     assert spans_of(spans[:1], "other.wav") == spans[:1], "the one that they name may have been renamed"
-    with pytest.raises(ManifestError, match=r"c.wav: no segment is of this file; there are segments of a, dir/b.wav"):
+    with pytest.raises(
+        ManifestError, match=r"c.wav: there is no segment of this file; there are segments of a, dir/b.wav"
+    ):
         spans_of(spans, "c.wav")
 
 
@@ -132,7 +134,7 @@ def test_a_segment_beyond_the_end_is_a_row_with_its_error_and_the_rest_are_done(
     spans = [Span(0, 2), Span(1, 9), Span(4, 5.3), Span(4.999, 5), Span(7, 8)]
     rows = [row for _, row in predict_segments(tmp_path / "a.wav", spans, model=answer)]
     assert [row.error is None for row in rows] == [True, False, True, False, False]
-    assert rows[1].error == "from 1 to 9 s the file has 4.00 s only; are the segments of another file?"
+    assert rows[1].error == "from 1 to 9 s the file has 4.00 s only; do the segments belong to another file?"
     assert "too short for an answer: 16 of at least 64" in rows[3].error
     assert rows[4].error.startswith("from 7 to 8 s the file has 0.00 s only")
 
@@ -257,6 +259,9 @@ def test_webvtt_and_rttm_are_read_back(tmp_path):
     vtt = writers.webvtt(ROWS)
     assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:03.000\n<v anna>arousal 0.25 dominance 0.25 valence 0.25\n")
     assert '00:00:05.000 --> 00:01:01.500\n<v b"c>arousal 0.50' in vtt and "<v anna>no speech" in vtt
+    srt = writers.srt(ROWS)
+    assert srt.startswith("1\n00:00:00,000 --> 00:00:03,000\nanna: arousal 0.25 dominance 0.25 valence 0.25\n\n2\n")
+    assert srt.endswith('3\n00:00:05,000 --> 00:01:01,500\nb"c: arousal 0.50 dominance 0.50 valence 0.50\n')
     spans = read_spans(write(tmp_path / "a", writers.rttm(ROWS)))
     assert [(span.start, span.end, span.speaker, span.file) for span in spans] == [
         (row["start"], row["end"], row["speaker"], "a.wav") for row in ROWS
@@ -274,9 +279,9 @@ def test_audformat_reads_its_table(tmp_path):
 
 def test_files_of_one_recording_refuse_two_and_failures_are_left_out():
     failed = {"file": "b.wav", "error": "x"} | dict.fromkeys(("start", "end", *OUTPUTS))
-    for name in ("textgrid", "eaf", "vtt"):
+    for name in ("textgrid", "eaf", "vtt", "srt"):
         assert tables.render([*ROWS, failed], name) == tables.render(ROWS, name)
-        with pytest.raises(Wav2SmallError, match="is of one recording, these rows are of 2"):
+        with pytest.raises(Wav2SmallError, match="holds one recording, these rows are of 2"):
             tables.render([*ROWS, {**ROWS[0], "file": "b.wav"}], name)
     assert tables.format_of("a.TextGrid") == "textgrid"
 
@@ -301,6 +306,38 @@ def test_a_picture_is_drawn_whole_or_not_at_all(tmp_path):
         timeline.draw([*rows, {**rows[0], "file": "b"}], tmp_path / "b.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.wav"]
     assert timeline.speech_stretches(ROWS) == [(0.0, 3.0), (5.0, 61.5)]
+
+
+def test_each_speaker_has_a_line_of_its_own_with_gaps_where_nobody_speaks_long():
+    rows = [
+        {"start": t, "end": t + 1, "speaker": speaker, "arousal": value, "arousal_low": 0.1}
+        for t, speaker, value in ((0, "a", 0.2), (1, "b", 0.9), (2, "a", 0.4), (40, "a", 0.6), (41, "a", None))
+    ]
+    own = timeline.line([row for row in rows if row["speaker"] == "a"], "arousal", timeline.TURN_DUR)
+    np.testing.assert_array_equal(own.times, [0.5, 2.5, np.nan, 40.5])
+    np.testing.assert_array_equal(own.mean, [0.2, 0.4, np.nan, 0.6])
+    assert own.low[0] == 0.1 and np.isnan(own.high).all()
+    assert timeline.line([], "arousal", 3).times.size == 0
+
+
+def test_a_line_of_hours_is_the_mean_over_stretches_of_time():
+    rng = np.random.default_rng(0)
+    rows = [{"start": t, "end": t + 3.0, "valence": 0.5 + 0.1 * rng.standard_normal()} for t in range(10_800)]
+    rows = [row for row in rows if not 3600 < row["start"] < 5400]
+    found = timeline.line(rows, "valence", timeline.PAUSE_DUR)
+    assert 300 < len(found.times) <= timeline.MAX_POINTS + 1
+    assert np.nanstd(found.mean) < 0.03 and np.isnan(found.mean).sum() == 1
+    assert np.nanmean(found.low) == pytest.approx(0.37, abs=0.02)
+    times, low, high = timeline.thinned_peaks(np.arange(9001.0), -np.arange(9001.0), np.arange(9001.0))
+    assert len(times) == timeline.MAX_PEAKS and (times[-1], low.min(), high.max()) == (9000, -9000, 9000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "total", "text"),
+    [(0, 60, "0:00"), (65, 600, "1:05"), (2.5, 3, "0:02.5"), (59.999, 90, "1:00"), (3725, 10_800, "1:02:05")],
+)
+def test_the_axis_of_time_is_a_clock(seconds, total, text):
+    assert timeline.clock(seconds, total) == text
 
 
 def test_the_waveform_has_its_peaks_where_they_are(tmp_path):
@@ -333,7 +370,7 @@ def test_the_command_answers_segments_by_speaker_with_trends_and_a_picture(tmp_p
     assert [(row["speaker"], row["start"], row["end"]) for row in rows] == [
         ("anna", 0.5, 2.0), ("ben_c", 2.25, 4.0), ("anna", 50.0, 51.0),
     ]  # fmt: skip
-    assert result.exit_code == 1 and "are the segments of another file?" in result.stderr
+    assert result.exit_code == 1 and "do the segments belong to another file?" in result.stderr
     assert rows[0]["arousal"] is not None and "arousal_deviation" in rows[0] and rows[2]["arousal"] is None
     assert (tmp_path / "t.csv").read_text().startswith("file,speaker,dimension,start,end,direction,change")
     assert (tmp_path / "p.png").stat().st_size > 10_000

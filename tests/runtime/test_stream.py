@@ -21,8 +21,7 @@ from lengths import any_duration, any_length
 from random_student import random_arrays
 from wav2small import Event, Prediction, Stream, load, predict
 from wav2small.audio import read as audio
-from wav2small.audio import vad as speech
-from wav2small.errors import AudioError, MissingExtraError, Wav2SmallError
+from wav2small.errors import AudioError, Wav2SmallError
 from wav2small.network import fixed_point, reference
 from wav2small.network.config import Emotion
 from wav2small.network.fixed_frontend import log_mel, to_samples
@@ -354,11 +353,11 @@ def finish_twice(stream: Stream) -> None:
         (lambda s: s.push(np.r_[np.zeros(5), np.nan]), r"sample 1605 \(at 0.100 s\) is nan; samples must be finite"),
         (lambda s: s.push(np.full(3, np.inf, "f4")), r"sample 1600 \(at 0.100 s\) is inf"),
         (lambda s: s.push(np.zeros(10), 8000), "changed from 16000 to 8000 Hz within a stream; call reset"),
-        (lambda s: s.push(np.zeros((2, 1600))), r"shape \(2, 1600\) is no signal; give"),
-        (lambda s: s.push(np.zeros((1, 1, 1))), r"shape \(1, 1, 1\) is no signal"),
-        (lambda s: s.push(np.float32(1)), r"shape \(\) is no signal"),
-        (lambda s: s.push(np.zeros(3, complex)), "array of complex128 is no signal"),
-        (lambda s: s.push("abc"), "is no signal"),
+        (lambda s: s.push(np.zeros((2, 1600))), r"shape \(2, 1600\) is not a signal; give"),
+        (lambda s: s.push(np.zeros((1, 1, 1))), r"shape \(1, 1, 1\) is not a signal"),
+        (lambda s: s.push(np.float32(1)), r"shape \(\) is not a signal"),
+        (lambda s: s.push(np.zeros(3, complex)), "array of complex128 is not a signal"),
+        (lambda s: s.push("abc"), "is not a signal"),
         (push_after_finish, r"has finished and takes no more audio; call reset\(\)"),
         (finish_twice, "has finished"),
     ],
@@ -400,7 +399,7 @@ def test_silero_tells_a_voice_from_noise_and_forgets_at_a_reset(silero):
         stream.reset()
         events = answers(stream, cut(voices()[:64_000], cuts))
         assert all(event.speech and event.speech_ratio > 0.5 for event in events)
-        assert events == answers(Stream(model(), vad="auto"), [voices()[:64_000]])
+        assert events == answers(Stream(model()), [voices()[:64_000]])
     assert all(event.speech for event in answers(Stream(model(), vad="energy"), [noise]))
 
 
@@ -410,12 +409,8 @@ def test_silero_answers_the_examples_as_files(silero):
         assert row.speech and 0.5 < row.speech_ratio < 1
 
 
-def test_without_its_weights_silero_names_the_extra_and_auto_is_energy():
-    speech._silero_session.cache_clear()
-    with pytest.raises(MissingExtraError, match=r"pip install 'wav2small\[vad\]'"):
-        Stream(model(), vad="silero")
-    assert isinstance(speech.detector("auto"), speech.Energy)
-    with pytest.raises(Wav2SmallError, match="vad is 'webrtc', known: auto, silero, energy"):
+def test_an_unknown_detector_is_refused():
+    with pytest.raises(Wav2SmallError, match="vad is 'webrtc'; known are silero and energy"):
         Stream(model(), vad="webrtc")
 
 

@@ -24,7 +24,7 @@ ROWS = [
     {"file": "a b,c.wav", "start": 0.0, "n": 3, "speech": True, "error": None},
     {"file": 'ä "q"\nz', "start": 1 / 3, "n": None, "speech": False, "error": "no such file; check"},
 ]
-FILE_FORMATS = ("csv", "json", "jsonl", *(["parquet"] if find_spec("pyarrow") else []))
+FILE_FORMATS = ("csv", "tsv", "json", "jsonl", *(["parquet"] if find_spec("pyarrow") else []))
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 floats = st.floats(-1e6, 1e6).map(lambda value: round(value, 4))
@@ -51,7 +51,7 @@ def as_text(value):
 @settings(deadline=None, max_examples=50)
 def test_any_rows_round_trip_through_every_text_format(tmp_path_factory, rows):
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    for format in ("csv", "json", "jsonl"):
+    for format in ("csv", "tsv", "json", "jsonl"):
         path = tmp_path_factory.mktemp("t") / "table"
         tables.write_table(rows, path, format)
         for row, again in zip(rows, tables.read_table(path), strict=True):
@@ -103,7 +103,7 @@ def test_a_table_cannot_move_the_cursor():
     assert "\x1b" not in tables.render([{"a": "x\x1b[2Jy\nz"}], "table")
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "json"])
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl", "json"])
 def test_each_row_is_text_before_the_next_is_asked_for(format):
     asked = []
 
@@ -117,8 +117,24 @@ def test_each_row_is_text_before_the_next_is_asked_for(format):
         assert next(count for piece, count in seen if str(n) in piece) == n + 1
 
 
+def test_tsv_is_csv_with_tabs():
+    assert tables.render([{"a": "x,y", "b": 0.5}, {"a": "t\tt", "b": None}], "tsv") == 'a\tb\nx,y\t0.5000\n"t\tt"\t\n'
+
+
+@pytest.mark.parametrize("format", ["vtt", "srt", "rttm", "textgrid", "eaf"])
+def test_an_annotation_format_refuses_rows_that_it_cannot_hold(tmp_path, format):
+    words = rf"^the format {format} cannot hold these rows: it needs start, end, speech, arousal, .*; write csv, tsv"
+    for columns in (None, ["file", "label"]):
+        with pytest.raises(Wav2SmallError, match=words):
+            tables.write_table([{"file": "a.wav", "label": "anger"}], tmp_path / f"a.{format}", columns=columns)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(Wav2SmallError, match="it needs file, start, end"):
+        tables.check_columns("audformat", ["label"])
+    tables.check_columns("csv", ["label"])
+
+
 def test_unknown_formats_and_suffixes_are_refused():
-    with pytest.raises(Wav2SmallError, match="there are table, csv, json, jsonl"):
+    with pytest.raises(Wav2SmallError, match="there are table, csv, tsv, json, jsonl"):
         tables.render(ROWS, "xml")
     with pytest.raises(Wav2SmallError, match=r"no format has the suffix '.xml'"):
         tables.format_of("a.xml")
@@ -128,12 +144,13 @@ def test_unknown_formats_and_suffixes_are_refused():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "first line must name the columns"),
+        (b"", r"csv: is empty; give a table whose first line"),
+        (b"\n1,2\n", "its first line is empty"),
         (b"a,a\n1,2\n", "each once"),
         (b"a,b\n1,2,3\n", "line 2 has 3 cells, its first line 2"),
         (b"a,b\n1,2\n3", "line 3 has 1 cells"),
-        (b"\xff\xfe\x00", "is no table"),
-        (b"[{", "is no JSON"),
+        (b"\xff\xfe\x00", "is not a table"),
+        (b"[{", "is neither JSON nor"),
         (b'{"a": 1}\n{"a":\n', "line 2"),
         (b"[1, 2]", "must be an object"),
         (b"PAR1 broken", "damaged Parquet"),

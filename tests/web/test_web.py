@@ -113,6 +113,11 @@ async function drop(name) {
 }
 const report = { files: {} };
 for (const name of NAMES) report.files[name] = await drop(name);
+const button = page.getElementById("example");
+report.hasExample = !button.hidden;
+button.click();
+while (!text("status").startsWith("example.flac:")) await pause(20);
+report.example = values();
 
 const add = view.Worklet.prototype.addModule;
 view.Worklet.prototype.addModule = async function (...words) {
@@ -365,6 +370,14 @@ def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
     assert "this browser cannot decode it" in say["bad.wav"]
     assert "600.0 s" in say["minutes.wav"] and "too little speech" in say["silence.wav"]
     print("\nChromium, 600 s of a file:", chromium["files"]["minutes.wav"]["cost"])
+
+
+@pytest.mark.slow  # as above
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_the_example_is_played_at_a_click(chromium):
+    samples = soundfile.read(demo.EXAMPLES[1], dtype="int16")[0]
+    assert chromium["hasExample"]
+    assert [float(chromium["example"][name]) for name in NAMES] == expected(samples)
 
 
 @pytest.mark.slow  # as above

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -14,6 +17,8 @@ from typing import BinaryIO, cast
 import numpy as np
 import soundfile
 
+from wav2small.audio import ffmpeg
+from wav2small.audio.quiet import quiet
 from wav2small.errors import AudioError, Wav2SmallError
 from wav2small.files import is_remote, locate
 
@@ -56,19 +61,42 @@ class Recording:
 
 @contextmanager
 def opened(source: Source) -> Iterator[Recording]:
-    """Open a file whatever its name: only its content says what it is.
+    """Open a file whatever its name: only its content determines the format.
+
+    What libsndfile cannot read is decoded by ffmpeg if that is installed. A pipe is copied to disk first.
 
     Raises:
         AudioError: if it is missing, empty, truncated, or not audio; while its blocks are read, if it is damaged
     """
     if hasattr(source, "read"):
-        with _decoder(cast(BinaryIO, source), "", "FILE") as sound:
-            yield _recording(sound, "")
+        with _recording(cast(BinaryIO, source), None, "", "FILE") as recording:
+            yield recording
         return
     path = locate(source)
     prefix = f"{source}: "
-    with _open_file(path, prefix) as file, _decoder(file, prefix, path.name) as sound:
-        yield _recording(sound, prefix)
+    with _open_file(path, prefix) as file:
+        on_disk = None if is_remote(path) or is_pipe(path) else os.fspath(path)
+        with _recording(file, on_disk, prefix, path.name) as recording:
+            yield recording
+
+
+def is_pipe(path: str | Path) -> bool:
+    """Whether a path names a pipe: ``/dev/stdin`` of ``cat a.wav | ...``, ``<(...)`` of a shell, or a FIFO.
+
+    A pipe can be read only once.
+    """
+    try:
+        return not is_remote(path) and stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def spooled(pipe: BinaryIO) -> Iterator[BinaryIO]:
+    """A copy on disk of what a pipe gives until it ends, because decoders seek; it is deleted afterwards."""
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(pipe, copy)
+        yield cast(BinaryIO, copy)
 
 
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
@@ -84,13 +112,23 @@ def _open_file(path: Path, prefix: str) -> BinaryIO:
     if os.path.isdir(path):
         raise AudioError(f"{prefix}is a folder, not an audio file")
     try:  # by its descriptor: a decoder that sees the name would judge the format by it
-        return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb")
     except FileNotFoundError:
         raise AudioError(f"{prefix}there is no such file; check the name") from None
     except OSError as error:
         raise AudioError(f"{prefix}cannot be opened: {error.strerror}") from None
     except ValueError:
-        raise AudioError(f"{path!r}: is no name of a file; it holds a null character") from None
+        raise AudioError(f"{path!r}: is not a valid file name: it contains a null character") from None
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISFIFO(mode):
+        with file:
+            copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
+            shutil.copyfileobj(file, copy)
+            return copy
+    if stat.S_ISCHR(mode):
+        file.close()
+        raise AudioError(f"{prefix}is a device, not an audio file; give a file, or - for standard input")
+    return file
 
 
 def _fetch(path: Path, prefix: str) -> BinaryIO:
@@ -105,32 +143,55 @@ def _fetch(path: Path, prefix: str) -> BinaryIO:
         raise Wav2SmallError(f"{prefix}cannot be fetched now ({error}). Try again when the network is back.") from None
 
 
-def _decoder(file: BinaryIO, prefix: str, name: str) -> _Sequential:
+@contextmanager
+def _recording(file: BinaryIO, path: str | None, prefix: str, name: str) -> Iterator[Recording]:
+    """The recording in a file that can seek; ``path`` is where it is on disk, if it is there."""
     if file.seek(0, os.SEEK_END) == 0:
         raise AudioError(f"{prefix}the file is empty (0 bytes); copy or record it again")
     _check_wav(file, prefix)
+    silenced = quiet if _is_mpeg(file) else nullcontext
     file.seek(0)
     try:
-        return _Sequential(file)
+        with silenced():
+            sound = _Sequential(file)
     except (soundfile.LibsndfileError, TypeError):
+        sound = None
+    if sound is not None:
+        with sound:
+            frames = sound.frames if sound.frames < 2**62 else None
+            yield Recording(prefix, sound.samplerate, frames, _blocks(sound, prefix, frames, silenced))
+        return
+    program = ffmpeg.program()
+    if program is None:
         raise AudioError(
-            f"{prefix}cannot be decoded. Readable here: {', '.join(FORMATS)}. Convert it: ffmpeg -i {name} new.wav"
-        ) from None
+            f"{prefix}cannot be decoded. Readable here: {', '.join(FORMATS)}. "
+            f"Install ffmpeg for more, or convert it: ffmpeg -i {name} new.wav"
+        )
+    with ffmpeg.decoding(program, file, path, prefix) as decoded:
+        yield Recording(prefix, decoded.sampling_rate, None, decoded.blocks)
 
 
-def _recording(sound: _Sequential, prefix: str) -> Recording:
-    frames = sound.frames if sound.frames < 2**62 else None
-    return Recording(prefix, sound.samplerate, frames, _blocks(sound, prefix, frames))
+def _is_mpeg(file: BinaryIO) -> bool:
+    """Whether a file begins as MP3 does: with an ID3 tag, or the sync word of a frame."""
+    file.seek(0)
+    head = file.read(3)
+    return head == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0)
 
 
-def _blocks(sound: _Sequential, prefix: str, frames: int | None) -> Iterator[np.ndarray]:
+def _blocks(
+    sound: _Sequential, prefix: str, frames: int | None, silenced: Callable[[], AbstractContextManager[None]]
+) -> Iterator[np.ndarray]:
     size, position = max(1, BLOCK_VALUES // sound.channels), 0
     try:
-        while len(block := sound.read(size, dtype="float32", always_2d=True)):
+        while True:
+            with silenced():
+                block = sound.read(size, dtype="float32", always_2d=True)
+            if not len(block):
+                break
             position += len(block)
             yield block
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.removeprefix("Error : ").rstrip(".")
+        reason = error.error_string.removeprefix("Error : ").rstrip(".") or "invalid data"
         raise AudioError(
             f"{prefix}is damaged or truncated: decoding stopped after {position / sound.samplerate:.2f} s ({reason}); "
             "copy it again"
@@ -142,9 +203,9 @@ def _blocks(sound: _Sequential, prefix: str, frames: int | None) -> Iterator[np.
 
 
 def _check_wav(file: BinaryIO, prefix: str) -> None:
-    """Compare the bytes that a WAV header promises with what there is: the decoder takes what it finds, silently.
+    """Compare the bytes that a WAV header states with those in the file: the decoder reads what is left, silently.
 
-    A size of 2 GiB or more is what a recorder writes that does not know the length yet.
+    A recorder that does not know the length yet writes a size of 2 GiB or more.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -154,19 +215,19 @@ def _check_wav(file: BinaryIO, prefix: str) -> None:
     order = ">" if riff == b"RIFX" else "<"
     byte_rate = 0
     while len(head := file.read(8)) == 8:
-        name, promised = struct.unpack(f"{order}4sI", head)
+        name, stated = struct.unpack(f"{order}4sI", head)
         if name == b"data":
-            if byte_rate and promised < 0x7FFFF000:
-                _check_whole(prefix, (size - file.tell()) / byte_rate, promised / byte_rate)
+            if byte_rate and stated < 0x7FFFF000:
+                _check_whole(prefix, (size - file.tell()) / byte_rate, stated / byte_rate)
             return
-        body = file.read(min(promised, 12))
+        body = file.read(min(stated, 12))
         if name == b"fmt " and len(body) == 12:
             (byte_rate,) = struct.unpack(f"{order}8xI", body)
-        file.seek(promised - len(body) + promised % 2, os.SEEK_CUR)
+        file.seek(stated - len(body) + stated % 2, os.SEEK_CUR)
 
 
-def _check_whole(prefix: str, held_dur: float, promised_dur: float) -> None:
-    if promised_dur - held_dur > TOLERATED_LOSS_DUR:
+def _check_whole(prefix: str, held_dur: float, stated_dur: float) -> None:
+    if stated_dur - held_dur > TOLERATED_LOSS_DUR:
         raise AudioError(
-            f"{prefix}is truncated: its header promises {promised_dur:.2f} s, it holds {held_dur:.2f} s; copy it again"
+            f"{prefix}is truncated: its header states {stated_dur:.2f} s, it has {held_dur:.2f} s; copy it again"
         )

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import soxr
 
+from wav2small.audio import ffmpeg
 from wav2small.audio.decode import SUFFIXES, Recording, Source, opened
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE
 
 MIN_SAMPLING_RATE = 1000
-"""Hz; a header below it is a mistake, and would be blown up to any size."""
+"""Hz; a header with less is wrong, and resampling would make the signal very long."""
 MAX_CHANNELS = 256
-"""An array with more is one whose axes are exchanged."""
+"""An array with more has its axes exchanged."""
 MAX_VALUE = 2.0**32
 """Largest float sample read; above it the power of a frame leaves float32."""
 MIN_LENGTH = 64
-"""Samples at 16 kHz of the shortest signal that is answered: one window of the paper's front end."""
+"""Samples at 16 kHz of the shortest signal that is processed: one window of the paper's front end."""
 FRAME_LENGTH = SAMPLING_RATE * 32 // 1000
 SPEECH_LEVEL = -60.0
 """dB re full scale; real speech recorded far too quietly (RMS .002, -54 dB) is above it, an idle microphone below."""
+
+log = logging.getLogger(__name__)
+"""Python prints warnings of it to standard error if nothing else is set up."""
 
 
 def read(source: Source, channel: int | None = None) -> np.ndarray:
@@ -66,7 +72,7 @@ def prepare(signal: np.ndarray, sampling_rate: float, channel: int | None = None
     """
     signal = np.asarray(signal)
     if signal.ndim == 2 and signal.shape[1] > signal.shape[0] > 0:
-        raise AudioError(f"an array of shape {signal.shape} is no signal; give (samples,) or (samples, channels)")
+        raise AudioError(f"an array of shape {signal.shape} is not a signal; give (samples,) or (samples, channels)")
     if signal.size == 0:
         raise AudioError(f"an array of shape {signal.shape} holds no samples")
     mono = to_mono(signal, sampling_rate, channel)
@@ -88,7 +94,7 @@ def to_mono(signal: np.ndarray, sampling_rate: float, channel: int | None = None
         AudioError: as ``prepare``
     """
     if signal.ndim not in (1, 2) or (signal.ndim == 2 and not 0 < signal.shape[1] <= MAX_CHANNELS):
-        raise AudioError(f"an array of shape {signal.shape} is no signal; give (samples,) or (samples, channels)")
+        raise AudioError(f"an array of shape {signal.shape} is not a signal; give (samples,) or (samples, channels)")
     _check_rate("", sampling_rate)
     columns = signal if signal.ndim == 2 else signal[:, None]
     mono = _mono("", _scaled(columns), channel)
@@ -168,12 +174,13 @@ def loud_power(powers: np.ndarray) -> float:
 
 
 def find_files(paths: Iterable[str | Path]) -> list[str]:
-    """Files that paths name: folders walked for audio, patterns expanded, each file once, sorted within a path.
+    """Files that paths name: folders searched for audio, patterns expanded, each file once, sorted within a path.
 
-    A name that is neither a folder nor a pattern is returned as it is, whether or not there is such a file.
+    A name that is neither a folder nor a pattern is returned as it is, whether or not there is such a file. Files of
+    a folder that only ffmpeg can decode are left out, with a warning in the log, if it is not installed.
 
     Raises:
-        AudioError: if a folder holds no audio, or a pattern meets no file
+        AudioError: if a folder contains no audio, or no file matches a pattern
     """
     found: list[str] = []
     for path in map(str, paths):
@@ -187,15 +194,21 @@ def find_files(paths: Iterable[str | Path]) -> list[str]:
 
 
 def _walk(folder: str) -> list[str]:
-    files = [
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-    ]
+    names = [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names if name[0] != "."]
+    readable = SUFFIXES | ffmpeg.SUFFIXES if ffmpeg.program() else SUFFIXES
+    files = [name for name in names if _suffix(name) in readable]
+    skipped = Counter(_suffix(name) for name in names if _suffix(name) in ffmpeg.SUFFIXES - readable)
+    if skipped:
+        count = f"{skipped.total()} file{'s' if skipped.total() > 1 else ''} skipped"
+        need = "needs" if len(skipped) == 1 else "need"
+        log.warning("wav2small: %s: %s: %s %s ffmpeg on the PATH", folder, count, ", ".join(sorted(skipped)), need)
     if not files:
-        raise AudioError(f"{folder}: no audio in this folder; looked for {' '.join(sorted(SUFFIXES))}")
+        raise AudioError(f"{folder}: no audio in this folder; looked for {' '.join(sorted(readable))}")
     return sorted(files)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _expand(pattern: str) -> list[str]:
@@ -221,7 +234,7 @@ def _scaled(signal: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             return signal.astype(np.float32)
     if signal.dtype.kind not in "iu" or signal.dtype.itemsize > 4:
-        raise AudioError(f"an array of {signal.dtype} is no signal; give float, or integers of 8, 16 or 32 bits")
+        raise AudioError(f"an array of {signal.dtype} is not a signal; give float, or integers of 8, 16 or 32 bits")
     full_scale = 2.0 ** (8 * signal.dtype.itemsize - 1)
     offset = full_scale if signal.dtype.kind == "u" else 0.0
     return ((signal.astype(np.float64) - offset) / full_scale).astype(np.float32)

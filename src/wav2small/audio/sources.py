@@ -19,12 +19,12 @@ from wav2small.network.config import SAMPLING_RATE
 
 CHUNK_DUR = 0.1
 PATIENCE_DUR = 3.0
-"""Seconds without a sample after which a microphone is gone."""
+"""Seconds without a sample after which a microphone counts as gone."""
 
 HEAD_BYTES = 2**16
-"""Of a pipe that a decoder may look back into."""
+"""First bytes of a pipe, into which a decoder may seek back."""
 LONGEST = 2**40
-"""Bytes that a pipe is said to have."""
+"""Length in bytes that a decoder is given for a pipe."""
 
 Chunks = Iterator[np.ndarray]
 """float32 or int16, each shape=(samples, channels)."""
@@ -47,19 +47,19 @@ def file_audio(source: Source) -> Iterator[Audio]:
 
 
 @contextmanager
-def pipe_audio(pipe: BinaryIO) -> Iterator[Audio]:
-    """Chunks of a WAV, AU, FLAC or Ogg file that comes through a pipe, as it comes.
+def pipe_audio(pipe: BinaryIO, name: str = "standard input") -> Iterator[Audio]:
+    """Chunks of a WAV, AU, FLAC or Ogg file that comes through a pipe, as it comes; errors begin with ``name``.
 
     Raises:
-        AudioError: if it is none of these
+        AudioError: if it is none of these; while its chunks are read, if it is damaged
     """
     try:
         sound = _Forward(_Pipe(pipe))
     except soundfile.LibsndfileError:
         raise AudioError(
-            "standard input is no WAV, AU, FLAC or Ogg file; give one, or samples without a header and --pcm HZ"
+            f"{name}: is not a WAV, AU, FLAC or Ogg file; give one, or samples without a header and --pcm HZ"
         ) from None
-    yield Audio(_sound_chunks(sound, max(1, round(sound.samplerate * CHUNK_DUR))), sound.samplerate)
+    yield Audio(_sound_chunks(sound, max(1, round(sound.samplerate * CHUNK_DUR)), name), sound.samplerate)
 
 
 @contextmanager
@@ -80,36 +80,58 @@ def microphone_audio(device: str | None) -> Iterator[Audio]:
         AudioError: if there is no such microphone, it cannot be opened, or it goes away
     """
     sounddevice = _sounddevice()
-    heard: queue.Queue[np.ndarray | None] = queue.Queue()
+    recorded: queue.Queue[np.ndarray | None] = queue.Queue()
     wanted: Any = int(device) if device is not None and device.isdigit() else device
     try:
-        facts = sounddevice.query_devices(wanted, "input")
-        sampling_rate = float(facts["default_samplerate"]) or SAMPLING_RATE
+        properties = sounddevice.query_devices(wanted, "input")
+        sampling_rate = float(properties["default_samplerate"]) or SAMPLING_RATE
         stream = sounddevice.InputStream(
             samplerate=sampling_rate,
             blocksize=round(sampling_rate * CHUNK_DUR),
             device=wanted,
             channels=1,
             dtype="float32",
-            callback=lambda chunk, frames, when, status: heard.put(chunk.copy()),
-            finished_callback=lambda: heard.put(None),
+            callback=lambda chunk, frames, when, status: recorded.put(chunk.copy()),
+            finished_callback=lambda: recorded.put(None),
         )
         stream.start()
     except (sounddevice.PortAudioError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "none is there"
+        reason = str(error).splitlines()[0] if str(error) else "there is none"
         raise AudioError(
-            f"no microphone can be heard ({reason}); plug one in or name another with --device, or give a file or -"
+            f"no microphone can be opened ({reason}); connect one, name another with --device (see --list-devices), "
+            "or give a file or -"
         ) from None
     try:
-        yield Audio(_heard_chunks(heard, str(facts["name"])), sampling_rate)
+        yield Audio(_recorded_chunks(recorded, str(properties["name"])), sampling_rate)
     finally:
         stream.close(ignore_errors=True)
+
+
+def microphones() -> list[dict[str, object]]:
+    """Input devices, one row each: its number, name, channels, sampling rate in Hz, and whether it is the default.
+
+    Raises:
+        MissingExtraError: if the extra ``live`` is not installed
+    """
+    sounddevice = _sounddevice()
+    default = sounddevice.default.device[0]
+    return [
+        {
+            "number": number,
+            "name": device["name"],
+            "channels": device["max_input_channels"],
+            "sampling_rate": round(device["default_samplerate"]),
+            "default": number == default,
+        }
+        for number, device in enumerate(sounddevice.query_devices())
+        if device["max_input_channels"] > 0
+    ]
 
 
 def in_real_time(
     audio: Audio, now: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
 ) -> Chunks:
-    """Each chunk when its last sample would have been spoken."""
+    """Each chunk at the time at which its last sample would be recorded live."""
     begun, samples = now(), 0
     for chunk in audio.chunks:
         samples += len(chunk)
@@ -169,9 +191,13 @@ def _pieces(blocks: Iterable[np.ndarray], length: int) -> Chunks:
         yield from (block[start : start + length] for start in range(0, len(block), length))
 
 
-def _sound_chunks(sound: _Forward, length: int) -> Chunks:
-    while len(chunk := sound.read(length, dtype="float32", always_2d=True)):
-        yield chunk
+def _sound_chunks(sound: _Forward, length: int, name: str) -> Chunks:
+    try:
+        while len(chunk := sound.read(length, dtype="float32", always_2d=True)):
+            yield chunk
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.removeprefix("Error : ").rstrip(".") or "invalid data"
+        raise AudioError(f"{name}: is damaged or truncated ({reason}); copy it again") from None
 
 
 def _raw_chunks(pipe: BinaryIO, length: int) -> Chunks:
@@ -184,14 +210,14 @@ def _raw_chunks(pipe: BinaryIO, length: int) -> Chunks:
         yield np.frombuffer(content[:whole], "<i2")[:, None]
 
 
-def _heard_chunks(heard: queue.Queue[np.ndarray | None], name: str) -> Chunks:
+def _recorded_chunks(recorded: queue.Queue[np.ndarray | None], name: str) -> Chunks:
     while True:
         try:
-            chunk = heard.get(timeout=PATIENCE_DUR)
+            chunk = recorded.get(timeout=PATIENCE_DUR)
         except queue.Empty:
             chunk = None
         if chunk is None:
-            raise AudioError(f"{name}: the microphone is gone; what was heard until then is answered")
+            raise AudioError(f"{name}: the microphone is gone; the audio until then is answered")
         yield chunk
 
 
@@ -202,6 +228,7 @@ def _sounddevice() -> Any:
         raise MissingExtraError("a microphone needs sounddevice: pip install 'wav2small[live]'") from None
     except OSError:
         raise MissingExtraError(
-            "sounddevice finds no PortAudio here; install it (Debian: apt install libportaudio2), or give a file or -"
+            "PortAudio, which sounddevice needs, is not installed; install it (Debian: apt install libportaudio2), "
+            "or give a file or -"
         ) from None
     return sounddevice

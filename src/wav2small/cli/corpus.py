@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wav2small.tables.table import TEXT_FORMATS, check_parquet, check_writable, format_of, render, write_table
+from wav2small.tables.table import (
+    TEXT_FORMATS,
+    check_columns,
+    check_parquet,
+    check_writable,
+    format_of,
+    render,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from wav2small.corpora.check import Finding
     from wav2small.tables.manifest import Segment
 
+REPORT_COLUMNS = ("kind", "name", "detail")
 COLUMNS = ("title", "annotation", "splits", "licence", "source")
 SHOWN = 3
 """Findings of a kind that are printed; ``--report`` has all."""
@@ -59,12 +68,14 @@ def command(
     from wav2small.cli.progress import progress_bar
     from wav2small.corpora import load_corpus, read_corpus
     from wav2small.corpora.check import check
-    from wav2small.tables.manifest import to_row
+    from wav2small.tables.manifest import KNOWN, to_row
 
-    for file in filter(None, (output, report)):
-        check_writable(file)
-        if format_of(file) == "parquet":
-            check_parquet()
+    for file, columns in ((output, KNOWN), (report, REPORT_COLUMNS)):
+        if file:
+            check_writable(file)
+            check_columns(format_of(file), columns)
+            if format_of(file) == "parquet":
+                check_parquet()
     unpacked = Path(output).with_name(f"{Path(output).stem}-audio") if output else None
     segments = read_corpus(name, Path(folder), fold, unpacked)
     corpus = load_corpus(name)
@@ -76,7 +87,7 @@ def command(
     for line in (*summary(kept), *shown(findings)):
         click.echo(line)
     if report:
-        write_table([finding._asdict() for finding in findings], report, columns=("kind", "name", "detail"))
+        write_table([finding._asdict() for finding in findings], report, columns=REPORT_COLUMNS)
     if not kept:
         from wav2small.errors import ManifestError
 

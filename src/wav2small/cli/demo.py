@@ -1,7 +1,8 @@
-"""wav2small demo: the page with the student in the browser, served to this machine alone."""
+"""wav2small demo: a page that runs the network in the browser, served to this machine only."""
 
 from __future__ import annotations
 
+import webbrowser
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,17 +10,28 @@ from pathlib import Path
 import click
 
 PACKAGE = Path(__file__).parents[1]
+EXAMPLE = "example.flac"
+"""Name of the example clip for the page, which has a button for it where there is one."""
+EXAMPLES = (PACKAGE / "web" / EXAMPLE, PACKAGE.parents[1] / "examples" / "10b10Wa.flac")
+"""The clip in the package, and in a checkout."""
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files with the types that a browser wants, whatever the machine's own table says."""
+    """Serves files with the content types that a browser needs, regardless of the system's table of types."""
 
     extensions_map = {  # noqa: RUF012
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
         ".wasm": "application/wasm",
         ".css": "text/css",
+        ".flac": "audio/flac",
     }
+
+    def translate_path(self, path: str) -> str:
+        """The file of a URL; the example clip is beside the page, or in the folder of examples."""
+        if path == f"/{EXAMPLE}":
+            return str(next((clip for clip in EXAMPLES if clip.is_file()), EXAMPLES[0]))
+        return super().translate_path(path)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing: requests are not logged."""
@@ -30,14 +42,21 @@ def folder() -> Path:
     return next(path for path in (PACKAGE / "web", PACKAGE.parents[1] / "web") if (path / "index.html").is_file())
 
 
-@click.command(epilog="Example: wav2small demo --port 8080, then open http://localhost:8080 in a browser.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
-def command(port: int) -> None:
-    """A page with microphone or file, meters and timeline; nothing leaves it. Ctrl-C ends it."""
+@click.command(epilog="Example: wav2small demo --open")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free port.")
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
+def command(port: int, opens: bool) -> None:
+    """Serve a page that runs the network in the browser, for a microphone or a file.
+
+    The page has meters and a timeline, and the audio does not leave it. Ctrl-C ends the server.
+    """
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(folder())))
     except OSError as error:
         raise click.ClickException(f"port {port}: {error.strerror}; choose another with --port") from error
     with server:
-        click.echo(f"http://localhost:{server.server_port}  (Ctrl-C ends it)")
+        address = f"http://localhost:{server.server_port}"
+        click.echo(f"{address}  (Ctrl-C ends it)")
+        if opens and not webbrowser.open(address):
+            click.echo("wav2small: no browser can be started here; open the address yourself", err=True)
         server.serve_forever()

@@ -50,7 +50,7 @@ vad_option = click.option(
     type=click.Choice(VADS),
     default=Options.vad,
     show_default=True,
-    help="Speech detector: Silero's network (extra vad) or the signal level; auto is Silero where it is installed.",
+    help="Speech detector: the Silero VAD, or the signal level, which is faster but takes noise for speech.",
 )
 min_speech_option = click.option(
     "--min-speech",

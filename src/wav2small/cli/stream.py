@@ -1,11 +1,11 @@
-"""wav2small stream: a microphone, a pipe or a file to events as they come, on meters or as lines."""
+"""wav2small stream: events of a microphone, a pipe or a file in real time, as meters or as lines."""
 
 from __future__ import annotations
 
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wav2small.runtime.stream import Stream
 
 Row = Mapping[str, Any]
-"""An event's fields, those that were asked for."""
+"""The requested fields of an event."""
 
 HISTORY = 40
 """Number of events that the meters show."""
@@ -56,16 +56,19 @@ LEVELS = "▁▂▃▄▅▆▇█"
 @click.option(
     "--window", "win_dur", default=Options.win_dur, show_default=True, metavar="SECONDS", help="Length of a window."
 )
-@click.option("--device", metavar="NAME|NUMBER", help="Which microphone; else the system's default.")
-@click.option("--pcm", type=click.FloatRange(1000), metavar="HZ", help="- is 16-bit mono samples without a header.")
+@click.option("--device", metavar="NAME|NUMBER", help="Microphone, by its number or a part of its name.")
+@click.option("--list-devices", is_flag=True, help="List the microphones and exit.")
+@click.option(
+    "--pcm", type=click.FloatRange(1000), metavar="HZ", help="The pipe has 16-bit mono samples without a header."
+)
 @channel_option
-@click.option("--fast", is_flag=True, help="A file as fast as it goes, not in real time.")
+@click.option("--fast", is_flag=True, help="Process a file as fast as possible, not in real time.")
 @click.option(
     "--format",
     type=click.Choice(LINE_FORMATS),
-    help="Of the events; by the suffix of -o, else meters on a terminal and text in a pipe.",
+    help="Output format; default: by the suffix of -o, else meters on a terminal and text in a pipe.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write the events to FILE, each as soon as it is there.")
+@click.option("-o", "--output", metavar="FILE", help="Write each event to FILE as soon as it is there.")
 @model_option
 @backend_option
 @answer_options
@@ -76,6 +79,7 @@ def command(
     hop_dur: float,
     win_dur: float,
     device: str | None,
+    list_devices: bool,
     pcm: float | None,
     channel: int | None,
     fast: bool,
@@ -87,11 +91,12 @@ def command(
     vad: str,
     min_speech: float,
 ) -> None:
-    """Arousal, dominance and valence while somebody speaks.
+    """Predict arousal, dominance and valence of live audio, each from 0 to 1.
 
-    Without a FILE the microphone is used (pip install 'wav2small[live]'); - is a WAV, AU, FLAC or Ogg file or, with
-    --pcm, samples on standard input. A terminal gets meters, a pipe a line an event. Ctrl-C ends it, with an event for
-    what is left. Causal models (micro) run frame by frame, in NumPy, or in C with --backend c.
+    Without FILE, the microphone is used (pip install 'wav2small[live]'). FILE is an audio file, a pipe, or - for
+    standard input; a pipe has a WAV, AU, FLAC or Ogg file or, with --pcm, samples. Events are shown as meters on a
+    terminal, otherwise as one line each. Ctrl-C ends the stream, with an event for the remaining audio. Causal models
+    (micro) run frame by frame, in NumPy, or in C with --backend c.
 
     \b
     Examples:
@@ -99,14 +104,21 @@ def command(
       wav2small stream talk.flac --fast --format jsonl
       wav2small stream -o meeting.csv
       wav2small stream --calibrated
+      wav2small stream --list-devices
+      wav2small stream --fast <(ffmpeg -v error -i talk.m4a -f wav -)
       arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
     """
+    from wav2small.audio.decode import is_pipe
     from wav2small.audio.sources import in_real_time
     from wav2small.runtime.event import COLUMNS
     from wav2small.runtime.stream import Stream
 
-    if pcm is not None and source != "-":
-        raise click.UsageError("--pcm is for samples on standard input: give - as the FILE.")
+    if list_devices:
+        show_devices()
+        return
+    is_live = source is None or source == "-" or is_pipe(source)
+    if pcm is not None and (source is None or not is_live):
+        raise click.UsageError("--pcm is for samples from a pipe: give - or the name of a pipe as FILE.")
     options = Options(hop_dur, win_dur, channel, min_speech, vad, answer.min_confidence)
     stream = Stream(answer.load(model, backend), **vars(options))
     columns = (*COLUMNS, *answer.columns)
@@ -126,8 +138,8 @@ def command(
             for one in shows:
                 one(row)
 
-        chunks = audio.chunks if fast or source in (None, "-") else in_real_time(audio)
-        sys.exit(show_events(stream, chunks, audio.sampling_rate, columns, show))
+        chunks = audio.chunks if fast or is_live else in_real_time(audio)
+        sys.exit(show_events(stream, chunks, audio.sampling_rate, columns, show, name_of(source)))
 
 
 def show_events(
@@ -136,11 +148,12 @@ def show_events(
     sampling_rate: float,
     columns: Sequence[str],
     show: Callable[[Row], None],
+    name: str,
 ) -> int:
     """Push chunks and show these fields of the events, until the chunks end, fail, or Ctrl-C; returns the exit code.
 
     Raises:
-        AudioError: if the chunks ended before there was enough for any answer
+        AudioError: naming the source, if the chunks ended before there was enough audio for any event
     """
     from wav2small.runtime.windows import check_length
 
@@ -156,23 +169,46 @@ def show_events(
     except KeyboardInterrupt:
         is_stopped = True
     except AudioError as error:
-        click.echo(f"wav2small: {error}", err=True)
+        prefix = f"{name}: " if name else ""
+        click.echo(f"wav2small: {prefix}{str(error).removeprefix(prefix)}", err=True)
         code = 1
     show_all(stream.finish())
     if code == 0 and not is_stopped:
-        check_length(stream.position)
+        check_length(stream.position, name)
     return code
 
 
-def opened(source: str | None, device: str | None, pcm: float | None) -> AbstractContextManager[Audio]:
-    """The microphone, standard input or a file."""
+@contextmanager
+def opened(source: str | None, device: str | None, pcm: float | None) -> Iterator[Audio]:
+    """The microphone, standard input, a pipe or a file."""
     from wav2small.audio import sources
+    from wav2small.audio.decode import is_pipe
 
-    if source is None:
-        return sources.microphone_audio(device)
-    if source == "-":
-        return sources.pipe_audio(sys.stdin.buffer) if pcm is None else sources.raw_audio(sys.stdin.buffer, pcm)
-    return sources.file_audio(source)
+    with ExitStack() as stack:
+        if source is None:
+            yield stack.enter_context(sources.microphone_audio(device))
+        elif source == "-" or is_pipe(source):
+            pipe = sys.stdin.buffer if source == "-" else stack.enter_context(open(source, "rb"))
+            audio = sources.pipe_audio(pipe, name_of(source)) if pcm is None else sources.raw_audio(pipe, pcm)
+            yield stack.enter_context(audio)
+        else:
+            yield stack.enter_context(sources.file_audio(source))
+
+
+def name_of(source: str | None) -> str:
+    """The source in error messages; "" for a microphone, whose errors have its own name."""
+    return "standard input" if source == "-" else source or ""
+
+
+def show_devices() -> None:
+    """Print the microphones as a table."""
+    from wav2small.audio.sources import microphones
+    from wav2small.tables.table import render
+
+    found = microphones()
+    if not found:
+        raise AudioError("there is no microphone; connect one, or give a file or -")
+    click.echo(render(found, "table"), nl=False)
 
 
 def line_format(output: str) -> str:

@@ -30,6 +30,10 @@ class Emotion(NamedTuple):
     dominance: float
     valence: float
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={round(float(value), 4)!r}" for name, value in self._asdict().items())
+        return f"Emotion({values})"
+
 
 OUTPUTS = Emotion._fields
 """Order of the outputs in every array and file."""

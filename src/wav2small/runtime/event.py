@@ -25,7 +25,8 @@ class Event:
     that is open, and ``_low`` to ``_high``, which hold the teacher's label for 80 % of held-out clips. A head adds its
     most probable ``category`` and the ``probability`` of that.
 
-    ``start``, ``end``, ``speech`` and ``speech_ratio`` are None only in the row of a file that failed.
+    ``start``, ``end``, ``speech`` and ``speech_ratio`` are None only in the row of a file that failed. The ``repr``
+    shows the fields that are not None.
     """
 
     start: float | None = None
@@ -45,6 +46,20 @@ class Event:
     dominance_high: float | None = None
     valence_low: float | None = None
     valence_high: float | None = None
+
+    def __repr__(self) -> str:
+        return shown(self)
+
+
+def shown(event: Event, first: str = "start") -> str:
+    """Representation of an event: the fields that are not None, floats with four decimals at most."""
+    fields = {first: getattr(event, first)} | vars(event)
+    shown = ", ".join(f"{name}={_rounded(value)!r}" for name, value in fields.items() if value is not None)
+    return f"{type(event).__name__}({shown})"
+
+
+def _rounded(value: object) -> object:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 COLUMNS = ("start", "end", *OUTPUTS, "speech", "speech_ratio")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav2small.audio.read import MIN_LENGTH, prepare
+from wav2small.audio.read import MIN_LENGTH, prepare, read
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.network.weights import NETWORK, read_index, resolve, shipped_names, stored_network
@@ -59,17 +59,33 @@ class Model:
         self.network = stored_network(metadata, "model") if NETWORK in metadata else None
         self._min_length = int(metadata.get("min_length", MIN_LENGTH))
 
-    def __call__(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> Emotion:
-        """Arousal, dominance and valence of one signal, each clipped to 0..1.
+    def __repr__(self) -> str:
+        size = f", {self.metadata['parameters']} parameters" if "parameters" in self.metadata else ""
+        version = f", version {self.metadata['version']}" if "version" in self.metadata else ""
+        calibrated = ", calibrated" if self.calibration else ""
+        return f"Model({self.metadata.get('name', 'unnamed')!r}{version}{size}{calibrated})"
+
+    def __call__(self, signal: np.ndarray | str | Path, sampling_rate: float = SAMPLING_RATE) -> Emotion:
+        """Arousal, dominance and valence of one signal or file, each clipped to 0..1.
 
         Args:
-            signal: float in [-1, 1] or integers, shape=(samples,) or (samples, channels), which are mixed down;
-                memory grows with it, by about 4 MB a second: cut what is longer than some minutes
-            sampling_rate: of ``signal``, Hz
+            signal: float in [-1, 1] or integers, shape=(samples,) or (samples, channels), which are mixed down, or the
+                path of an audio file; memory grows with it, by about 4 MB a second: use ``predict`` for recordings of
+                more than some minutes
+            sampling_rate: of an array, Hz; a file has its own
 
         Raises:
-            AudioError: if it is too short, not finite, or no signal
+            AudioError: if it is too short, not finite, not a signal, or a file that cannot be read
+
+        Example:
+            >>> from wav2small import load
+            >>> model = load("micro")
+            >>> emotion = model("examples/10b10Wa.flac")
+            >>> print(f"{emotion.arousal:.1f}")
+            0.8
         """
+        if isinstance(signal, (str, Path)):
+            return self.batch([read(signal)])[0]
         return self.batch([signal], sampling_rate)[0]
 
     def batch(self, signals: Sequence[np.ndarray], sampling_rate: float = SAMPLING_RATE) -> list[Emotion]:
@@ -193,7 +209,12 @@ def beside(weights: Path) -> Path:
 
 
 def models() -> list[dict[str, Any]]:
-    """What ships, one row a file: name, version, precision, parameters, bytes, licence, teacher, ccc, sha256."""
+    """The shipped weights, one row a file: name, version, precision, parameters, bytes, licence, teacher, ccc, sha256.
+
+    Example:
+        >>> sorted({row["precision"] for row in models() if row["name"] == "wav2small-17k"})
+        ['fp32', 'int8']
+    """
     return read_index()
 
 

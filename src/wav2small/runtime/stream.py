@@ -1,4 +1,4 @@
-"""Arousal, dominance and valence while somebody speaks: chunks of any size in, an event every hop out."""
+"""Arousal, dominance and valence of live audio: takes chunks of any size, returns an event for every hop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wav2small.runtime.windows import Windows
 
 
 class Stream:
-    """Receives a signal chunk by chunk, and answers for a window of ``win_dur`` seconds every ``hop_dur`` seconds.
+    """Takes a signal chunk by chunk; returns an event for a window of ``win_dur`` seconds every ``hop_dur`` seconds.
 
     The answers are the same, bit for bit, however the signal is cut into chunks. Memory does not grow.
     ``position`` is the number of samples at 16 kHz that were processed.
@@ -31,7 +31,7 @@ class Stream:
         win_dur: seconds of a window
         channel: index of the channel, from 0; None for the mean of all channels
         min_speech: seconds of speech that an answer needs; a window shorter than 3 s needs less in proportion
-        vad: speech detector: ``silero`` (extra ``vad``), ``energy``, or ``auto``, which is Silero if it is installed
+        vad: speech detector: ``silero``, or ``energy``, the signal level
         min_confidence: a dimension with less confidence is None
 
     Raises:
@@ -59,6 +59,7 @@ class Stream:
     ) -> None:
         self.options = Options(hop_dur, win_dur, channel, min_speech, vad, min_confidence)
         predictor = load(model) if isinstance(model, (str, Path)) else model
+        self._predictor = predictor
         self._windows = Windows(hop_dur, win_dur)
         self._engine = engine_for(predictor, self._windows)
         self._resampler = Resampler(channel)
@@ -66,8 +67,13 @@ class Stream:
         self._builder = EventBuilder(predictor, min_confidence)
         self.reset()
 
+    def __repr__(self) -> str:
+        seconds = self.position / SAMPLING_RATE
+        options = f"hop_dur={self.options.hop_dur:g}, win_dur={self.options.win_dur:g}"
+        return f"Stream({self._predictor!r}, {options}) at {seconds:.2f} s"
+
     def reset(self) -> None:
-        """Forget the signal and begin a new one, of any rate."""
+        """Discard the signal and begin a new one, of any rate."""
         for part in (self._windows, self._engine, self._resampler, self._meter):
             part.reset()
         self._pending = np.zeros(0, np.float32)

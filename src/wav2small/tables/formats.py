@@ -1,4 +1,4 @@
-"""Rows as files that other programs read: Praat's TextGrid, ELAN, WebVTT, RTTM, and a table of audformat."""
+"""Rows as annotation files for other programs: Praat's TextGrid, ELAN, WebVTT, SubRip, RTTM, and audformat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wav2small.network.config import OUTPUTS
 Row = Mapping[str, Any]
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 EPOCH = "1970-01-01T00:00:00+00:00"
-"""For a date that a format wants: the same rows give the same bytes."""
+"""Date for formats that require one: the same rows give the same bytes."""
 
 
 def textgrid(rows: Sequence[Row]) -> str:
@@ -42,7 +42,7 @@ def textgrid(rows: Sequence[Row]) -> str:
 
 
 def _filled(rows: Sequence[Row], name: str, end: float) -> list[tuple[float, float, str]]:
-    """Intervals that follow on each other from 0 to the end, as Praat wants them."""
+    """Intervals without gaps from 0 to the end, as Praat requires them."""
     found: list[tuple[float, float, str]] = []
     position = 0.0
     for row, after in zip(rows, [*rows[1:], None], strict=True):
@@ -87,7 +87,7 @@ def _slot(times: Element, seconds: float) -> str:
 
 
 def webvtt(rows: Sequence[Row]) -> str:
-    """A cue a row, in its speaker's voice."""
+    """A cue for each row, with its speaker as the voice."""
     cues = ["WEBVTT\n"]
     for row in of_one_file(rows, "WebVTT"):
         voice = f"<v {_speaker(row)}>" if _speaker(row) else ""
@@ -95,8 +95,18 @@ def webvtt(rows: Sequence[Row]) -> str:
     return "\n".join(cues)
 
 
+def srt(rows: Sequence[Row]) -> str:
+    """SubRip: a subtitle for each row, which begins with the speaker."""
+    subtitles = []
+    for number, row in enumerate(of_one_file(rows, "SRT"), 1):
+        speaker = f"{_speaker(row)}: " if _speaker(row) else ""
+        times = f"{_clock(row['start'])} --> {_clock(row['end'])}".replace(".", ",")
+        subtitles.append(f"{number}\n{times}\n{speaker}{_said(row, ' ')}\n")
+    return "\n".join(subtitles)
+
+
 def rttm(rows: Sequence[Row]) -> str:
-    """A SPEAKER line a row; the emotion is in the sixth field, where RTTM has the words."""
+    """A SPEAKER line for each row; the emotion is in the sixth field, where RTTM has the words."""
     lines = []
     for row in answered(rows):
         file, speaker = ("_".join(text.split()) for text in (str(row.get("file") or "-"), _speaker(row) or "speaker"))
@@ -124,13 +134,21 @@ WRITERS: dict[str, Callable[[Sequence[Row]], str]] = {
     "textgrid": textgrid,
     "eaf": elan,
     "vtt": webvtt,
+    "srt": srt,
     "rttm": rttm,
     "audformat": audformat,
 }
 
 
+def needs(format: str) -> tuple[str, ...]:
+    """Columns that the rows of a format must have; none for a format that is not one of ``WRITERS``."""
+    if format not in WRITERS:
+        return ()
+    return INDEX if format == "audformat" else ("start", "end", "speech", *OUTPUTS)
+
+
 def answered(rows: Sequence[Row]) -> list[Row]:
-    """Rows with a time; those of files that failed have none."""
+    """Rows with a time, which those of failed files lack."""
     return [row for row in rows if row.get("end") is not None]
 
 
@@ -143,7 +161,7 @@ def of_one_file(rows: Sequence[Row], format: str) -> list[Row]:
     rows = answered(rows)
     files = list(dict.fromkeys(str(row.get("file", "")) for row in rows))
     if len(files) > 1:
-        raise Wav2SmallError(f"{format} is of one recording, these rows are of {len(files)}; write one file for each")
+        raise Wav2SmallError(f"{format} holds one recording, these rows are of {len(files)}; write one file for each")
     return rows
 
 

@@ -27,14 +27,14 @@ class Span(NamedTuple):
 
 
 def read_spans(path: str | Path) -> list[Span]:
-    """Spans of a file, whose content says what it is, in the order of their starts.
+    """Spans of a file, in the order of their starts; the content of the file determines its format.
 
-    Known are RTTM, Audacity's labels (start, end and label between tabs; the label is the speaker), and tables (CSV,
-    JSON, Parquet) with ``start`` and ``end`` in seconds or as audformat writes them, and ``speaker`` and ``file`` if
-    they have it.
+    Supported are RTTM, Audacity's labels (start, end and label between tabs; the label is the speaker), and tables
+    (CSV, JSON, Parquet) with ``start`` and ``end`` in seconds or as audformat writes them, and ``speaker`` and ``file``
+    if they have them.
 
     Raises:
-        ManifestError: if it is none of these, or a span is empty or no number
+        ManifestError: if it is none of these, or a span is empty or not a number
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -55,14 +55,17 @@ def read_spans(path: str | Path) -> list[Span]:
 
 
 def spans_of(spans: list[Span], file: str) -> list[Span]:
-    """Those of one recording, by its path, name or stem; all of them if they name but one file, or none."""
+    """Spans of one recording, by its path or the end of it, name or stem; all if they name one file at most."""
     named = {span.file for span in spans}
     if len(named) == 1:
         return spans
     path = Path(file)
-    found = [span for span in spans if span.file in (file, path.name, path.stem)]
+    names = {file, path.stem, *("/".join(path.parts[start:]) for start in range(len(path.parts)))}
+    found = [span for span in spans if span.file in names]
     if not found:
-        raise ManifestError(f"{file}: no segment is of this file; there are segments of {', '.join(sorted(named)[:8])}")
+        raise ManifestError(
+            f"{file}: there is no segment of this file; there are segments of {', '.join(sorted(named)[:8])}"
+        )
     return found
 
 
@@ -102,7 +105,7 @@ def _seconds(text: str, where: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ManifestError(f"{where}: {text!r} is no time; give seconds, or days and clock as audformat does")
+        raise ManifestError(f"{where}: {text!r} is not a time; give seconds, or days and clock as audformat does")
     return number
 
 

@@ -1,4 +1,7 @@
-"""Rows to text and files, and back: table, CSV, JSON, JSON lines, Parquet and annotations, each whole or not at all."""
+"""Rows to text and files, and back: table, CSV, TSV, JSON, JSON lines, Parquet and annotation formats.
+
+A file is written whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,24 +22,25 @@ from wav2small.files import locate
 from wav2small.files import whole_file as whole_file
 from wav2small.tables import formats
 
-TEXT_FORMATS = ("table", "csv", "json", "jsonl")
+TEXT_FORMATS = ("table", "csv", "tsv", "json", "jsonl")
 FORMATS = (*TEXT_FORMATS, "parquet", *formats.WRITERS)
-SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
+SUFFIXES = {".txt": "table", ".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
 SUFFIXES |= {f".{name}": name for name in formats.WRITERS if name != "audformat"}  # which is CSV
+DELIMITERS = {"csv": ",", "tsv": "\t"}
 SPARE = ("error",)
-"""Columns that a table on the screen is without where they are empty."""
+"""Columns that are left out of a table on the screen if they are empty."""
 
 Row = Mapping[str, object]
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a CSV, JSON, JSON lines or Parquet file; its content says which, not its name.
+    """Rows of a CSV, TSV, JSON, JSON lines or Parquet file; its content determines which, not its name.
 
     Returns:
         one dictionary a row, every value as text: "" for none, "true" and "false" for booleans
 
     Raises:
-        ManifestError: if there is no such file, or it is no table
+        ManifestError: if there is no such file, or it is not a table
         MissingExtraError: if it is Parquet and pyarrow is not installed
     """
     try:
@@ -48,7 +52,7 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ManifestError(f"{path}: is no table; give CSV, JSON or JSON lines in UTF-8, or Parquet") from None
+        raise ManifestError(f"{path}: is not a table; give CSV, TSV, JSON or JSON lines in UTF-8, or Parquet") from None
     if text.lstrip()[:1] in ("[", "{"):
         return [as_text(row) for row in _parse_json(text, path)]
     return _parse_csv(text, path)
@@ -64,7 +68,8 @@ def render(rows: Sequence[Row], format: str) -> str:
 
     Args:
         rows: each a mapping of column to value; the columns are all that occur, in order of first appearance
-        format: table, csv, json or jsonl. Table and CSV give floats four decimals, and none as an empty cell
+        format: one of ``TEXT_FORMATS``, where table, CSV and TSV give floats four decimals and None as an empty cell,
+            or an annotation format
     """
     return "".join(lines(rows, format))
 
@@ -72,13 +77,17 @@ def render(rows: Sequence[Row], format: str) -> str:
 def lines(rows: Iterable[Row], format: str, columns: Sequence[str] | None = None) -> Iterator[str]:
     """Rows as pieces of text, each as soon as its row is there when ``columns`` are given (a table needs all rows)."""
     if format in formats.WRITERS:
-        return iter([formats.WRITERS[format](list(rows))])
+        rows = list(rows)
+        check_columns(format, columns or list(dict.fromkeys(column for row in rows for column in row)))
+        return iter([formats.WRITERS[format](rows)])
     if format not in TEXT_FORMATS:
-        raise Wav2SmallError(f"{format} is no text format; there are {', '.join(TEXT_FORMATS)}")
+        raise Wav2SmallError(f"{format} is not a text format; there are {', '.join(TEXT_FORMATS)}")
     if columns is None or format == "table":
         rows = list(rows)
         columns = columns or list(dict.fromkeys(column for row in rows for column in row))
-    writer = {"table": _table_lines, "csv": _csv_lines, "json": _json_lines, "jsonl": _jsonl_lines}[format]
+    if format in DELIMITERS:
+        return _csv_lines(rows, columns, DELIMITERS[format])
+    writer = {"table": _table_lines, "json": _json_lines, "jsonl": _jsonl_lines}[format]
     return writer(rows, columns)
 
 
@@ -113,6 +122,20 @@ def format_of(path: str | Path) -> str:
     return SUFFIXES[suffix]
 
 
+def check_columns(format: str, columns: Sequence[str]) -> None:
+    """Check that a format can hold rows with these columns.
+
+    Raises:
+        Wav2SmallError: if it is an annotation format and needs other columns
+    """
+    missing = [name for name in formats.needs(format) if name not in columns] if columns else []
+    if missing:
+        raise Wav2SmallError(
+            f"the format {format} cannot hold these rows: it needs {', '.join(missing)}, which they lack; "
+            "write csv, tsv, json, jsonl or parquet"
+        )
+
+
 def check_parquet() -> None:
     """Raise ``MissingExtraError`` if Parquet cannot be read or written here."""
     pyarrow()
@@ -137,7 +160,7 @@ def _json(value: object) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    """JSON has no word for NaN and infinity, and does not know NumPy's numbers."""
+    """A value without NaN, infinity and NumPy types, which JSON lacks."""
     if isinstance(value, Mapping):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -168,15 +191,19 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
-def _csv_lines(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
-    yield _csv_line(columns)
+def _csv_lines(rows: Iterable[Row], columns: Sequence[str], delimiter: str) -> Iterator[str]:
+    yield _csv_line(columns, delimiter)
     for row in rows:
-        yield _csv_line([_plain(row.get(column), decimals=4) for column in columns])
+        yield _csv_line([_plain(row.get(column), decimals=4) for column in columns], delimiter)
 
 
-def _csv_line(cells: Sequence[str]) -> str:
+def _csv_line(cells: Sequence[str], delimiter: str) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerow(cells)  # so that a carriage return in a cell is quoted
+    # lines end with \r\n here so that a carriage return in a cell is quoted
+    # and a single cell of TSV is quoted, as a line without a tab could be CSV
+    is_single = delimiter == "\t" and len(cells) == 1
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if is_single else csv.QUOTE_MINIMAL
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n", quoting=quoting).writerow(cells)
     return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
@@ -194,9 +221,14 @@ def _jsonl_lines(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
 
 
 def _parse_csv(text: str, path: str | Path) -> list[dict[str, str]]:
-    reader = csv.reader(io.StringIO(text, newline=""))
+    first = text.partition("\n")[0]
+    delimiter = "\t" if "\t" in first and "," not in first else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header = next(reader, None)
-    if not header or len(set(header)) < len(header):
+    if not header:
+        what = "its first line is empty" if text.strip() else "is empty"
+        raise ManifestError(f"{path}: {what}; give a table whose first line has the names of the columns")
+    if len(set(header)) < len(header):
         raise ManifestError(f"{path}: its first line must name the columns, each once; it is {header}")
     rows = []
     for cells in reader:
@@ -217,7 +249,7 @@ def _parse_json(text: str, path: str | Path) -> list[dict[str, object]]:
             parsed = json.loads(document) if document.strip() else []
         except json.JSONDecodeError as error:
             line = number + error.lineno - 1
-            raise ManifestError(f"{path}: is no JSON, nor JSON lines: line {line}: {error.msg}") from None
+            raise ManifestError(f"{path}: is neither JSON nor JSON lines: line {line}: {error.msg}") from None
         rows += parsed if isinstance(parsed, list) else [parsed]
     if not all(isinstance(row, dict) for row in rows):
         raise ManifestError(f"{path}: each row must be an object of column and value")
@@ -229,7 +261,7 @@ def pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtraError("Parquet needs pyarrow, which is not here: pip install 'wav2small[parquet]'") from None
+        raise MissingExtraError("Parquet needs pyarrow: pip install 'wav2small[parquet]'") from None
     return pyarrow
 
 
@@ -246,6 +278,8 @@ def _write_parquet(rows: Sequence[Row], path: str | Path, columns: Sequence[str]
     try:
         table = pyarrow().table({column: [_jsonable(row.get(column)) for row in rows] for column in columns})
     except pyarrow().ArrowException as error:
-        raise Wav2SmallError(f"{path}: a column of Parquet has one type: {str(error).splitlines()[0]}") from None
+        raise Wav2SmallError(
+            f"{path}: all values of a Parquet column must have one type: {str(error).splitlines()[0]}"
+        ) from None
     with whole_file(path) as temporary:
         pyarrow().parquet.write_table(table, str(temporary))

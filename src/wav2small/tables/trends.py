@@ -1,4 +1,4 @@
-"""What becomes of a voice in a recording: each speaker's own baseline, how far a row is from it, and trends.
+"""Changes of a voice within a recording: each speaker's baseline, deviations from it, and trends.
 
 Rows are mappings with start, end, speaker, speech_ratio and the three dimensions, in the order of time.
 """
@@ -15,11 +15,11 @@ from wav2small.network.config import OUTPUTS
 BASELINE_DUR = 30.0
 """Seconds of a speaker's speech before there is a baseline."""
 MIN_SPREAD = 0.02
-"""The least spread that a deviation is told in: a few equal rows are no proof of a steady voice."""
+"""Smallest spread that a deviation is divided by: a few equal rows do not show that a voice is steady."""
 SMOOTHED = 5
-"""Rows of the running median that trends are looked for in."""
+"""Rows of the running median in which trends are detected."""
 MIN_CHANGE = 0.15
-"""Of a dimension from the start of a trend to its end."""
+"""Smallest change of a dimension from the start of a trend to its end."""
 MIN_TREND_DUR = 5.0
 TREND_FIELDS = ("file", "speaker", "dimension", "start", "end", "direction", "change")
 
@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 
 
 def add_baselines(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """Each row with what its speaker was like until then.
+    """Each row with the baseline of its speaker until then, and the deviation from it.
 
     The baseline is the median, and the spread the median distance from it times 1.4826 (the standard deviation of a
     normal distribution), of the speaker's earlier rows, each weighing as much as it has speech. Columns are
