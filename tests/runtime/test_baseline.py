@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav2small import Baseline, Emotion, load, load_baseline
+from wav2small import Baseline, Emotion, Stream, load, load_baseline
+from wav2small.audio.read import read
+from wav2small.cli import main
 from wav2small.errors import WeightsError
 from wav2small.runtime.baseline import PRIOR_DUR, PRIOR_MEAN, READY_DUR
 
 values = st.floats(0, 1)
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CLIPS = sorted(EXAMPLES.glob("*.flac"))
 
 
 def spoken(answers: np.ndarray, speech_dur: float = 3.0, **options: float) -> Baseline:
@@ -103,3 +110,46 @@ def test_another_file_is_refused_in_one_sentence(tmp_path, change):
             load_baseline(tmp_path / "b.json")
     with pytest.raises(WeightsError, match=r"gone\.json: cannot be read: No such file"):
         load_baseline(tmp_path / "gone.json")
+
+
+def test_a_stream_compares_each_event_with_those_before_it():
+    signal = np.concatenate([read(path) for path in CLIPS * 3])
+    plain = [event for event in Stream("micro", vad="energy").run([signal]) if event.speech]
+    baseline, expected = Baseline(), Baseline()
+    events = [event for event in Stream("micro", vad="energy", baseline=baseline).run([signal]) if event.speech]
+    for event, without in zip(events, plain, strict=True):
+        emotion = Emotion(without.arousal, without.dominance, without.valence)
+        deviation = expected.deviation(emotion) if expected.is_ready else (None, None, None)
+        assert (event.arousal_deviation, event.dominance_deviation, event.valence_deviation) == deviation
+        assert (event.arousal, event.change) == (without.arousal, None), "words need intervals"
+        new = without.end - (0 if without is plain[0] else without.end - 0.5)
+        expected.add(emotion, new * without.speech_ratio)
+    assert events[-1].arousal_deviation is not None and events[0].arousal_deviation is None
+    spoken_dur = sum(event.speech_ratio for event in plain) / len(plain) * len(signal) / 16000
+    assert baseline.speech_dur == pytest.approx(spoken_dur, rel=0.1), "each second counts once, not once a window"
+
+
+def test_an_enrolled_baseline_gives_words_at_once_and_stays_as_it_is(tmp_path):
+    calm, angry = EXAMPLES / "14a04Tc.flac", EXAMPLES / "10b10Wa.flac"
+    result = CliRunner().invoke(main, ["enroll", str(calm), str(calm), "-o", str(tmp_path / "me.json"), "--calibrated"])
+    assert result.exit_code == 0 and re.search(r"me\.json: \d\.\d s of speech; arousal 0\.\d\d", result.stderr)
+    before = (tmp_path / "me.json").read_text()
+    options = ["--fast", "--intervals", "--baseline", str(tmp_path / "me.json"), "--format", "jsonl"]
+    rows = [json.loads(line) for line in CliRunner().invoke(main, ["stream", str(angry), *options]).stdout.splitlines()]
+    assert rows[0]["change"] == "livelier than usual" and rows[0]["arousal_deviation"] > 2
+    assert (tmp_path / "me.json").read_text() == before
+    result = CliRunner().invoke(main, ["stream", str(angry), "--fast", "--baseline", str(tmp_path / "me.json")])
+    assert result.exit_code == 1 and "the baseline is of answers with a calibration" in result.stderr
+
+
+def test_a_running_baseline_is_saved_and_continued(tmp_path):
+    command = ["stream", str(CLIPS[0]), "--fast", "--baseline", str(tmp_path / "me.json")]
+    for _ in range(2):
+        assert CliRunner().invoke(main, command).exit_code == 0
+    assert load_baseline(tmp_path / "me.json").speech_dur > 1.5 * 0.9 * len(read(CLIPS[0])) / 16000
+
+
+def test_too_little_speech_is_not_enrolled(tmp_path):
+    result = CliRunner().invoke(main, ["enroll", str(CLIPS[0]), "-o", str(tmp_path / "me.json")])
+    assert result.exit_code == 1 and "a baseline needs 5 s or more; nothing was written" in result.stderr
+    assert not (tmp_path / "me.json").exists()

@@ -13,6 +13,7 @@ from wav2small.errors import Wav2SmallError
 COMMANDS = {
     "predict": ("wav2small.cli.predict:command", "Predict arousal, dominance and valence of audio files."),
     "stream": ("wav2small.cli.stream:command", "Predict them live, from a microphone, a pipe or a file."),
+    "enroll": ("wav2small.cli.enroll:command", "Record what a speaker's voice is usually like."),
     "demo": ("wav2small.cli.demo:command", "Serve a page that runs the network in the browser."),
     "models": ("wav2small.cli.models:command", "List the shipped weights."),
     "evaluate": ("wav2small.cli.evaluate:command", "Score a model or a table of predictions against a manifest."),

@@ -279,7 +279,7 @@ class Table:
     def finished(self, rows: Iterable[Cells]) -> Iterator[Cells]:
         """Add the columns that depend on earlier rows, and keep the rows if they are needed later."""
         if self.by_speaker:
-            from wav2small.tables.trends import add_baselines
+            from wav2small.runtime.baseline import add_baselines
 
             rows = add_baselines(rows)
         for row in rows:

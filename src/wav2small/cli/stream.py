@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from wav2small.audio.sources import Audio
+    from wav2small.runtime.baseline import Baseline
     from wav2small.runtime.event import Event
     from wav2small.runtime.stream import Stream
 
@@ -69,6 +70,13 @@ LEVELS = "▁▂▃▄▅▆▇█"
     help="Output format; default: by the suffix of -o, else meters on a terminal and text in a pipe.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Write each event to FILE as soon as it is there.")
+@click.option(
+    "--baseline",
+    "baseline_file",
+    metavar="FILE",
+    help="Add deviations from the speaker's baseline: one that enroll wrote, or a running one, which is created, "
+    "updated and saved at the end.",
+)
 @model_option
 @backend_option
 @answer_options
@@ -85,6 +93,7 @@ def command(
     fast: bool,
     format: str | None,
     output: str | None,
+    baseline_file: str | None,
     model: str,
     backend: str,
     answer: AnswerOptions,
@@ -104,13 +113,14 @@ def command(
       wav2small stream talk.flac --fast --format jsonl
       wav2small stream -o meeting.csv
       wav2small stream --calibrated
+      wav2small stream --intervals --baseline me.json
       wav2small stream --list-devices
       wav2small stream --fast <(ffmpeg -v error -i talk.m4a -f wav -)
       arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
     """
     from wav2small.audio.decode import is_pipe
     from wav2small.audio.sources import in_real_time
-    from wav2small.runtime.event import COLUMNS
+    from wav2small.runtime.event import COLUMNS, DEVIATION_COLUMNS
     from wav2small.runtime.stream import Stream
 
     if list_devices:
@@ -120,8 +130,9 @@ def command(
     if pcm is not None and (source is None or not is_live):
         raise click.UsageError("--pcm is for samples from a pipe: give - or the name of a pipe as FILE.")
     options = Options(hop_dur, win_dur, channel, min_speech, vad, answer.min_confidence)
-    stream = Stream(answer.load(model, backend), **vars(options))
-    columns = (*COLUMNS, *answer.columns)
+    baseline = baseline_of(baseline_file) if baseline_file else None
+    stream = Stream(answer.load(model, backend), **vars(options), baseline=baseline)
+    columns = (*COLUMNS, *answer.columns, *(DEVIATION_COLUMNS if baseline else ()))
     form = format or (line_format(output) if output else None)
     with ExitStack() as stack:
         audio = stack.enter_context(opened(source, device, pcm))
@@ -139,7 +150,22 @@ def command(
                 one(row)
 
         chunks = audio.chunks if fast or is_live else in_real_time(audio)
-        sys.exit(show_events(stream, chunks, audio.sampling_rate, columns, show, name_of(source)))
+        code = show_events(stream, chunks, audio.sampling_rate, columns, show, name_of(source))
+    if baseline_file and baseline and not baseline.is_enrolled:
+        baseline.save(baseline_file)
+        click.echo(f"{baseline_file}: {baseline.speech_dur:.1f} s of speech", err=True)
+    sys.exit(code)
+
+
+def baseline_of(file: str) -> Baseline:
+    """The baseline of a file, or a new one that can be saved there."""
+    from wav2small.files import check_writable
+    from wav2small.runtime.baseline import Baseline, load_baseline
+
+    if Path(file).exists():
+        return load_baseline(file)
+    check_writable(file)
+    return Baseline()
 
 
 def show_events(
@@ -258,9 +284,10 @@ def spoken(row: Row) -> str:
 
 
 def named(row: Row) -> list[str]:
-    """The word and the category, where there are any."""
-    word, category = row.get("word"), row.get("category")
-    return ([word] if word else []) + ([f"{category} {row['probability']:.2f}"] if category else [])
+    """The words and the category, where there are any."""
+    words = [word for word in (row.get("word"), row.get("change")) if word]
+    category = row.get("category")
+    return words + ([f"{category} {row['probability']:.2f}"] if category else [])
 
 
 def number(row: Row, name: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from wav2small.errors import WeightsError
 from wav2small.files import whole_file
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.network.weights import check_made_for, weights_name
+from wav2small.runtime.event import Event
 
 READY_DUR = 20.0
 """Seconds of speech before a baseline is used."""
@@ -46,8 +48,11 @@ class Baseline:
         speech_dur: seconds of speech so far
         mean: of each dimension, shape=(3,)
         spread: of each dimension, shape=(3,), as a standard deviation
+        is_enrolled: it was recorded on purpose, by ``wav2small enroll``: it is ready, and :meth:`compare` leaves it as
+            it is
         weights: name, version and precision of the model whose answers it holds; "" before the first is known
         sha256: of the file of that model
+        is_calibrated: the answers are those of a calibration, on the scale of the teacher's labels
 
     Example:
         >>> baseline = Baseline()
@@ -61,13 +66,15 @@ class Baseline:
     speech_dur: float = 0.0
     mean: np.ndarray = field(default_factory=lambda: np.full(len(OUTPUTS), PRIOR_MEAN))
     spread: np.ndarray = field(default_factory=lambda: np.full(len(OUTPUTS), PRIOR_SPREAD))
+    is_enrolled: bool = False
     weights: str = ""
     sha256: str = ""
+    is_calibrated: bool = False
 
     @property
     def is_ready(self) -> bool:
-        """Whether there are 20 s of speech."""
-        return self.speech_dur >= READY_DUR
+        """Whether there are 20 s of speech, or it was enrolled."""
+        return self.is_enrolled or self.speech_dur >= READY_DUR
 
     def add(self, emotion: Emotion, speech_dur: float) -> None:
         """Include an answer.
@@ -106,16 +113,46 @@ class Baseline:
         column = int(np.argmax(np.where(outside, np.abs(deviations), -1)))
         return CHANGES[OUTPUTS[column]][int(deviations[column] > 0)]
 
-    def bind(self, metadata: Mapping[str, str]) -> None:
+    def bind(self, metadata: Mapping[str, str], is_calibrated: bool = False) -> None:
         """Record the model whose answers are added, or check that it is the recorded one.
 
         Raises:
-            WeightsError: if the baseline was made from answers of other weights
+            WeightsError: if the baseline holds answers of other weights, or on another scale
         """
-        if self.weights:
-            check_made_for("the baseline", self.weights, self.sha256, metadata)
-        else:
+        if not self.weights:
             self.weights, self.sha256 = weights_name(metadata), metadata.get("sha256", "")
+            self.is_calibrated = is_calibrated
+        check_made_for("the baseline", self.weights, self.sha256, metadata)
+        if self.is_calibrated != is_calibrated:
+            made, asked = ("with", "without") if self.is_calibrated else ("without", "with")
+            raise WeightsError(
+                f"the baseline is of answers {made} a calibration, and this run is {asked}; enroll again, or "
+                f"{'give' if self.is_calibrated else 'leave out'} --calibrated"
+            )
+
+    def compare(self, event: Event, speech_dur: float) -> Event:
+        """Add the deviation and the words to an event, then include its answer, unless the baseline was enrolled.
+
+        Args:
+            event: any; one without all three values stays as it is
+            speech_dur: seconds of its speech that no earlier event included
+
+        Returns:
+            the event with its ``_deviation`` fields and, where it has intervals, ``change``, once there is a baseline
+        """
+        emotion = Emotion(*(getattr(event, name) for name in OUTPUTS))
+        if None in emotion:
+            return event
+        if self.is_ready:
+            deviation = self.deviation(emotion)
+            fields: dict[str, Any] = {f"{name}_deviation": value for name, value in deviation._asdict().items()}
+            low, high = (Emotion(*(getattr(event, f"{name}_{end}") for name in OUTPUTS)) for end in ("low", "high"))
+            if None not in (*low, *high):
+                fields["change"] = self.change(emotion, low, high)
+            event = replace(event, **fields)
+        if not self.is_enrolled:
+            self.add(emotion, speech_dur)
+        return event
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all.
@@ -127,6 +164,8 @@ class Baseline:
             "wav2small": "baseline",
             "weights": self.weights,
             "sha256": self.sha256,
+            "is_calibrated": self.is_calibrated,
+            "is_enrolled": self.is_enrolled,
             "speech_dur": self.speech_dur,
             "forget_dur": self.forget_dur,
             "mean": dict(zip(OUTPUTS, self.mean.tolist(), strict=True)),
@@ -134,6 +173,30 @@ class Baseline:
         }
         with whole_file(path) as temporary:
             Path(temporary).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def add_baselines(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows of segments with what each speaker of each file was like until then.
+
+    Args:
+        rows: in the order of time, with file, speaker, start, end, speech_ratio, and arousal, dominance and valence
+
+    Yields:
+        the rows with ``arousal_baseline``, the mean, and ``arousal_deviation``, in spreads, and so on; None before
+        the speaker has 20 s of speech
+    """
+    speakers: dict[tuple[str, str], Baseline] = {}
+    for row in rows:
+        baseline = speakers.setdefault((str(row.get("file", "")), str(row.get("speaker", ""))), Baseline())
+        emotion = Emotion(*(row[name] for name in OUTPUTS))
+        is_whole = None not in emotion
+        means = baseline.mean.tolist() if baseline.is_ready else [None] * len(OUTPUTS)
+        deviations = baseline.deviation(emotion) if baseline.is_ready and is_whole else [None] * len(OUTPUTS)
+        added = {f"{name}_baseline": mean for name, mean in zip(OUTPUTS, means, strict=True)}
+        added |= {f"{name}_deviation": deviation for name, deviation in zip(OUTPUTS, deviations, strict=True)}
+        if is_whole:
+            baseline.add(emotion, (row["end"] - row["start"]) * row["speech_ratio"])
+        yield {**row, **added}
 
 
 def load_baseline(path: str | Path) -> Baseline:
@@ -153,8 +216,10 @@ def load_baseline(path: str | Path) -> Baseline:
             float(content["speech_dur"]),
             mean,
             spread,
+            bool(content["is_enrolled"]),
             str(content["weights"]),
             str(content["sha256"]),
+            bool(content["is_calibrated"]),
         )
         if not (np.isfinite([*mean, *spread, found.speech_dur]).all() and (spread >= 0).all()):
             raise ValueError("its numbers are not finite, or a spread is negative")

@@ -23,7 +23,8 @@ class Event:
     or less confidence than asked for. ``speech_ratio`` is the share of speech. A calibration adds the ``confidence``,
     the mean of the three dimensions' (0 to 1), the ``word``, one of tense, elated, calm, low and neutral or None where
     that is open, and ``_low`` to ``_high``, which hold the teacher's label for 80 % of held-out clips. A head adds its
-    most probable ``category`` and the ``probability`` of that.
+    most probable ``category`` and the ``probability`` of that. A baseline adds each ``_deviation`` from the speaker's
+    mean, in the speaker's spreads, and with intervals ``change``, such as "calmer than usual", None if it is uncertain.
 
     ``start``, ``end``, ``speech`` and ``speech_ratio`` are None only in the row of a file that failed. The ``repr``
     shows the fields that are not None.
@@ -46,6 +47,10 @@ class Event:
     dominance_high: float | None = None
     valence_low: float | None = None
     valence_high: float | None = None
+    arousal_deviation: float | None = None
+    dominance_deviation: float | None = None
+    valence_deviation: float | None = None
+    change: str | None = None
 
     def __repr__(self) -> str:
         return shown(self)
@@ -66,6 +71,7 @@ COLUMNS = ("start", "end", *OUTPUTS, "speech", "speech_ratio")
 """Fields that every model fills."""
 CALIBRATION_COLUMNS = ("confidence", "word")
 CATEGORY_COLUMNS = ("category", "probability")
+DEVIATION_COLUMNS = (*(f"{name}_deviation" for name in OUTPUTS), "change")
 INTERVAL_COLUMNS = tuple(f"{name}_{end}" for name in OUTPUTS for end in ("low", "high"))
 
 

@@ -13,9 +13,10 @@ from wav2small.audio.vad import SpeechMeter, detector, is_enough
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.options import HOP_DUR, Options
+from wav2small.runtime.baseline import Baseline
 from wav2small.runtime.engines import Predictor, engine_for
 from wav2small.runtime.event import Event, EventBuilder
-from wav2small.runtime.model import load
+from wav2small.runtime.model import Model, load
 from wav2small.runtime.windows import Windows
 
 
@@ -33,10 +34,12 @@ class Stream:
         min_speech: seconds of speech that an answer needs; a window shorter than 3 s needs less in proportion
         vad: speech detector: ``silero``, or ``energy``, the signal level
         min_confidence: a dimension with less confidence is None
+        baseline: of the speaker; events get deviations from it, and it includes them
 
     Raises:
         AudioError: if a hop or a window is too short, or a hop longer than a window
-        WeightsError: if there is a ``min_confidence``, and the model was loaded without a calibration
+        WeightsError: if there is a ``min_confidence``, and the model was loaded without a calibration, or the baseline
+            is of another model
 
     Example:
         >>> stream = Stream("micro", hop_dur=0.5, win_dur=3.0)
@@ -56,6 +59,7 @@ class Stream:
         min_speech: float = Options.min_speech,
         vad: str = Options.vad,
         min_confidence: float = Options.min_confidence,
+        baseline: Baseline | None = None,
     ) -> None:
         self.options = Options(hop_dur, win_dur, channel, min_speech, vad, min_confidence)
         predictor = load(model) if isinstance(model, (str, Path)) else model
@@ -65,6 +69,9 @@ class Stream:
         self._resampler = Resampler(channel)
         self._meter = SpeechMeter(detector(vad))
         self._builder = EventBuilder(predictor, min_confidence)
+        self.baseline = baseline
+        if baseline is not None and isinstance(predictor, Model):
+            baseline.bind(predictor.metadata, predictor.calibration is not None)
         self.reset()
 
     def __repr__(self) -> str:
@@ -77,7 +84,7 @@ class Stream:
         for part in (self._windows, self._engine, self._resampler, self._meter):
             part.reset()
         self._pending = np.zeros(0, np.float32)
-        self.position = 0
+        self.position = self._compared = 0
         self._finished = False
 
     def push(self, chunk: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> list[Event]:
@@ -149,7 +156,9 @@ class Stream:
         sound = self._meter.sound(start, end)
         has_speech = is_enough(sound.ratio, end - start, self.options.min_speech)
         output = self._engine.output(start, end) if has_speech else None
-        return self._builder.event(start / SAMPLING_RATE, end / SAMPLING_RATE, output, sound)
+        event = self._builder.event(start / SAMPLING_RATE, end / SAMPLING_RATE, output, sound)
+        new, self._compared = end - max(start, self._compared), end
+        return self.baseline.compare(event, new / SAMPLING_RATE * sound.ratio) if self.baseline else event
 
 
 class Resampler:

@@ -5,17 +5,13 @@ Rows are mappings with start, end, speaker, speech_ratio and the three dimension
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from wav2small.network.config import OUTPUTS
 
-BASELINE_DUR = 30.0
-"""Seconds of a speaker's speech before there is a baseline."""
-MIN_SPREAD = 0.02
-"""Smallest spread that a deviation is divided by: a few equal rows do not show that a voice is steady."""
 SMOOTHED = 5
 """Rows of the running median in which trends are detected."""
 MIN_CHANGE = 0.15
@@ -24,40 +20,6 @@ MIN_TREND_DUR = 5.0
 TREND_FIELDS = ("file", "speaker", "dimension", "start", "end", "direction", "change")
 
 Row = Mapping[str, Any]
-
-
-def add_baselines(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """Each row with the baseline of its speaker until then, and the deviation from it.
-
-    The baseline is the median, and the spread the median distance from it times 1.4826 (the standard deviation of a
-    normal distribution), of the speaker's earlier rows, each weighing as much as it has speech. Columns are
-    ``arousal_baseline`` and ``arousal_deviation``, in spreads, and so on; None within the first 30 s of speech.
-    """
-    before: dict[tuple[str, str], list[tuple[float, list[float]]]] = {}
-    for row in rows:
-        earlier = before.setdefault((str(row.get("file", "")), str(row.get("speaker", ""))), [])
-        weights, values = np.array([one[0] for one in earlier]), np.array([one[1] for one in earlier])
-        is_known = weights.sum() >= BASELINE_DUR
-        added: dict[str, float | None] = {}
-        for column, name in enumerate(OUTPUTS):
-            baseline = deviation = None
-            if is_known:
-                baseline = weighted_median(values[:, column], weights)
-                spread = 1.4826 * weighted_median(np.abs(values[:, column] - baseline), weights)
-                if row[name] is not None:
-                    deviation = (row[name] - baseline) / max(spread, MIN_SPREAD)
-            added |= {f"{name}_baseline": baseline, f"{name}_deviation": deviation}
-        if all(row[name] is not None for name in OUTPUTS):
-            spoken = (row["end"] - row["start"]) * row["speech_ratio"]
-            earlier.append((spoken, [row[name] for name in OUTPUTS]))
-        yield {**row, **added}
-
-
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The value with half of the weight on either side."""
-    order = np.argsort(values)
-    share = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(share, share[-1] / 2)])
 
 
 def trends(rows: Sequence[Row]) -> list[dict[str, Any]]:
