@@ -224,9 +224,7 @@ def test_what_cannot_be_loaded_is_said(ships, arguments, said):
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_a_backend_whose_package_is_missing_is_one_sentence(monkeypatch, backend):
     monkeypatch.setattr("wav2small.evaluation.backends.find_spec", lambda name: None)
-    with pytest.raises(
-        MissingExtraError, match=f"the backend '{backend}' needs {backend}, not installed: pip"
-    ):
+    with pytest.raises(MissingExtraError, match=f"the backend '{backend}' needs {backend}, not installed: pip"):
         load("micro", backend=backend)
 
 

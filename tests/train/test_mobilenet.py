@@ -45,9 +45,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     where = "wav2small.train.students.mobilenet:mobilenetv4_small"
     entry = EntryPoint("mobilenetv4-small", where, plugins.STUDENTS)
     monkeypatch.setattr(plugins, "_found", lambda group: {entry.name: entry})
-    with pytest.raises(
-        MissingExtraError, match=r"needs timm, not installed: pip install 'wav2small\[mobilenet\]'$"
-    ):
+    with pytest.raises(MissingExtraError, match=r"needs timm, not installed: pip install 'wav2small\[mobilenet\]'$"):
         plugins.load(plugins.STUDENTS, "mobilenetv4-small")
 
 
