@@ -39,7 +39,7 @@ from wav2small.network import reference
 from wav2small.network.config import OUTPUTS
 from wav2small.network.probes import voice
 from wav2small.network.weights import resolve
-from wav2small.runtime import native
+from wav2small.runtime import compiler, native
 from wav2small.tables.manifest import Segment, read_manifest
 
 MODELS = ("wav2small", "micro")
@@ -141,10 +141,12 @@ def command_megabytes(form: Form) -> float:
     with tempfile.TemporaryDirectory() as folder:
         made = export_c(form.path, Path(folder) / "c").path
         program = Path(folder) / "w2s"
-        sizes = native.SIZES[form.precision]
-        flags = [flag for flag in (*native.FLAGS, *native.FOR_THIS_MACHINE) if flag not in ("-shared", "-fPIC")]
+        sizes = compiler.SIZES[form.precision]
+        flags = [flag for flag in (*compiler.FLAGS, *compiler.FOR_THIS_MACHINE) if flag not in ("-shared", "-fPIC")]
         sources = [f"-I{made / 'src'}", made / "host" / "w2s.c", made / "src" / "w2s.c"]
-        subprocess.run([*native.find_compiler(), *flags, *sizes, "-DW2S_PARTS=8", *sources, "-o", program], check=True)
+        subprocess.run(
+            [*compiler.find_compiler(), *flags, *sizes, "-DW2S_PARTS=8", *sources, "-o", program], check=True
+        )
         command = [program, "--raw", "--hop", "1"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from wav2small.runtime.predict import Prediction, predict
     from wav2small.runtime.stream import Stream
 
+    __version__: str
+
 __all__ = ["Baseline", "Emotion", "Event", "Model", "Options", "Prediction", "Stream"]
 __all__ += ["concordance_cc", "errors", "load", "load_baseline", "models", "predict"]
 
@@ -38,9 +40,12 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name == "errors":
         return import_module("wav2small.errors")
-    if name not in _HOMES:
+    if name == "__version__":
+        value: object = import_module("importlib.metadata").version("wav2small")
+    elif name in _HOMES:
+        value = getattr(import_module(f"wav2small.{_HOMES[name]}"), name)
+    else:
         raise AttributeError(f"module 'wav2small' has no attribute {name!r}")
-    value = getattr(import_module(f"wav2small.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

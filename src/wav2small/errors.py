@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 
 
 class Wav2SmallError(Exception):
@@ -36,6 +37,19 @@ class MissingExtraError(Wav2SmallError):
 
 class NativeError(Wav2SmallError):
     """The C runtime cannot be compiled here, or was called in a wrong order."""
+
+
+def missing_packages(what: str, packages: Sequence[str | None], install: str) -> MissingExtraError:
+    """The error of a feature whose optional packages are not installed.
+
+    Args:
+        what: the feature, with which the sentence begins
+        packages: their names
+        install: what pip installs: an extra as ``wav2small[train]``, or a package. An installed package's extra
+            brings only what is missing, wherever the package itself came from
+    """
+    names = " and ".join(filter(None, packages))
+    return MissingExtraError(f"{what} needs {names}, not installed: pip install {shlex.quote(install)}")
 
 
 def closest(name: str, names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.errors import Wav2SmallError, missing_packages
 
 LOCAL = "file://"
 
@@ -125,7 +125,7 @@ def locate(name: str | Path) -> Path:
     try:
         from upath import UPath
     except ImportError:
-        raise MissingExtraError(f"{name}: is a URL, which needs fsspec: pip install 'wav2small[remote]'") from None
+        raise missing_packages(f"{name}: a URL", ["universal-pathlib"], "wav2small[remote]") from None
     try:
         path = UPath(name)
         path.fs  # noqa: B018  raises now if a package is missing

@@ -25,8 +25,8 @@ from wav2small.cli import main
 from wav2small.cli.stream import drawn
 from wav2small.errors import AudioError, MissingExtraError
 from wav2small.network.config import OUTPUTS
+from wav2small.runtime.compiler import COMPILERS
 from wav2small.runtime.event import CALIBRATION_COLUMNS, CATEGORY_COLUMNS, COLUMNS
-from wav2small.runtime.native import COMPILERS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "08a05Fe.flac"
 

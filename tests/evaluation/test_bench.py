@@ -300,7 +300,7 @@ def test_every_shipped_onnx_is_measured_by_default_and_every_format_has_the_same
 
 def test_of_what_ships_in_one_precision_only_that_is_measured(monkeypatch):
     index = [{"name": name, "precision": p, "file": f"{name}.onnx"} for name, p in (("a", "fp32"), ("b", "int8"))]
-    monkeypatch.setattr(bench, "read_index", lambda: index)
+    monkeypatch.setattr(bench, "present", lambda: index)
     monkeypatch.setattr(bench, "locate", lambda name, suffix: Path(name))
 
     def found(*arguments):
@@ -473,11 +473,19 @@ def test_a_wrong_option_is_a_usage_error(no_work, corpus):
 @pytest.mark.parametrize(
     ("package", "options", "sentence"),
     [
-        ("onnx", (), "bench needs onnx, not here yet: pip install onnx"),
-        ("torch", ("--with", "teacher"), "teacher needs torch, not here yet: pip install 'wav2small[train]'"),
-        ("opensmile", ("--with", "opensmile"), "opensmile needs opensmile, not here yet: pip install opensmile"),
-        ("openvino", ("--with", "openvino"), "openvino needs openvino, not here yet: pip install openvino"),
-        ("matplotlib", ("--plot", "a.png"), "--plot needs matplotlib, not here yet: pip install 'wav2small[plot]'"),
+        ("onnx", (), "bench needs onnx, not installed: pip install onnx"),
+        ("torch", ("--with", "teacher"), "teacher needs torch, not installed: pip install 'wav2small[train]'"),
+        (
+            "opensmile",
+            ("--with", "opensmile"),
+            "opensmile needs opensmile, not installed: pip install opensmile",
+        ),
+        ("openvino", ("--with", "openvino"), "openvino needs openvino, not installed: pip install openvino"),
+        (
+            "matplotlib",
+            ("--plot", "a.png"),
+            "--plot needs matplotlib, not installed: pip install 'wav2small[plot]'",
+        ),
     ],
 )
 def test_a_package_that_is_not_there_is_said_before_the_work(no_work, corpus, monkeypatch, package, options, sentence):

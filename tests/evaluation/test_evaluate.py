@@ -632,7 +632,7 @@ def test_a_teacher_without_the_extra_is_one_sentence(corpus, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_torch)
     result = run("teacher:open", "--on", corpus)
     assert result.exit_code == 1
-    assert result.stderr == "wav2small: teacher:open needs torch, which is not here: pip install 'wav2small[train]'\n"
+    assert result.stderr == "wav2small: teacher:open needs torch, not installed: pip install 'wav2small[train]'\n"
 
 
 def test_outputs_that_cannot_be_written_are_said_before_the_work(corpus, predictions, monkeypatch):

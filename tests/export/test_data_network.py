@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from wav2small.network.probes import voice
 from wav2small.network.wav2small import SMALL, WAV2SMALL
 from wav2small.network.weights import write_safetensors
 from wav2small.runtime.c_header import header
-from wav2small.runtime.native import COMPILERS, shutil
+from wav2small.runtime.compiler import COMPILERS
 
 pytest.importorskip("onnx", reason="needs the extra train")
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler")

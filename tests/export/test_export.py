@@ -344,7 +344,7 @@ def test_without_onnx_the_extra_is_named(best, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "wav2small.export.onnx_graph", raising=False)
     monkeypatch.delattr("wav2small.export.onnx_graph", raising=False)
-    with pytest.raises(MissingExtraError, match=r"export needs the package onnx: pip install 'wav2small\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"export needs onnx, not installed: pip install 'wav2small\[train\]'"):
         export.export(best, tmp_path / "out")
 
 

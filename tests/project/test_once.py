@@ -14,9 +14,11 @@ import pytest
 
 from wav2small.audio import read, vad
 from wav2small.audio.decode import FORMATS, SUFFIXES
+from wav2small.errors import NativeError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.options import Options
-from wav2small.runtime import native
+from wav2small.runtime import compiler, native
+from wav2small.runtime.c_header import HEADER
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,8 +69,8 @@ def test_templates_of_libraries_leave_the_version_to_the_export():
 def test_every_c_file_of_the_runtime_is_compiled_and_packed():
     files = {path.name for path in (ROOT / "c").glob("w2s*.[ch]")}
     packed = project()["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert len(native.SOURCES) == len(set(native.SOURCES))
-    assert set(native.SOURCES) == files
+    assert len(compiler.SOURCES) == len(set(compiler.SOURCES))
+    assert set(compiler.SOURCES) == files
     assert {f"c/{name}": f"wav2small/c/{name}" for name in files}.items() <= packed.items()
     assert {source for source in packed if source.startswith("c/")} == {"c/export"} | {f"c/{name}" for name in files}
 
@@ -78,8 +80,8 @@ def test_every_c_file_is_included_from_the_one_that_is_compiled():
     while waiting:
         reached.add(name := waiting.pop())
         names = re.findall(r'^ *#include "(\w+\.h)"', text(f"c/{name}"), re.MULTILINE)
-        waiting += [found for found in names if found not in reached | {native.HEADER}]
-    assert reached == set(native.SOURCES)
+        waiting += [found for found in names if found not in reached | {HEADER}]
+    assert reached == set(compiler.SOURCES)
 
 
 def test_every_file_of_the_web_is_packed():
@@ -122,7 +124,7 @@ def test_an_error_has_one_code_in_c_in_python_and_in_javascript():
     assert int(short) == codes()["W2S_TOO_SHORT"]
     assert {int(code) for code in re.findall(r'"(-\d+)":', listed)} <= errors - {int(short)}
     for code in errors:
-        with pytest.raises(native.NativeError) as caught:
+        with pytest.raises(NativeError) as caught:
             native.checked(code)
         assert "answered" not in str(caught.value), f"{code} has no sentence"
 

@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
@@ -33,12 +31,12 @@ from wav2small.network.probes import probes, voice
 from wav2small.network.wav2small import SMALL, WAV2SMALL
 from wav2small.network.weights import DATA, write_safetensors
 from wav2small.options import Options
-from wav2small.runtime import native
+from wav2small.runtime import compiler, native
 from wav2small.runtime.c_header import header
 from wav2small.runtime.model import load
 from wav2small.runtime.predict import predict_files
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, native.COMPILERS)), reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, compiler.COMPILERS)), reason="needs a C compiler")
 SHIPPED = ("micro-int8", "micro", "wav2small-int8", "wav2small")
 INTEGERS = MICRO_INT8
 SQUARE = ROUNDED["wav2small-int8"]
@@ -125,34 +123,26 @@ def test_two_processes_compile_at_once_and_leave_one_library(tmp_path):
     assert library.stat().st_mtime_ns == before, "compiled once"
 
 
-@pytest.mark.slow  # builds a wheel and makes an environment
-def test_a_wheel_in_a_fresh_environment_has_the_sources_of_c(tmp_path):
-    """Its C is compiled from the wheel alone; numpy and the rest are those of this environment."""
-    pytest.importorskip("hatchling", reason="needs the extra dev")
-    root = Path(__file__).parents[2]
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, root]
-    subprocess.run(build, check=True, capture_output=True)
-    venv.create(tmp_path / "venv", with_pip=False)
-    python = tmp_path / "venv" / "bin" / "python"
-    site = Path(
-        subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True)[:-1]
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(site)
-    shared = [folder for folder in sys.path if folder.endswith("-packages")]
-    script = (
-        "import sys, wav2small, numpy as np\n"
-        "from wav2small.runtime import native, model; from wav2small.export import c_folder\n"
-        f"assert wav2small.__file__.startswith({str(site)!r}) and str(native.runtime()).startswith({str(site)!r})\n"
-        "print(*model.load('micro', 'int8', 'c')(np.sin(np.arange(16000) / 9).astype('f4')))\n"
-        f"c_folder.export_c('micro-int8', {str(tmp_path / 'folder')!r})"
-    )
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(site), *shared])}
-    said = subprocess.run([python, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
-    expected = load("micro:int8", "numpy")(np.sin(np.arange(16000) / 9).astype("f4"))
-    assert said.stdout.split() == [str(value) for value in expected]
-    assert (tmp_path / "folder" / "library.json").is_file()
+def test_one_library_serves_all_windows_of_up_to_eight_parts_and_a_larger_one_answers_the_same(libraries):
+    weights = DATA / "micro-int8.safetensors"
+    assert {native.library(weights, parts).path for parts in (0, 1, 8)} == {libraries["micro-int8"].path}
+    larger = native.library(weights, 9)
+    assert larger.path != libraries["micro-int8"].path
+    answers = []
+    for library in (libraries["micro-int8"], larger):
+        stream = library.stream()
+        for piece in np.split(voices(), 12):
+            stream.mark()
+            stream.push(piece)
+        answers.append(np.concatenate([*stream.read(8), *stream.read()]))
+    np.testing.assert_array_equal(*answers)
+
+
+def test_a_library_of_other_weights_is_refused(monkeypatch, libraries):
+    monkeypatch.setattr(native.prebuilt, "find", lambda digest: libraries["micro-int8"].path)
+    assert native.library(DATA / "micro-int8.safetensors").path == libraries["micro-int8"].path
+    with pytest.raises(NativeError, match=r"\.so: was compiled from weights with the sha256 \w{12}\.\.\., expected"):
+        native.library(DATA / "micro.safetensors")
 
 
 @settings(max_examples=40, deadline=None)
@@ -345,8 +335,8 @@ def with_parts():
     """Libraries whose streams remember four parts."""
     made = {}
     for name in ("micro-int8", "micro"):
-        flags = (*native.FLAGS, *native.SIZES["int8"], "-DW2S_PARTS=4")
-        made[name] = native.Library(native.compiled(header(DATA / f"{name}.safetensors"), flags), False)
+        flags = (*compiler.FLAGS, *compiler.SIZES["int8"], "-DW2S_PARTS=4")
+        made[name] = native.Library(compiler.compiled(header(DATA / f"{name}.safetensors"), flags), False)
     return made
 
 
@@ -433,7 +423,7 @@ def test_pooling_of_channels_is_refused(tmp_path):
 
 
 def test_without_a_compiler_it_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
+    monkeypatch.setattr(compiler, "COMPILERS", ("no-such-compiler",))
     monkeypatch.delenv("CC", raising=False)
     for say in (lambda: native.library(DATA / "micro.safetensors"), lambda: load("micro", backend="c")):
         with pytest.raises(NativeError, match="needs a C compiler once"):

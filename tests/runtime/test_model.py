@@ -51,7 +51,7 @@ def model(request, folder) -> Model:
 @pytest.fixture
 def ships(monkeypatch, folder):
     """The package ships ``random`` in that folder."""
-    for name in ("read_index", "resolve", "shipped_names"):
+    for name in ("present", "resolve", "shipped_names"):
         right = getattr(weights, name)
 
         def of_folder(*arguments, right=right):
@@ -224,9 +224,7 @@ def test_what_cannot_be_loaded_is_said(ships, arguments, said):
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_a_backend_whose_package_is_missing_is_one_sentence(monkeypatch, backend):
     monkeypatch.setattr("wav2small.evaluation.backends.find_spec", lambda name: None)
-    with pytest.raises(
-        MissingExtraError, match=f"the backend '{backend}' needs {backend}, which is not installed: pip"
-    ):
+    with pytest.raises(MissingExtraError, match=f"the backend '{backend}' needs {backend}, not installed: pip"):
         load("micro", backend=backend)
 
 

@@ -28,8 +28,8 @@ from wav2small.network.fixed_frontend import log_mel, to_samples
 from wav2small.network.micro import MICRO
 from wav2small.network.weights import DATA, NETWORK
 from wav2small.runtime.causal import Causal, weights_from_arrays
+from wav2small.runtime.compiler import COMPILERS
 from wav2small.runtime.model import Model
-from wav2small.runtime.native import COMPILERS
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.flac"))
 TOLERANCE = 1e-4

@@ -22,7 +22,7 @@ from wav2small.network.config import Network, read_network  # noqa: E402
 from wav2small.network.micro import MICRO, micro  # noqa: E402
 from wav2small.network.probes import voice  # noqa: E402
 from wav2small.network.reference import load_student  # noqa: E402
-from wav2small.runtime.native import COMPILERS  # noqa: E402
+from wav2small.runtime.compiler import COMPILERS  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

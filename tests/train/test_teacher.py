@@ -446,7 +446,7 @@ def test_without_the_extra_a_command_says_what_to_install(tmp_path, command, mis
     program = [sys.executable, "-c", script, *arguments[command].split()]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"wav2small: this needs {missing}, not installed here: pip install 'wav2small[train]'\n"
+    assert done.stderr == f"wav2small: this needs {missing}, not installed: pip install 'wav2small[train]'\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.csv"]
 
 
@@ -462,7 +462,7 @@ def test_what_composes_clips_names_the_extra_that_it_needs(tmp_path, command):
     )
     done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 1 and done.stderr.splitlines() == [
-        "wav2small: this needs torch and transformers, not installed here: pip install 'wav2small[train]'"
+        "wav2small: this needs torch and transformers, not installed: pip install 'wav2small[train]'"
     ]
 
 

@@ -92,7 +92,7 @@ def project(tmp_path_factory) -> Path:
     packed = npm(folder, "pack", "--json", str(WEB))
     assert packed.returncode == 0, packed.stderr
     (archive,) = json.loads(packed.stdout)
-    shipped = {"node.js", "package.json", "wav2small.d.ts", "wav2small.js", "wav2small.wasm"}
+    shipped = {"LICENSE", "README.md", "node.js", "package.json", "wav2small.d.ts", "wav2small.js", "wav2small.wasm"}
     assert {file["path"] for file in archive["files"]} == shipped
     (folder / "package.json").write_text('{"type": "module", "private": true}')
     installed = npm(folder, "install", "--no-audit", "--no-fund", f"./{archive['filename']}")

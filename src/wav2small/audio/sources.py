@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from wav2small.audio.decode import Source, opened
-from wav2small.errors import AudioError, MissingExtraError
+from wav2small.errors import AudioError, MissingExtraError, missing_packages
 from wav2small.network.config import SAMPLING_RATE
 
 CHUNK_DUR = 0.1
@@ -225,7 +225,7 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError:
-        raise MissingExtraError("a microphone needs sounddevice: pip install 'wav2small[live]'") from None
+        raise missing_packages("a microphone", ["sounddevice"], "wav2small[live]") from None
     except OSError:
         raise MissingExtraError(
             "PortAudio, which sounddevice needs, is not installed; install it (Debian: apt install libportaudio2), "

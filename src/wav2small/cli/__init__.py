@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+import wav2small
 from wav2small.errors import Wav2SmallError
 
 COMMANDS = {
@@ -85,7 +86,16 @@ class LazyGroup(click.Group):
             ctx.exit(130)
 
 
+def show_version(ctx: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    """Print the version, which is read only then, and exit."""
+    if is_asked and not ctx.resilient_parsing:
+        click.echo(f"wav2small {wav2small.__version__}")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="wav2small")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version, help="Show the version."
+)
 def main() -> None:
     """Arousal, dominance and valence of speech, each from 0 to 1."""

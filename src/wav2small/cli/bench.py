@@ -70,7 +70,7 @@ def command(
     if plot_file and not manifests:
         raise click.UsageError("--plot needs --on: it shows the CCC, and without a manifest there is none.")
     if plot_file:
-        bench.check_packages("--plot", ("matplotlib",), "'wav2small[plot]'")
+        bench.check_packages("--plot", ("matplotlib",), "wav2small[plot]")
     form = format or (format_of(output) if output else "table")
     for file in filter(None, (output, plot_file)):
         check_writable(file)

@@ -14,7 +14,7 @@ from typing import Any
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import renamed
 from wav2small.corpora.folder import not_this_corpus, segment
-from wav2small.errors import ManifestError, MissingExtraError
+from wav2small.errors import ManifestError, missing_packages
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.tables.manifest import Segment
 
@@ -31,7 +31,7 @@ def read(root: Path) -> list[Segment]:
     try:
         import audformat
     except ImportError:
-        raise MissingExtraError("this needs the package audformat: pip install 'wav2small[audformat]'") from None
+        raise missing_packages("this", ["audformat"], "wav2small[audformat]") from None
     if not (root / "db.yaml").is_file():
         raise not_this_corpus(root, "there is no db.yaml")
     if pickles := sorted(root.glob("*.pkl")):

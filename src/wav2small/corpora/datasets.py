@@ -13,7 +13,7 @@ from typing import Any
 
 from wav2small.corpora import Corpus
 from wav2small.corpora.columns import write_audio
-from wav2small.errors import ManifestError, MissingExtraError
+from wav2small.errors import ManifestError, missing_packages
 from wav2small.tables.manifest import read_manifest
 
 
@@ -86,7 +86,7 @@ def _datasets() -> Any:
     try:
         import datasets
     except ImportError:
-        raise MissingExtraError("this needs the package datasets: pip install 'wav2small[datasets]'") from None
+        raise missing_packages("this", ["datasets"], "wav2small[datasets]") from None
     return datasets
 
 

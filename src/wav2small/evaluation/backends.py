@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.errors import MissingExtraError
+from wav2small.errors import missing_packages
 from wav2small.network.weights import read_safetensors, sha256
 from wav2small.runtime.backends import Backend, Opened, check_safetensors, open_onnx
 
@@ -17,12 +17,12 @@ from wav2small.runtime.backends import Backend, Opened, check_safetensors, open_
 def check_package(name: str, install: str) -> None:
     """Raise ``MissingExtraError`` if the package that a backend is named after is not installed."""
     if find_spec(name) is None:
-        raise MissingExtraError(f"the backend {name!r} needs {name}, which is not installed: pip install {install}")
+        raise missing_packages(f"the backend {name!r}", [name], install)
 
 
 def open_torch(path: Path) -> Opened:
     """A student in torch, on the threads that torch has."""
-    check_package("torch", "'wav2small[train]'")
+    check_package("torch", "wav2small[train]")
     import torch
 
     from wav2small.train.students import described, from_arrays

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wav2small.errors import MissingExtraError, Wav2SmallError, WeightsError
+import wav2small
+from wav2small.errors import Wav2SmallError, WeightsError, missing_packages
 from wav2small.evaluation.macs import COUNTED_DUR, count_macs, measured, tokens_per_second
 from wav2small.evaluation.score import Answer, Signal, answer_segments, evaluate, tidy
 from wav2small.files import whole_file
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.network.probes import voice
-from wav2small.network.weights import PRECISIONS, read_index, resolve, sha256, split_precision
+from wav2small.network.weights import PRECISIONS, present, read_index, resolve, sha256, split_precision
 from wav2small.runtime.model import load, locate
 from wav2small.tables.manifest import Segment, load_norms
 
@@ -140,13 +141,13 @@ def check_packages(name: str, packages: Sequence[str], install: str) -> None:
     """Raise MissingExtraError if any of the packages is not installed; ``install`` is what pip then needs."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        raise MissingExtraError(f"{name} needs {' and '.join(missing)}, not here yet: pip install {install}")
+        raise missing_packages(name, missing, install)
 
 
 def candidates(models: Sequence[str]) -> list[Candidate]:
     """The ONNX files of shipped names, in each precision unless one is named, and those given by their paths."""
     ships: dict[str, list[str]] = {}
-    for row in read_index():
+    for row in present():
         if row["file"].endswith(".onnx"):
             ships.setdefault(row["name"], []).append(row["precision"])
     found = []
@@ -236,9 +237,9 @@ class Runtime(NamedTuple):
 
 RUNTIMES = {
     "onnxruntime": Runtime(("onnxruntime",), "onnxruntime", load_by("onnx"), reads_onnx=True, is_scored=True),
-    "teacher": Runtime(("torch", "transformers"), "'wav2small[train]'", load_teacher, is_scored=True),
+    "teacher": Runtime(("torch", "transformers"), "wav2small[train]", load_teacher, is_scored=True),
     "opensmile": Runtime(("opensmile",), "opensmile", load_opensmile),
-    "torch": Runtime(("torch",), "'wav2small[train]'", load_torch),
+    "torch": Runtime(("torch",), "wav2small[train]", load_torch),
     "openvino": Runtime(("openvino",), "openvino", load_by("openvino"), reads_onnx=True),
 }
 OTHERS = tuple(RUNTIMES)[1:]
@@ -417,7 +418,7 @@ def machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "onnxruntime": version("onnxruntime"),
-        "wav2small": version("wav2small"),
+        "wav2small": wav2small.__version__,
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wav2small.audio.read import read
-from wav2small.errors import ManifestError, MissingExtraError
+from wav2small.errors import ManifestError, missing_packages
 from wav2small.network.weights import Arrays
 from wav2small.runtime.head import Head
 from wav2small.tables.manifest import Segment
@@ -144,9 +144,7 @@ def _splitter(folds: int) -> Any:
     try:
         from sklearn.model_selection import StratifiedGroupKFold
     except ImportError:
-        raise MissingExtraError(
-            "a head is fitted by scikit-learn, which is not here: pip install 'wav2small[head]'"
-        ) from None
+        raise missing_packages("fitting a head", ["scikit-learn"], "wav2small[head]") from None
     return StratifiedGroupKFold(folds, shuffle=True, random_state=SEED)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wav2small.audio.read import blocks
-from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.errors import Wav2SmallError, missing_packages
 from wav2small.files import whole_file
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
 
@@ -109,7 +109,7 @@ def check_drawable(path: str | Path) -> None:
     if Path(path).suffix.lower() not in SUFFIXES:
         raise Wav2SmallError(f"{path}: no picture has this suffix; end it with {', '.join(SUFFIXES)}")
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("a picture needs matplotlib: pip install 'wav2small[plot]'")
+        raise missing_packages("a picture", ["matplotlib"], "wav2small[plot]")
 
 
 def peaks(file: str, channel: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

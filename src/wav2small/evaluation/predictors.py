@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wav2small.errors import ManifestError, MissingExtraError
+from wav2small.errors import ManifestError, missing_packages
 from wav2small.evaluation.score import Answer, Predict, answer_segments, answer_table, category_norms, own_truth
 from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import DATA, sha256
@@ -113,9 +113,7 @@ def _open_teacher(name: str, teacher_name: str) -> Predictor:
 
         teacher = load_teacher(teacher_name)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{name} needs {error.name}, which is not here: pip install 'wav2small[train]'"
-        ) from None
+        raise missing_packages(name, [error.name], "wav2small[train]") from None
     head = teacher_name if Path(teacher_name).is_file() else DATA / f"{teacher_name}.safetensors"
     about = {"name": name, "kind": "teacher", "version": teacher.version, "sha256": file_sha256(head)}
     return Predictor(name, about, _answers(teacher.label))

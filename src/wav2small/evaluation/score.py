@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wav2small.audio.read import read_with_duration
 from wav2small.audio.vad import FILE_DUR, detector, is_enough, sound
-from wav2small.errors import AudioError, ManifestError, MissingExtraError, Wav2SmallError
+from wav2small.errors import AudioError, ManifestError, Wav2SmallError, missing_packages
 from wav2small.evaluation.statistics import (
     Difference,
     Figures,
@@ -427,7 +427,7 @@ def check_plot(file: str | Path) -> None:
         MissingExtraError: if matplotlib is not installed
     """
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("a plot needs matplotlib, which is not here: pip install 'wav2small[plot]'")
+        raise missing_packages("a plot", ["matplotlib"], "wav2small[plot]")
     if Path(file).suffix.lower() != ".png":
         raise Wav2SmallError(f"{file}: scatter plots are written as PNG; give a name that ends in .png")
     check_writable(file)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wav2small.errors import ManifestError, MissingExtraError, WeightsError
+from wav2small.errors import ManifestError, WeightsError, missing_packages
 from wav2small.evaluation.predictors import model_predictor
 from wav2small.evaluation.score import answer_segments
 from wav2small.export.parity import Depths, compare, largest_differences
@@ -110,7 +110,7 @@ def student(weights: str | Path) -> Student:
         from wav2small.export import from_torch
         from wav2small.train.students import described, from_arrays
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
+        raise missing_packages("export", [error.name], "wav2small[train]") from None
     name = str(described(stored, str(weights)))
     net = from_arrays(arrays, name, f"{weights}, student {name}")
     return Student(arrays, stored, from_torch.network_metadata(net, name), lambda: from_torch.forms(net, name))
@@ -421,7 +421,7 @@ def graphs(arrays: Arrays, network: Network) -> dict[str, Any]:
     try:
         from wav2small.export import onnx_graph
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
+        raise missing_packages("export", [error.name], "wav2small[train]") from None
     if network.integers:
         floats, factors = fixed_point.to_floats(arrays, network)
         return {"int8": onnx_graph.quantise(onnx_graph.build(floats, network), factors)}

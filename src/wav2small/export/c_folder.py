@@ -9,17 +9,17 @@ import shutil
 import string
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+import wav2small
 from wav2small.errors import NativeError, WeightsError
 from wav2small.network import reference
 from wav2small.network.config import Network
 from wav2small.network.probes import probes
 from wav2small.network.weights import Arrays, identity, read_safetensors
-from wav2small.runtime import native
+from wav2small.runtime import compiler, native
 from wav2small.runtime.c_header import HEADER, header
 from wav2small.runtime.model import locate
 
@@ -98,16 +98,16 @@ def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary) / "made"
         values = template_values(weights)
-        for source in sorted((native.runtime() / "export").rglob("*")):
+        for source in sorted((compiler.runtime() / "export").rglob("*")):
             if source.is_file():
-                target = made / source.relative_to(native.runtime() / "export")
+                target = made / source.relative_to(compiler.runtime() / "export")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(string.Template(source.read_text("utf-8")).safe_substitute(values), "utf-8")
         (made / "src").mkdir()
         (made / "src" / HEADER).write_text(text, "ascii")
-        for name in native.SOURCES:
+        for name in compiler.SOURCES:
             if name not in (("w2s_float.h",) if integers else ("w2s_integer.h", "w2s_dot.h")):
-                shutil.copyfile(native.runtime() / name, made / "src" / name)
+                shutil.copyfile(compiler.runtime() / name, made / "src" / name)
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
@@ -120,7 +120,7 @@ def template_values(weights: Path) -> dict[str, str]:
     return {
         "name": name,
         "identifier": "".join(letter if letter.isalnum() else "_" for letter in weights.stem),
-        "version": version("wav2small"),
+        "version": wav2small.__version__,
         "model_version": metadata.get("version", ""),
         "precision": metadata.get("precision", "fp32"),
         "licence": metadata.get("licence", ""),

@@ -14,7 +14,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from wav2small.errors import MissingExtraError, WeightsError
+from wav2small.errors import WeightsError, missing_packages
 from wav2small.export.onnx_graph import IR_VERSION, cast, quantise_rows
 from wav2small.export.parity import DEPTHS, TOLERANCES, Depths, depth_errors, with_log_mel
 from wav2small.export.static_int8 import quietly, sources
@@ -92,7 +92,7 @@ def to_onnx(net: StudentNet, student: str) -> onnx.ModelProto:
                 verbose=False,
             )
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"export needs the package {error.name}: pip install 'wav2small[train]'") from None
+        raise missing_packages("export", [error.name], "wav2small[train]") from None
     except RuntimeError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0][:200]
         raise WeightsError(

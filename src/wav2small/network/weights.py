@@ -174,6 +174,11 @@ def read_index(folder: Path = DATA) -> list[dict[str, Any]]:
     return rows
 
 
+def present(folder: Path = DATA) -> list[dict[str, Any]]:
+    """The rows of the index whose file is here: a wheel has not all that the repository has."""
+    return [row for row in read_index(folder) if (folder / row["file"]).is_file()]
+
+
 def shipped_names(folder: Path = DATA) -> list[str]:
     """Names that :func:`resolve` accepts; empty if the folder has no index."""
     return sorted({row["name"] for row in read_index(folder)}) if (folder / INDEX).is_file() else []
@@ -220,6 +225,11 @@ def resolve(name: str, suffix: str = ".onnx", folder: Path = DATA) -> Path:
         raise WeightsError(f"{name}: does not ship as {suffix}. These ship: {ships}.")
     row = min(fitting, key=lambda row: PRECISIONS.index(row["precision"]))
     path = folder / str(row["file"])
+    if not path.is_file():
+        raise WeightsError(
+            f"{name}: ships in the repository only, as src/wav2small/data/{row['file']}, and is not in this package. "
+            "Give the path of that file, or install a checkout: pip install -e ."
+        )
     digest = sha256(path)
     if digest != row["sha256"]:
         raise WeightsError(

@@ -12,7 +12,7 @@ import numpy as np
 from wav2small.audio.read import MIN_LENGTH, prepare, read
 from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
-from wav2small.network.weights import NETWORK, read_index, resolve, shipped_names, stored_network
+from wav2small.network.weights import NETWORK, present, resolve, shipped_names, stored_network
 from wav2small.options import DEFAULT_MODEL
 from wav2small.runtime import backends
 from wav2small.runtime.backends import Run
@@ -211,11 +211,13 @@ def beside(weights: Path) -> Path:
 def models() -> list[dict[str, Any]]:
     """The shipped weights, one row a file: name, version, precision, parameters, bytes, licence, teacher, ccc, sha256.
 
+    Those whose file is present: the repository has all, a wheel leaves out the MobileNets.
+
     Example:
         >>> sorted({row["precision"] for row in models() if row["name"] == "wav2small-17k"})
         ['fp32', 'int8']
     """
-    return read_index()
+    return present()
 
 
 def locate(name_or_path: str | Path, suffix: str) -> Path:

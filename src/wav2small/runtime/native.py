@@ -1,18 +1,11 @@
-"""The C runtime in this process: compiled for this machine when it is first asked for, and called through ctypes.
+"""The C runtime in this process: a library that ships or is compiled at the first load, called through ctypes.
 
-A compiler is needed once for each set of weights; the library stays in the user's cache.
+A wheel has libraries for some models that ship; any other needs a C compiler once, and stays in the user's cache.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -22,15 +15,10 @@ from wav2small.errors import NativeError
 from wav2small.network.config import OUTPUTS
 from wav2small.network.fixed_frontend import mean_and_variance, to_samples
 from wav2small.network.reference import load_student
-from wav2small.runtime.c_header import HEADER, header
-
-SOURCES = ("w2s.h", "w2s.c", "w2s_float.h", "w2s_integer.h", "w2s_dot.h")
-COMPILERS = ("clang", "cc", "gcc")
-"""The first that is there: vectors of clang 14 are a tenth to a fifth faster here than those of gcc 12."""
-FLAGS = ("-std=c99", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
-FOR_THIS_MACHINE = ("-march=native",)
-"""Left out where the compiler does not know it."""
-SIZES = {"fp32": ("-DW2S_BLOCK=64", "-DW2S_LANES=16"), "int8": ("-DW2S_BLOCK=1", "-DW2S_LANES=1")}
+from wav2small.network.weights import identity
+from wav2small.runtime import prebuilt
+from wav2small.runtime.c_header import header
+from wav2small.runtime.compiler import PARTS, compiled, flags_for
 
 
 class Description(ctypes.Structure):
@@ -148,7 +136,7 @@ def checked(result: int) -> int:
 
 
 def library(weights: str | Path, parts: int = 0) -> Library:
-    """The runtime with these weights, compiled now if it never was.
+    """The runtime with these weights: what ships, or compiled now if it never was.
 
     Args:
         weights: safetensors of a student
@@ -156,83 +144,17 @@ def library(weights: str | Path, parts: int = 0) -> Library:
 
     Raises:
         WeightsError: if they are not those of a student that C can run
-        NativeError: if there is no C compiler, or it fails
+        NativeError: if there is no C compiler, or it fails, or what ships belongs to other weights
     """
-    network = load_student(weights)[2]
-    size = f"-DW2S_PARTS={1 << (parts - 1).bit_length() if parts else 0}"  # of powers of two there are few
-    path = compiled(header(weights), (*FLAGS, *SIZES["int8" if network.integers else "fp32"], size))
-    return Library(path, network.normalisation == "utterance")
-
-
-def compiled(text: str, flags: tuple[str, ...]) -> Path:
-    """The library of a header, from the cache or new."""
-    compiler = find_compiler()
-    digest = hashlib.sha256(repr((text, flags, compiler, machine())).encode())
-    for name in SOURCES:
-        digest.update((runtime() / name).read_bytes())
-    target = cache() / f"w2s-{digest.hexdigest()[:32]}.so"
-    if not target.is_file():
-        compile_to(target, text, compiler, flags)
-    return target
-
-
-def compile_to(target: Path, text: str, compiler: list[str], flags: tuple[str, ...]) -> None:
-    """Compile in a folder of its own, and move what comes out to its place at once."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=target.parent)
-    except OSError as error:
+    network, digest = load_student(weights)[2], identity(weights)
+    path = prebuilt.find(digest) if parts <= PARTS else None
+    library = Library(
+        path or compiled(header(weights), flags_for(network.integers, parts)), network.normalisation == "utterance"
+    )
+    found = library.about.sha256.decode()
+    if found != digest:
         raise NativeError(
-            f"{target.parent}: the compiled C runtime cannot be kept there ({error.strerror}); "
-            "name a folder that can be written in the variable XDG_CACHE_HOME."
-        ) from None
-    with temporary as folder:
-        (Path(folder) / HEADER).write_text(text, encoding="ascii")
-        made = Path(folder) / target.name
-        command = [*compiler, *flags, f"-I{folder}", str(runtime() / "w2s.c"), "-o", str(made)]
-        if run([*command, *FOR_THIS_MACHINE]) and (said := run(command)):
-            raise NativeError(f"{compiler[0]} cannot compile the C runtime: {said}")
-        os.replace(made, target)
-
-
-def run(command: list[str]) -> str:
-    """What a compiler that fails says first; nothing if it does not."""
-    try:
-        result = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        return str(error.strerror)
-    lines = result.stderr.strip().splitlines()
-    return "" if result.returncode == 0 else lines[0] if lines else f"exit code {result.returncode}"
-
-
-def find_compiler() -> list[str]:
-    """The command of a C compiler: that of the variable CC, or one that is there."""
-    if os.environ.get("CC"):
-        return shlex.split(os.environ["CC"])
-    found = [path for name in COMPILERS if (path := shutil.which(name))]
-    if not found:
-        raise NativeError(
-            f"the backend 'c' needs a C compiler once, and none of {', '.join(COMPILERS)} is here; install one, "
-            "name one in the variable CC, or use the backend 'onnx'."
+            f"{library.path}: was compiled from weights with the sha256 {found[:12]}..., expected {digest[:12]}...; "
+            "install the package again."
         )
-    return found[:1]
-
-
-def machine() -> str:
-    """What a library for this machine depends on: folders of users go from one machine to another."""
-    try:
-        flags = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")]
-    except OSError:
-        flags = []
-    return f"{sys.platform} {os.uname().machine if hasattr(os, 'uname') else ''} {flags[:1]}"
-
-
-def runtime() -> Path:
-    """Folder of the C sources: inside the package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    return next(folder for folder in (package / "c", package.parents[1] / "c") if (folder / "w2s.c").is_file())
-
-
-def cache() -> Path:
-    """The user's folder for what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wav2small"
+    return library

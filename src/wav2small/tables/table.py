@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wav2small.errors import ManifestError, MissingExtraError, Wav2SmallError
+from wav2small.errors import ManifestError, Wav2SmallError, missing_packages
 from wav2small.files import check_writable as check_writable
 from wav2small.files import locate
 from wav2small.files import whole_file as whole_file
@@ -261,7 +261,7 @@ def pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtraError("Parquet needs pyarrow: pip install 'wav2small[parquet]'") from None
+        raise missing_packages("Parquet", ["pyarrow"], "wav2small[parquet]") from None
     return pyarrow
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.errors import Wav2SmallError, missing_packages
 from wav2small.files import check_writable
 
 Progress = Callable[[float, float], None]
@@ -21,9 +21,7 @@ def check_extra() -> None:
     """
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(
-            f"this needs {' and '.join(missing)}, not installed here: pip install 'wav2small[train]'"
-        )
+        raise missing_packages("this", missing, "wav2small[train]")
 
 
 def make_folder(folder: Path) -> None:

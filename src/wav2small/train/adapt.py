@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
-from wav2small.errors import MissingExtraError, WeightsError
+from wav2small.errors import WeightsError, missing_packages
 from wav2small.files import whole_file
 from wav2small.train import Progress, make_folder
 from wav2small.train.annotated import Annotated, divided
@@ -261,7 +261,7 @@ def find_clusters(
         try:
             from sklearn.cluster import MiniBatchKMeans
         except ModuleNotFoundError:
-            raise MissingExtraError("P-TAPT needs scikit-learn: pip install 'wav2small[train]'") from None
+            raise missing_packages("P-TAPT", ["scikit-learn"], "wav2small[train]") from None
         tokens = _tokens(Steps(divided(corpora)[0], config), body)
         found = {}
         for count in counts:

@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 import soundfile
 
-from wav2small.errors import ManifestError, MissingExtraError
+from wav2small.errors import ManifestError, missing_packages
 from wav2small.files import whole_file
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
 from wav2small.tables.manifest import Segment, segment_signal
@@ -77,9 +77,7 @@ def check_extra() -> None:
     """
     missing = [name for name in ("pyworld", "pkg_resources") if find_spec(name) is None]
     if missing:
-        raise MissingExtraError(
-            f"this needs {' and '.join(missing)}, not installed here: pip install 'wav2small[voices]'"
-        )
+        raise missing_packages("this", missing, "wav2small[voices]")
 
 
 def draw_voice(name: str, variant: int, config: VoicesConfig) -> Voice:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from wav2small.errors import MissingExtraError, Wav2SmallError
+from wav2small.errors import Wav2SmallError, missing_packages
 from wav2small.files import absolute, locate
 from wav2small.network.config import Emotion
 from wav2small.tables.manifest import Segment
@@ -141,7 +141,7 @@ def _connected(address: str | None) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise MissingExtraError("--engine ray needs Ray, which is missing: pip install 'wav2small[ray]'") from None
+        raise missing_packages("--engine ray", ["ray"], "wav2small[ray]") from None
     if not ray.is_initialized():
         where: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
         where |= {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wav2small.errors import missing_packages
 from wav2small.network.config import FRONTEND
 from wav2small.network.weights import check_arrays, read_safetensors
 from wav2small.train.students.base import LogMelStudent
 
 try:
     import timm
-except ModuleNotFoundError as error:
-    raise ImportError(f"{error}: pip install 'wav2small[mobilenet]'") from None
+except ModuleNotFoundError:
+    raise missing_packages("this student", ["timm"], "wav2small[mobilenet]") from None
 
 HEADS = ("classifier.", "conv_head.", "norm_head.")
 """Prefixes of what timm stores behind the trunk."""
