@@ -141,7 +141,7 @@ def command_megabytes(form: Form) -> float:
     with tempfile.TemporaryDirectory() as folder:
         made = export_c(form.path, Path(folder) / "c").path
         program = Path(folder) / "w2s"
-        sizes = compiler.SIZES[form.precision]
+        sizes = compiler.sizes_for(reference.load_student(form.path)[2])
         flags = [flag for flag in (*compiler.FLAGS, *compiler.FOR_THIS_MACHINE) if flag not in ("-shared", "-fPIC")]
         sources = [f"-I{made / 'src'}", made / "host" / "w2s.c", made / "src" / "w2s.c"]
         subprocess.run(

@@ -335,7 +335,7 @@ def with_parts():
     """Libraries whose streams remember four parts."""
     made = {}
     for name in ("micro-int8", "micro"):
-        flags = (*compiler.FLAGS, *compiler.SIZES["int8"], "-DW2S_PARTS=4")
+        flags = (*compiler.FLAGS, *compiler.SIZES["integers"], "-DW2S_PARTS=4")
         made[name] = native.Library(compiler.compiled(header(DATA / f"{name}.safetensors"), flags), False)
     return made
 

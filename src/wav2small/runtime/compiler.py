@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from wav2small.errors import NativeError
+from wav2small.network.config import Network
 from wav2small.runtime.c_header import HEADER
 
 SOURCES = ("w2s.h", "w2s.c", "w2s_float.h", "w2s_integer.h", "w2s_dot.h")
@@ -20,19 +21,29 @@ COMPILERS = ("clang", "cc", "gcc")
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 FOR_THIS_MACHINE = ("-march=native",)
 """Left out where the compiler does not know it."""
-SIZES = {"fp32": ("-DW2S_BLOCK=64", "-DW2S_LANES=16"), "int8": ("-DW2S_BLOCK=1", "-DW2S_LANES=1")}
+SIZES = {
+    "utterance": ("-DW2S_BLOCK=64", "-DW2S_LANES=16"),
+    "causal": ("-DW2S_BLOCK=16", "-DW2S_LANES=8"),
+    "integers": ("-DW2S_BLOCK=1", "-DW2S_LANES=1"),
+}
+"""Frames at once, and side by side: small where a stream gets few at a time, and takes memory for them."""
 CPUINFO = Path("/proc/cpuinfo")
 PARTS = 8
 """Parts of a stream's window that every library has room for: 3 s every 0.5 s needs all of them."""
 
 
-def flags_for(integers: bool, parts: int = 0) -> tuple[str, ...]:
-    """Flags of every compiler here, for a model in integers or floats and windows of so many parts.
+def sizes_for(network: Network) -> tuple[str, ...]:
+    """The flags of ``SIZES`` for a network."""
+    return SIZES["integers" if network.integers else "causal" if network.is_causal else "utterance"]
+
+
+def flags_for(network: Network, parts: int = 0) -> tuple[str, ...]:
+    """Flags of every compiler here, for a network and windows of so many parts.
 
     ``PARTS`` is the least, and only powers of two occur, so that few libraries serve all windows.
     """
     size = max(PARTS, 1 << (parts - 1).bit_length() if parts else 0)
-    return (*FLAGS, *SIZES["int8" if integers else "fp32"], f"-DW2S_PARTS={size}")
+    return (*FLAGS, *sizes_for(network), f"-DW2S_PARTS={size}")
 
 
 def compiled(text: str, flags: tuple[str, ...]) -> Path:

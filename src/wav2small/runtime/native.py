@@ -149,7 +149,7 @@ def library(weights: str | Path, parts: int = 0) -> Library:
     network, digest = load_student(weights)[2], identity(weights)
     path = prebuilt.find(digest) if parts <= PARTS else None
     library = Library(
-        path or compiled(header(weights), flags_for(network.integers, parts)), network.normalisation == "utterance"
+        path or compiled(header(weights), flags_for(network, parts)), network.normalisation == "utterance"
     )
     found = library.about.sha256.decode()
     if found != digest:

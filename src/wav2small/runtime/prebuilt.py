@@ -36,7 +36,7 @@ def build(folder: Path, platform: str) -> list[Path]:
     jobs = []
     for name in MODELS:
         weights = DATA / f"{name}.safetensors"
-        text, flags = header(weights), flags_for(load_student(weights)[2].integers)
+        text, flags = header(weights), flags_for(load_student(weights)[2])
         for variant, more in variants.items():
             jobs.append((folder / file_name(identity(weights), variant), text, compiler, (*flags, *more)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
