@@ -83,7 +83,7 @@ def test_the_version_is_that_of_the_metadata_and_of_the_command():
     version = project()["project"]["version"]
     assert wav2small.__version__ == version
     done = subprocess.run([sys.executable, "-m", "wav2small", "--version"], capture_output=True, text=True)
-    assert done.stdout == f"wav2small {version}\n"
+    assert done.stdout == f"wav2small, version {version}\n"
 
 
 def hints() -> list[tuple[str, str]]:

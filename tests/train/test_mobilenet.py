@@ -44,7 +44,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "wav2small.train.students.mobilenet", raising=False)
     where = "wav2small.train.students.mobilenet:mobilenetv4_small"
     entry = EntryPoint("mobilenetv4-small", where, plugins.STUDENTS)
-    monkeypatch.setattr(plugins, "_found", lambda group: {entry.name: entry})
+    monkeypatch.setattr(plugins, "_entries", lambda group: {entry.name: entry})
     with pytest.raises(MissingExtraError, match=r"needs timm, not installed: pip install 'wav2small\[mobilenet\]'$"):
         plugins.load(plugins.STUDENTS, "mobilenetv4-small")
 
@@ -166,7 +166,7 @@ def test_what_is_exported_agrees_with_torch(mobilenet, tmp_path, monkeypatch, na
     from wav2small.train.students import to_arrays
 
     entry = EntryPoint(name, f"wav2small.train.students.mobilenet:{FUNCTIONS[name]}", plugins.STUDENTS)
-    monkeypatch.setattr(plugins, "_found", lambda group: {name: entry})
+    monkeypatch.setattr(plugins, "_entries", lambda group: {name: entry})
     net = make(mobilenet, name)
     write_safetensors(tmp_path / "best.safetensors", to_arrays(net), {"student": name})
     artefacts = export.export(tmp_path / "best.safetensors", tmp_path, name="mobile")

@@ -89,7 +89,7 @@ class LazyGroup(click.Group):
 def show_version(ctx: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
     """Print the version, which is read only then, and exit."""
     if is_asked and not ctx.resilient_parsing:
-        click.echo(f"wav2small {wav2small.__version__}")
+        click.echo(f"wav2small, version {wav2small.__version__}")
         ctx.exit()
 
 
