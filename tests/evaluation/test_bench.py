@@ -473,7 +473,6 @@ def test_a_wrong_option_is_a_usage_error(no_work, corpus):
 @pytest.mark.parametrize(
     ("package", "options", "sentence"),
     [
-        ("onnx", (), "bench needs onnx, not here yet: pip install onnx"),
         ("torch", ("--with", "teacher"), "teacher needs torch, not here yet: pip install 'wav2small[train]'"),
         ("opensmile", ("--with", "opensmile"), "opensmile needs opensmile, not here yet: pip install opensmile"),
         ("openvino", ("--with", "openvino"), "openvino needs openvino, not here yet: pip install openvino"),
@@ -485,6 +484,20 @@ def test_a_package_that_is_not_there_is_said_before_the_work(no_work, corpus, mo
     monkeypatch.setattr(bench, "find_spec", lambda name: None if name == package else found(name))
     result = run("--on", corpus, *options)
     assert (result.exit_code, result.stderr) == (1, f"wav2small: {sentence}\n")
+
+
+def test_without_onnx_the_rest_is_measured_and_a_line_says_what_is_not(monkeypatch):
+    monkeypatch.setattr(bench, "DURATIONS", (1, 5))
+    monkeypatch.setattr(bench, "LOADS", 1)
+    found = bench.find_spec
+    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "onnx" else found(name))
+    result = run("micro", "--runs", 1, "--format", "json")
+    assert result.exit_code == 0, result.output
+    for row in json.loads(result.stdout):
+        assert (row["macs_per_5s"], row["tokens_per_second"], row["peak_bytes"]) == (None, None, None)
+        assert row["parameters"] == 53267 and row["p50_ms_5s"] > 0 and row["version"]
+    note = "MACs, tokens/s and peak MB are not measured: they need the package onnx: pip install onnx\n"
+    assert result.stderr == note
 
 
 def test_a_run_that_fails_leaves_the_file_as_it_was(quick, monkeypatch, tmp_path):

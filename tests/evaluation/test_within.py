@@ -378,7 +378,7 @@ def test_one_speaker_is_said(data):
     rows = [{**row, "speaker": "only"} for row in read_table("b/manifest.csv")]
     write_table(rows, "b/manifest.csv")
     result = run("said.csv", *BOTH)
-    assert "no intervals over corpora, nor in b: speakers are resampled, and it has one" in result.stderr
+    assert "no interval of b, so none of the mean and of pooled: it needs at least 5 speakers" in result.stderr
 
 
 @pytest.mark.parametrize(
