@@ -45,13 +45,13 @@ def run(*arguments: object):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """12 clips of 3 speakers, louder and louder, with labels; one has none."""
+    """12 clips of 6 speakers, louder and louder, with labels; one has none."""
     folder = tmp_path_factory.mktemp("corpus")
     rows = []
     for number, level in enumerate(LEVELS):
         soundfile.write(folder / f"{number}.wav", noise(8000, number, level / 5), 16000)
         truth = {"arousal": level, "dominance": level / 2, "valence": 1 - level} if number else {}
-        rows.append({"file": f"{number}.wav", "speaker": "xyz"[number % 3], **truth})
+        rows.append({"file": f"{number}.wav", "speaker": "uvwxyz"[number % 6], **truth})
     write_table(rows, folder / "manifest.csv")
     return folder
 

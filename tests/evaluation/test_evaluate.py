@@ -86,7 +86,7 @@ def test_scores_are_the_metrics_of_the_rows_that_have_a_norm(corpus):
         for name, metric in (("ccc", concordance_cc), ("r", pearson_cc)):
             score = result.score(dimension, name)
             assert (score.value, score.n, score.speakers) == (pytest.approx(metric(truth, said)), 20, 4)
-            assert score.low <= score.value <= score.high
+            assert np.isnan(score.low) and np.isnan(score.high), "four speakers are too few for an interval"
     loud = np.array([answer.emotion.arousal for answer in answers])
     high = np.array([segment.label in ("anger", "happiness") for segment in segments])
     low = np.array([segment.label in ("sadness", "neutral") for segment in segments])
