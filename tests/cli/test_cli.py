@@ -22,7 +22,8 @@ from click.testing import CliRunner, Result
 import wav2small
 from wav2small.cli import COMMANDS, main
 from wav2small.errors import WeightsError
-from wav2small.network.config import Emotion
+from wav2small.network.config import OUTPUTS, Emotion
+from wav2small.network.weights import full_name
 from wav2small.options import Options
 from wav2small.runtime.event import CALIBRATION_COLUMNS, INTERVAL_COLUMNS
 from wav2small.runtime.predict import COLUMNS
@@ -341,11 +342,21 @@ def test_models_lists_what_ships():
     assert [{key: row[key] for key in ship} for row, ship in zip(rows, ships, strict=False)] == ships
     assert "wav2small" in {row["name"] for row in ships}
     students = {row["name"]: row["train"] for row in rows[len(ships) :]}
-    assert students["wav2small-17k"] in shown.stdout
     assert students["wav2small-17k"] == "wav2small train --student wav2small-17k"
+    table, _, about = shown.stdout.partition("\n\n")
+    assert set(students) <= set(re.findall(r"[\w-]+", about))
+    assert max(map(len, shown.stdout.splitlines())) <= 100
+    lines = {line.split()[0]: line.split() for line in table.splitlines()[1:]}
+    assert lines.keys() == {full_name(row) if row["name"] != "open" else "teacher:open" for row in ships}
     for row in ships:
         assert {"name", "version", "parameters", "bytes", "licence", "teacher", "ccc"} <= row.keys()
-        assert row["name"] in shown.stdout and str(row["bytes"]) in shown.stdout
+        if row["file"].endswith(".onnx"):
+            parameters, size, licence = lines[full_name(row)][1:4]
+            assert (int(parameters), licence) == (row["parameters"], row["licence"])
+            assert int(size) == pytest.approx(row["bytes"] / 1000, abs=0.5)
+    micro = next(row["ccc"] for row in ships if row["file"] == "micro.onnx")
+    means = [np.mean([ccc[name] for name in OUTPUTS]) for ccc in micro.values()]
+    assert lines["micro"][-3:] == [*(f"{mean:.2f}" for mean in means), "yes"] and lines["wav2small"][-1] == "no"
 
 
 @pytest.mark.slow

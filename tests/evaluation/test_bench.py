@@ -45,13 +45,13 @@ def run(*arguments: object):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """12 clips of 3 speakers, louder and louder, with labels; one has none."""
+    """12 clips of 6 speakers, louder and louder, with labels; one has none."""
     folder = tmp_path_factory.mktemp("corpus")
     rows = []
     for number, level in enumerate(LEVELS):
         soundfile.write(folder / f"{number}.wav", noise(8000, number, level / 5), 16000)
         truth = {"arousal": level, "dominance": level / 2, "valence": 1 - level} if number else {}
-        rows.append({"file": f"{number}.wav", "speaker": "xyz"[number % 3], **truth})
+        rows.append({"file": f"{number}.wav", "speaker": "uvwxyz"[number % 6], **truth})
     write_table(rows, folder / "manifest.csv")
     return folder
 
@@ -473,7 +473,6 @@ def test_a_wrong_option_is_a_usage_error(no_work, corpus):
 @pytest.mark.parametrize(
     ("package", "options", "sentence"),
     [
-        ("onnx", (), "bench needs onnx, not installed: pip install onnx"),
         ("torch", ("--with", "teacher"), "teacher needs torch, not installed: pip install 'wav2small[train]'"),
         (
             "opensmile",
@@ -493,6 +492,20 @@ def test_a_package_that_is_not_there_is_said_before_the_work(no_work, corpus, mo
     monkeypatch.setattr(bench, "find_spec", lambda name: None if name == package else found(name))
     result = run("--on", corpus, *options)
     assert (result.exit_code, result.stderr) == (1, f"wav2small: {sentence}\n")
+
+
+def test_without_onnx_the_rest_is_measured_and_a_line_says_what_is_not(monkeypatch):
+    monkeypatch.setattr(bench, "DURATIONS", (1, 5))
+    monkeypatch.setattr(bench, "LOADS", 1)
+    found = bench.find_spec
+    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "onnx" else found(name))
+    result = run("micro", "--runs", 1, "--format", "json")
+    assert result.exit_code == 0, result.output
+    for row in json.loads(result.stdout):
+        assert (row["macs_per_5s"], row["tokens_per_second"], row["peak_bytes"]) == (None, None, None)
+        assert row["parameters"] == 53267 and row["p50_ms_5s"] > 0 and row["version"]
+    note = "MACs, tokens/s and peak MB are not measured: they need the package onnx: pip install onnx\n"
+    assert result.stderr == note
 
 
 def test_a_run_that_fails_leaves_the_file_as_it_was(quick, monkeypatch, tmp_path):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from random_student import metadata_of, random_arrays
 from wav2small.cli import main
 from wav2small.errors import AudioError, ManifestError, MissingExtraError, Wav2SmallError
-from wav2small.evaluation.predictors import model_predictor
+from wav2small.evaluation.predictors import model_predictor, training_notes
 from wav2small.evaluation.score import (
     Answer,
     answer_segments,
@@ -86,7 +86,7 @@ def test_scores_are_the_metrics_of_the_rows_that_have_a_norm(corpus):
         for name, metric in (("ccc", concordance_cc), ("r", pearson_cc)):
             score = result.score(dimension, name)
             assert (score.value, score.n, score.speakers) == (pytest.approx(metric(truth, said)), 20, 4)
-            assert score.low <= score.value <= score.high
+            assert np.isnan(score.low) and np.isnan(score.high), "four speakers are too few for an interval"
     loud = np.array([answer.emotion.arousal for answer in answers])
     high = np.array([segment.label in ("anger", "happiness") for segment in segments])
     low = np.array([segment.label in ("sadness", "neutral") for segment in segments])
@@ -703,3 +703,56 @@ def test_loudness_alone_hears_some_arousal_in_real_acted_speech():
     assert (result.score("arousal", "auc").n, result.score("valence", "auc").n) == (72, 48)
     assert result.score("arousal", "auc").value > 0.85
     assert result.score("arousal", "r").value > 0.5
+
+
+def few(folder: Path, clips: int, speakers: int) -> None:
+    """A manifest of so many clips, one of which is missing, and predictions for it."""
+    rows = [
+        {"file": f"{n}.wav", "speaker": str(n % speakers), **dict.fromkeys(OUTPUTS, n / clips)} for n in range(clips)
+    ]
+    write_table(rows, folder / "manifest.csv")
+    write_table([row | {"arousal": row["arousal"] / 2} for row in rows], folder / "said.csv")
+
+
+@pytest.mark.parametrize(
+    ("clips", "speakers", "cell", "said"),
+    [
+        (1, 1, "-", ["no CCC and no r of", "each needs at least 2 clips", "no interval of", "at least 5 speakers"]),
+        (8, 4, "0.", ["no interval of", "it needs at least 5 speakers"]),
+        (8, 5, "0.", []),
+    ],
+)
+def test_figures_need_clips_and_intervals_speakers(tmp_path, clips, speakers, cell, said):
+    few(tmp_path, clips, speakers)
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path / "said.csv"), "--on", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    line = next(line for line in result.stdout.splitlines() if " arousal " in line)
+    assert line.split()[2].startswith(cell) and ("[" in line) == (not said)
+    assert all(words in result.stderr for words in said) and bool(result.stderr) == bool(said)
+
+
+def test_a_file_that_fails_is_exit_code_1_and_the_rest_is_scored(tmp_path):
+    for n in (0, 1):
+        soundfile.write(tmp_path / f"{n}.wav", np.random.default_rng(n).standard_normal(16000) / 10, 16000)
+    few(tmp_path, 3, 3)
+    arguments = ["evaluate", "micro", "--on", str(tmp_path), "-o", str(tmp_path / "scores.csv")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1 and "micro: 1 of 3 rows left out: error" in result.stderr
+    rows = len(read_table(tmp_path / "scores.csv"))
+    assert rows and f"{tmp_path}/scores.csv: {rows} rows, " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("corpus", "is_in"),
+    [
+        ("emodb", True),
+        ("EmoDB", True),
+        ("speechocean", True),
+        ("emodb-test", False),
+        ("emo", False),
+        ("ravdess", False),
+    ],
+)
+def test_a_corpus_among_the_training_data_is_named(corpus, is_in):
+    notes = training_notes("micro", "EmoDB, EmoGator, speechocean762", [corpus, corpus])
+    assert notes == ([f"{corpus} is in the training data of micro; this is not held-out"] if is_in else [])

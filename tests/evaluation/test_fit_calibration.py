@@ -95,8 +95,23 @@ def test_without_labels_the_range_of_the_base_is_kept_and_its_intervals():
 
 def test_too_few_speakers_are_refused():
     few = heard(60)
-    with pytest.raises(ManifestError, match="labels of 9 speakers; intervals need 10 or more"):
+    with pytest.raises(ManifestError, match=r"clips 27, speakers 9\. Needed: 30 clips with speech of 10 speakers"):
         fit_calibration(few[np.isin(few.speaker, sorted(set(few.speaker))[:9])], METADATA)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_one_clip_is_refused_with_and_without_labels(labelled):
+    base = fit_calibration(heard(500), METADATA)
+    with pytest.raises(ManifestError, match="too little audio for a calibration: clips 1, speakers 1"):
+        fit_calibration(heard(1, labelled=labelled), METADATA, base)
+
+
+def test_outputs_that_do_not_differ_are_refused():
+    """An interval is measured by the middle 80 % of the outputs, which must not be one value."""
+    alike, base = heard(60, labelled=False), fit_calibration(heard(500), METADATA)
+    alike.output[:, 2] = 0.0
+    with pytest.raises(ManifestError, match=r"valence: the calibrated output for 80 % of 60 clips is .*no range"):
+        fit_calibration(alike, METADATA, base)
 
 
 def test_each_clip_is_heard_whole_in_parts_and_in_noise(tmp_path):
@@ -118,17 +133,19 @@ def test_each_clip_is_heard_whole_in_parts_and_in_noise(tmp_path):
 
 def test_the_command_writes_what_predict_reads(tmp_path):
     rng, rows = np.random.default_rng(0), []
-    for number in range(12):
+    for number in range(30):
         signal = pink(24000, number) * np.repeat(rng.uniform(0.01, 0.2, 10), 2400)
         soundfile.write(tmp_path / f"{number}.wav", signal, 16000)
-        rows.append({"file": f"{number}.wav", "speaker": str(number), **dict.fromkeys(OUTPUTS, number / 12)})
+        rows.append({"file": f"{number}.wav", "speaker": str(number), **dict.fromkeys(OUTPUTS, number / 30)})
     write_table(rows, tmp_path / "labels.csv")
 
     def run(*words: object):
         return CliRunner().invoke(main, [*map(str, words)])
 
     done = run("calibrate", tmp_path / "labels.csv", "--model", "micro", "-o", tmp_path / "c.json")
-    assert done.exit_code == 0 and "micro 3 fp32, 12 clips, 12 speakers" in done.stdout, done.output
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith(f"{tmp_path}/c.json: calibration of micro 3 fp32, 30 clips, 30 speakers, ")
+    assert "80 % interval, at best" in done.stdout
     assert load_calibration(tmp_path / "c.json").made["labels"] is True
     told = run("predict", tmp_path / "3.wav", "--model", "micro", "--calibration", tmp_path / "c.json", "--intervals",
                "--format", "json")  # fmt: skip
@@ -140,11 +157,12 @@ def test_the_command_writes_what_predict_reads(tmp_path):
     assert other.exit_code == 1 and said in other.stderr
     write_table([*rows[:6], *({"file": row["file"]} for row in rows[6:])], tmp_path / "half.csv")
     half = run("calibrate", tmp_path / "half.csv", "-o", tmp_path / "d.json")
-    assert half.exit_code == 1 and "6 of 12 clips have labels. Give labels for all, or for none." in half.stderr
+    assert half.exit_code == 1 and "6 of 30 clips have labels. Give labels for all, or for none." in half.stderr
     assert fitting.MIN_SPEAKERS == 10 and not (tmp_path / "d.json").exists()
     write_table([{"file": row["file"]} for row in rows], tmp_path / "bare.csv")
     bare = run("calibrate", tmp_path / "bare.csv", "--model", "micro", "-o", tmp_path / "e.json")
     assert bare.exit_code == 0, bare.output
+    assert "interval" not in bare.stdout and "no labels: only the range was fitted" in bare.stderr
     found, ships = load_calibration(tmp_path / "e.json"), load("micro", calibration=True).calibration
     assert found.made["labels"] is False
     for name in OUTPUTS:

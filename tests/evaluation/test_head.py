@@ -108,6 +108,7 @@ def test_the_command_fits_on_audio_and_shows_the_matrix(tmp_path):
     done = CliRunner().invoke(main, ["head", str(tmp_path), "--model", "micro", "-o", str(output)])
     assert done.exit_code == 0, done.output
     assert done.output.split()[:4] == ["truth", "loud", "soft", "recall"] and "average recall 1.000" in done.output
+    assert "not held-out" not in done.output and f"{output}: 2 categories, " in done.stderr
     model = load("micro")
     head = load_head(output)
     head.check(model.metadata)
@@ -127,6 +128,7 @@ def emodb_head(tmp_path_factory):
     where += [word for fold in "1234" for word in ("--where", f"fold={fold}")]
     done = CliRunner().invoke(main, ["head", str(EMODB), "--model", "micro", "-o", str(output), *where])
     assert done.exit_code == 0, done.output
+    assert "emodb is in the training data of micro; this is not held-out\n" in done.stderr
     return output
 
 

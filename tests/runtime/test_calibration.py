@@ -163,8 +163,32 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
     elif damage in content:
         del content[damage]
     path.write_text("nonsense" if damage == "text" else json.dumps(content))
-    with pytest.raises(WeightsError, match="cannot be read" if damage == "missing" else "is no calibration"):
+    with pytest.raises(
+        WeightsError, match="cannot be read" if damage == "missing" else "is not a (valid )?calibration"
+    ):
         load_calibration(tmp_path / "none.json" if damage == "missing" else path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"low": 0.4, "high": 0.4}, "the usual range of valence goes from 0.4 to 0.4"),
+        ({"output": [0.2, 0.2, 0.9]}, "the outputs of valence do not rise"),
+        ({"output": [0.2, 0.9]}, "or there is not one label for each"),
+        ({"label": [0.4, 0.0, 1.0]}, "the labels of valence fall"),
+        ({"spread": float("nan")}, "or are not finite"),
+        ({"half_width": {"0.8": [[0.1]], "0.95": [[0.1]]}}, "the intervals of valence do not fit the bins"),
+        ({"half_width": {"0.8": [[0.1, -0.1]] * 2, "0.95": [[0.1, 0.1]] * 2}}, "an interval of valence is negative"),
+    ],
+)
+def test_contents_that_cannot_be_used_are_refused_when_loaded_and_not_by_a_traceback_later(tmp_path, change, problem):
+    path = tmp_path / "a.json"
+    calibration().save(path)
+    content = json.loads(path.read_text())
+    content["scales"]["valence"] |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=rf"a.json: is not a valid calibration: .*{problem}"):
+        load_calibration(path)
 
 
 def test_noise_lowers_the_contrast_of_speech_to_about_its_level():

@@ -117,6 +117,7 @@ def test_a_label_is_found_in_any_case_and_an_unknown_one_is_not():
         ("anger,,,,high,", "from 0 to 1"),
         ("anger,0.8,0.6,0.2,loud,", "high or low"),
         ("anger,0.8,much,0.2,high,", "dominance is 'much'"),
+        ("", "has no rows. Give norms"),
     ],
 )
 def test_a_table_of_norms_that_cannot_be_meant_is_an_error(tmp_path, table, words):

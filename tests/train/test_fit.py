@@ -369,6 +369,10 @@ def test_the_command_writes_heads_that_say_what_they_are(encoder, tmp_path):
     result = run(*folders, "-o", output, "--cache", tmp_path / "cache", "--name", "mine", "--version", 3, "--copies", 1)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("first: CCC on held-out speakers: arousal ")
+    lines = result.stderr.splitlines()
+    for number, line in enumerate(lines[:-1], 1):
+        assert line.startswith(f"head {number} of 3: CCC on the held-out speakers of fold {number - 1}: arousal ")
+    assert len(lines) == 4 and lines[3].startswith(f"{output}: teacher mine 3, ") and lines[3].endswith(" KB")
     heads, metadata = Heads.load(output)
     assert len(heads.heads) == 3 and heads.layers == [1, 2]
     assert {key: metadata[key] for key in ("name", "version", "licence", "training_data")} == {

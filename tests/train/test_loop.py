@@ -24,6 +24,7 @@ from wav2small.train.config import AdaptConfig, FinetuneConfig, TrainConfig  # n
 from wav2small.train.loop import (  # noqa: E402
     CHECKPOINT,
     LOG,
+    Interrupted,
     Loop,
     Plan,
     Task,
@@ -116,13 +117,13 @@ def test_evaluations_are_a_tenth_of_the_steps_apart_and_300_at_most():
 
 @pytest.mark.parametrize("stop", range(1, PLAN.steps + 1))
 def test_resumed_is_uninterrupted(tmp_path, stop):
-    def progress(done: float, total: float) -> None:
+    def progress(done: float, total: float, note: str) -> None:
         assert total == PLAN.steps
         if done == stop:
             raise KeyboardInterrupt
 
     whole = trained(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match=f"the same command resumes from step {stop}"):
         Loop(tmp_path / "parts", Line(), PLAN, SETTINGS).run(progress)
     parts = trained(tmp_path / "parts")
     assert all(torch.equal(one, other) for one, other in zip(whole, parts, strict=True))

@@ -56,7 +56,7 @@ def no_bar(title: str):
 def bar_until(step: int):
     """Ctrl-C when a step is done."""
 
-    def progress(done: float, total: float) -> None:
+    def progress(done: float, total: float, note: str = "") -> None:
         if done == step:
             raise KeyboardInterrupt
 

@@ -151,7 +151,7 @@ def test_the_command_writes_variants_and_a_manifest_and_resumes_to_the_same_byte
     source = corpus(tmp_path / "acted", gender="f", extra="recognised_pct=90", fold="3", licence="CC0-1.0")
     result = run(source, "-o", tmp_path / "voices", "--variants", 2)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"{tmp_path / 'voices'}: 4 clips\n"
+    assert result.stderr == f"{tmp_path / 'voices'}: 4 clips\n"
     segments = read_manifest(tmp_path / "voices")
     assert [s.file for s in segments] == ["0-1.flac", "0-2.flac", "1-1.flac", "1-2.flac"]
     assert [(s.speaker, s.label) for s in segments] == [("s0", "anger")] * 2 + [("s1", "anger")] * 2

@@ -16,25 +16,44 @@ COMMANDS = {
     "stream": ("wav2small.cli.stream:command", "Predict them live, from a microphone, a pipe or a file."),
     "enroll": ("wav2small.cli.enroll:command", "Record what a speaker's voice is usually like."),
     "demo": ("wav2small.cli.demo:command", "Serve a page that runs the network in the browser."),
-    "models": ("wav2small.cli.models:command", "List the shipped weights."),
-    "evaluate": ("wav2small.cli.evaluate:command", "Score a model or a table of predictions against a manifest."),
-    "bench": ("wav2small.cli.bench:command", "Measure size, MACs, memory, time and CCC of models here."),
-    "export": (
-        "wav2small.cli.export:command",
-        "Export weights to ONNX, C or integers, and check each file.",
-    ),
-    "corpus": ("wav2small.cli.corpus:command", "Make a manifest of a corpus as its owner distributes it."),
-    "label": ("wav2small.cli.label:command", "Label audio with a teacher."),
-    "augment": ("wav2small.cli.augment:command", "Make augmented copies of the clips of a manifest."),
-    "resynthesise": ("wav2small.cli.resynthesise:command", "Make variants of clips in other voices and manners."),
-    "train": ("wav2small.cli.train:command", "Train a student on a teacher's labels."),
-    "distil": ("wav2small.cli.distil:command", "Distil a teacher into students, directly from audio."),
-    "calibrate": ("wav2small.cli.calibrate:command", "Measure the scale and the intervals of a model's answers."),
+    "models": ("wav2small.cli.models:command", "List the models that ship, and the students to train."),
+    "evaluate": ("wav2small.cli.evaluate:command", "Score models or tables of predictions against labelled audio."),
+    "bench": ("wav2small.cli.bench:command", "Measure size, MACs, memory, time and CCC of models."),
+    "export": ("wav2small.cli.export:command", "Export weights to ONNX or C, checked against the reference."),
+    "corpus": ("wav2small.cli.corpus:command", "Read a corpus as its owner distributes it, and write a manifest."),
+    "label": ("wav2small.cli.label:command", "Label audio with a teacher's arousal, dominance and valence."),
+    "augment": ("wav2small.cli.augment:command", "Compose and distort new clips from those of manifests."),
+    "resynthesise": ("wav2small.cli.resynthesise:command", "Resynthesise the speech of manifests in other voices."),
+    "train": ("wav2small.cli.train:command", "Train a student on stored labels of a teacher."),
+    "distil": ("wav2small.cli.distil:command", "Distil a teacher into students, without stored labels."),
+    "calibrate": ("wav2small.cli.calibrate:command", "Fit the scale and the intervals of a model's outputs."),
     "head": ("wav2small.cli.head:command", "Fit your own categories on a model's embedding."),
-    "fit": ("wav2small.cli.fit:command", "Fit a teacher's heads on annotated manifests."),
-    "finetune": ("wav2small.cli.finetune:command", "Train a teacher's encoder and head on annotated manifests."),
+    "fit": ("wav2small.cli.fit:command", "Fit a teacher's heads on annotated speech."),
+    "finetune": ("wav2small.cli.finetune:command", "Train a teacher's encoder and head on annotated speech."),
 }
 """Name of a command -> its place (module:attribute), and its line in the list of commands."""
+
+
+RESUMES = "the same command continues from the last checkpoint, or from the start if there is none"
+CONTINUES = "the same command continues with what is not done yet"
+NOTHING = "nothing was written"
+AFTER_CTRL_C = {
+    "evaluate": NOTHING,
+    "bench": NOTHING,
+    "export": NOTHING,
+    "corpus": NOTHING,
+    "calibrate": NOTHING,
+    "head": NOTHING,
+    "enroll": NOTHING,
+    "label": CONTINUES,
+    "augment": CONTINUES,
+    "resynthesise": CONTINUES,
+    "fit": CONTINUES,
+    "train": RESUMES,
+    "distil": RESUMES,
+    "finetune": RESUMES,
+}
+"""Name of a command -> what a user must know after Ctrl-C, unless the work itself says it."""
 
 
 class LazyGroup(click.Group):
@@ -82,7 +101,10 @@ class LazyGroup(click.Group):
                 raise
             click.echo(f"wav2small: {error.strerror}; free some space and try again", err=True)
             ctx.exit(1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
+            command = ctx.invoked_subcommand or ""
+            if command in AFTER_CTRL_C:
+                click.echo(f"wav2small: interrupted; {str(stopped) or AFTER_CTRL_C[command]}", err=True)
             ctx.exit(130)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.progress import progress_bar
+from wav2small.cli.progress import progress_bar, report_written, say
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.table import TEXT_FORMATS, check_writable, format_of, render, write_table
 
@@ -29,19 +30,43 @@ def names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
 
 @click.command()
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
-@click.option("--on", "manifests", metavar="MANIFEST", multiple=True, help="Score on it too; repeatable.")
+@click.option(
+    "--on",
+    "manifests",
+    metavar="MANIFEST",
+    multiple=True,
+    help="Labelled clips to score on: CSV, JSON, Parquet, or a folder with manifest.csv; repeatable.",
+)
 @click.option(
     "--truth",
     "truths",
     metavar="manifest|norms|FILE",
     multiple=True,
-    help="Of every --on: its columns, norms, or a table of labels; repeatable.",
+    help="What every --on is scored against, as in evaluate; repeatable.  "
+    "[default: manifest if it has A/D/V, else norms]",
 )
-@click.option("--with", "others", default="", callback=names, metavar="NAME,...", help="Measure these beside.")
-@click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="Rounds of timing.")
-@click.option("-o", "--output", metavar="FILE", help="Write one row per model with everything that was measured.")
-@click.option("--format", type=click.Choice(TEXT_FORMATS), help="Of -o, else of what is printed; by the suffix of -o.")
-@click.option("--plot", "plot_file", metavar="FILE", help="Write a PNG: CCC of arousal over MACs. Needs --on.")
+@click.option(
+    "--with",
+    "others",
+    default="",
+    callback=names,
+    metavar="NAME,...",
+    help="Other runtimes to measure: teacher, opensmile, torch, openvino.",
+)
+@click.option(
+    "--runs",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Times that each model is timed on each signal.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Table of one row per model with everything that was measured.")
+@click.option(
+    "--format",
+    type=click.Choice(TEXT_FORMATS),
+    help="Format of -o, else of what is printed.  [default: by the suffix of -o, else table]",
+)
+@click.option("--plot", "plot_file", metavar="FILE", help="Plot to write, PNG: CCC of arousal over MACs; needs --on.")
 def command(
     models: tuple[str, ...],
     manifests: tuple[str, ...],
@@ -52,14 +77,18 @@ def command(
     format: str | None,
     plot_file: str | None,
 ) -> None:
-    """Measure MODELs on this machine, on one thread and all in one run: size, MACs, memory, time; with --on, CCC.
+    """Measure what MODELs cost on this machine, on one thread: size, MACs, memory and time; with --on, CCC too.
 
-    A MODEL is a shipped NAME, measured in every precision, NAME:PRECISION, or an ONNX file; default: all that ship.
-    --with measures beside them: teacher, opensmile (eGeMAPS functionals), torch (the same network), openvino (the same
-    file).
+    A MODEL is the NAME of weights that ship, measured in every precision, NAME:PRECISION, or an ONNX file. Without one,
+    all that ship are measured. MACs, tokens and memory need the package onnx; without it the rest is measured.
+
+    --with measures other runtimes in the same run: the teacher, opensmile (eGeMAPS functionals), torch (the same
+    network) and openvino (the same file). Times are milliseconds for one signal of 1, 5, 10 and 60 s. RTF is the time
+    over the duration of the audio. Clips that fail are left out and reported, and the exit code then is 1.
 
     \b
     Example:
+      wav2small bench micro
       wav2small bench --on emodb --truth norms -o bench.jsonl --plot bench.png
       wav2small bench wav2small mine.onnx --on ravdess --truth norms --truth labels.csv
     """
@@ -87,6 +116,28 @@ def command(
         show(rows)
     else:
         click.echo(render(rows, form), nl=False)
+    for note in notes(rows):
+        say(note)
+    for file, content in ((output, f"{len(rows)} rows"), (plot_file, "")):
+        if file:
+            report_written(file, content)
+    if any("error" in about["left_out"] for row in rows for about in row["on"].values()):
+        sys.exit(1)
+
+
+def notes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Sentences about what was not measured, which rows were left out, and which scores are not held-out."""
+    from wav2small.evaluation.bench import can_count
+    from wav2small.evaluation.predictors import training_notes
+
+    if not can_count():
+        yield "MACs, tokens/s and peak MB are not measured: they need the package onnx: pip install onnx"
+    for row in rows:
+        name = f"{row['name']} {row['precision']}, {row['runtime']}"
+        for corpus, about in row["on"].items():
+            for reason, count in about["left_out"].items():
+                yield f"{name}: {count} rows of {corpus} left out: {reason}"
+        yield from training_notes(name, row["training_data"], [corpus.partition(",")[0] for corpus in row["on"]])
 
 
 def read_corpora(manifest: str, truths: Sequence[str]) -> Iterator[Corpus]:

@@ -1,18 +1,25 @@
-"""wav2small calibrate: what the answers of a model mean, on one's own audio."""
+"""wav2small calibrate: the scale and the intervals of a model's outputs, from audio with or without labels."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from wav2small.cli.options import model_option, where_option
 
+if TYPE_CHECKING:
+    from wav2small.runtime.calibration import Scale
+
 
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
-@click.option("-o", "output", required=True, metavar="FILE", help="The calibration, JSON.")
+@click.option("-o", "output", required=True, metavar="FILE", help="Calibration to write, JSON.")
 @model_option
 @click.option(
-    "--base", metavar="FILE", help="Without labels: the calibration to start from, if not the one that ships."
+    "--base",
+    metavar="FILE",
+    help="Without labels: the calibration to start from.  [default: the one that ships with the model]",
 )
 @where_option
 def command(
@@ -22,12 +29,20 @@ def command(
     base: str | None,
     where: list[tuple[str, str]],
 ) -> None:
-    """Lay a model's answers on the scale of labels, and find how far they are off.
+    """Fit a calibration: map a model's outputs to the scale of labels, and measure how far they are off.
 
-    With columns arousal, dominance and valence in every MANIFEST, of 10 speakers or more whom the model has not heard,
-    output is laid upon label quantile by quantile, and the intervals of 80 and 95 % are those that held for them: for
-    whole clips and parts of 1 to 3 s, as recorded and in noise. Without labels the range alone is fitted, to that of
-    the calibration that ships, or of --base. predict and stream --calibration FILE use it.
+    MANIFEST is a CSV, JSON or Parquet file with a column file, a folder with manifest.csv, or a folder of audio. Needed
+    are 30 clips of 10 speakers; a clip without a speaker counts as a speaker of its own.
+
+    With columns arousal, dominance and valence (0 to 1) for every clip, outputs are mapped to labels quantile by
+    quantile, and the intervals that hold 80 and 95 % of the labels are measured: on whole clips and parts of 1, 2 and
+    3 s, as recorded and with noise. Give held-out speakers: for speakers that the model was trained on, the intervals
+    are too narrow.
+
+    Without labels only the range is fitted, to that of the calibration that ships with the model, or of --base. Its
+    intervals are kept; whether they hold for this audio is not known.
+
+    predict and stream use the file with --calibration FILE.
 
     \b
     Example:
@@ -35,9 +50,9 @@ def command(
       wav2small calibrate my-recordings --model micro -o mine.json
       wav2small predict talk.wav --model micro --calibration mine.json --intervals
     """
-    from wav2small.cli.progress import progress_bar
+    from wav2small.cli.progress import progress_bar, report_written, say
     from wav2small.errors import ManifestError
-    from wav2small.evaluation.fit_calibration import fit_calibration, listen
+    from wav2small.evaluation.fit_calibration import check_enough, fit_calibration, listen, speaker_of
     from wav2small.evaluation.predictors import manifest_name
     from wav2small.files import check_writable
     from wav2small.network.config import OUTPUTS
@@ -54,17 +69,24 @@ def command(
     clips = sum(map(len, corpora.values()))
     if 0 < labelled < clips:
         raise ManifestError(f"{labelled} of {clips} clips have labels. Give labels for all, or for none.")
+    check_enough(clips, len({speaker_of(name, row, n) for name, rows in corpora.items() for n, row in enumerate(rows)}))
     answering = load(model, calibration=base or not labelled)
-    with progress_bar("calibrate") as progress:
+    with progress_bar("calibrate", unit="clips") as progress:
         heard = listen(corpora, answering.batch, progress)
     calibration = fit_calibration(heard, answering.metadata, answering.calibration)
     calibration.save(output)
-    rows = []
-    for name in OUTPUTS:
-        scale = calibration.scales[name]
+    click.echo(render([row(name, calibration.scales[name], bool(labelled)) for name in OUTPUTS], "table"), nl=False)
+    if not labelled:
+        say("no labels: only the range was fitted; the intervals are those of the base, and may not hold here")
+    speakers = len(set(heard.speaker))
+    report_written(output, f"calibration of {calibration.weights}, {clips} clips, {speakers} speakers")
+
+
+def row(dimension: str, scale: Scale, is_labelled: bool) -> dict[str, object]:
+    """The line of a dimension: its range, and with labels how wide its intervals are."""
+    about: dict[str, object] = {"dimension": dimension, "mean": f"{scale.mean:.3f}", "spread": f"{scale.spread:.3f}"}
+    about["middle 80 %"] = f"{scale.low:.3f} to {scale.high:.3f}"
+    if is_labelled:
         hard, easy = scale.half_width["0.8"][0][0], scale.half_width["0.8"][-1][-1]
-        about = {"mean": f"{scale.mean:.3f}", "spread": f"{scale.spread:.3f}"}
-        about |= {"middle 80 %": f"{scale.low:.3f} to {scale.high:.3f}"}
-        rows.append({"": name} | about | {"80 % interval, at best": f"±{easy:.3f}", "at worst": f"±{hard:.3f}"})
-    click.echo(render(rows, "table"), nl=False)
-    click.echo(f"{output}: {calibration.weights}, {clips} clips, {len(set(heard.speaker))} speakers")
+        about |= {"80 % interval, at best": f"±{easy:.3f}", "at worst": f"±{hard:.3f}"}
+    return about

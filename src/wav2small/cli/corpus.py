@@ -33,24 +33,31 @@ SHOWN_VALUES = 12
 @click.command("corpus")
 @click.argument("name", required=False)
 @click.argument("folder", required=False, type=click.Path())
-@click.option("-o", "output", type=click.Path(), help="Manifest to write: CSV, JSON lines or Parquet, by its suffix.")
+@click.option("-o", "output", type=click.Path(), help="Manifest to write: CSV, JSON lines or Parquet, by the suffix.")
 @click.option(
     "--fold",
     metavar="speaker|session|N",
-    help="Column fold: leave one speaker or session out at a time, or deal speakers into N folds; else 5.",
+    help="Column fold: one fold per speaker or per session, or speakers dealt into N folds.  [default: 5]",
 )
-@click.option("--report", type=click.Path(), help="Table with everything that is missing or doubtful, a row each.")
-@click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True, help="Of the list.")
+@click.option("--report", type=click.Path(), help="Table to write, one row for each thing that is missing or doubtful.")
+@click.option(
+    "--format",
+    type=click.Choice(TEXT_FORMATS),
+    default="table",
+    show_default=True,
+    help="Format of the list of corpora.",
+)
 def command(
     name: str | None, folder: str | None, output: str | None, fold: str | None, report: str | None, format: str
 ) -> None:
-    """Read FOLDER, the corpus NAME as its owner distributes it, and write the manifest that every command reads.
+    """Read a corpus as its owner distributes it, and write the manifest that every command reads.
 
-    Without NAME: list the corpora that are known. Without -o: only say what FOLDER has and what it lacks: annotation
-    without audio (left out of the manifest), audio without annotation, the same audio twice, a speaker in two splits.
+    NAME is the name of the corpus, and FOLDER holds it. Without NAME, the known corpora are listed. Without -o, only a
+    report is printed: annotation without audio (left out of the manifest), audio without annotation, the same audio
+    twice, a speaker in two splits.
 
-    The manifest has file, speaker, split, label, A/D/V from 0 to 1 where people rated them, and fold. The splits are
-    the owner's, else speakers are dealt into five folds, of which 0 is dev and 1 is test.
+    The manifest has file, speaker, split, label, fold, and arousal, dominance and valence from 0 to 1 where people
+    rated them. The splits are the owner's. If there are none, fold 0 is dev and fold 1 is test.
 
     \b
     Example:
@@ -65,7 +72,7 @@ def command(
         return
     if folder is None:
         raise click.UsageError(f"Give the folder that holds {name}: wav2small corpus {name} FOLDER")
-    from wav2small.cli.progress import progress_bar
+    from wav2small.cli.progress import progress_bar, report_written
     from wav2small.corpora import load_corpus, read_corpus
     from wav2small.corpora.check import check
     from wav2small.tables.manifest import KNOWN, to_row
@@ -88,13 +95,14 @@ def command(
         click.echo(line)
     if report:
         write_table([finding._asdict() for finding in findings], report, columns=REPORT_COLUMNS)
+        report_written(report, f"{len(findings):,} rows")
     if not kept:
         from wav2small.errors import ManifestError
 
         raise ManifestError(f"{folder}: no annotated file has audio. Copy the audio beside the annotation.")
     if output:
         write_table([to_row(segment, Path(output).parent) for segment in kept], output)
-        click.echo(f"{output}: {len(kept):,} rows")
+        report_written(output, f"{len(kept):,} rows")
 
 
 def known() -> list[dict[str, object]]:

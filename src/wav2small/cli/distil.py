@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,49 +14,98 @@ from wav2small.train.config import DistilConfig
 if TYPE_CHECKING:
     from wav2small.train.online.distil import Pupil
 
-STUDENT_HELP = "A student to train; repeatable: all learn from the same batches."
-FROM_HELP = "Weights that a student starts from; repeatable."
-REUSE_HELP = "Times that a clip is learnt on average, where clips come out of the ring."
-RING_HELP = (
-    "Folder of the ring of labelled clips, which runs with the same audio and teacher share; default: in the run."
-)
-WITHIN_HELP = "Share of the loss that is computed within groups of one corpus."
-LEFT_OUT_HELP = "A corpus that nobody learns from, scored beside the dev speakers; repeatable."
+STUDENT_HELP = "Student to train; repeatable: all are trained on the same batches.  [default: micro]"
+FROM_HELP = "Weights that a student starts from, such as micro=runs/first/micro.safetensors; repeatable."
+REUSE_HELP = "Times that a labelled clip is used on average, on a processor; each time distorted anew."
+RING_HELP = "Folder of the labelled clips, which runs with the same audio and teacher can share.  [default: in the run]"
+WITHIN_HELP = "Share of the loss that is computed within corpora, 0 to 1."
+LEFT_OUT_HELP = "Corpus that is not trained on, and scored at each evaluation; repeatable."
 
 
 @click.command("distil")
 @click.argument("corpora", nargs=-1, required=True, metavar="MANIFEST...")
-@click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
-@click.option("--teacher", default="open", show_default=True, help="Its name, or a file of fit or finetune.")
+@click.option(
+    "-o",
+    "output",
+    required=True,
+    type=click.Path(file_okay=False),
+    help="Folder of the run: checkpoint, log and STUDENT.safetensors.",
+)
+@click.option(
+    "--teacher", default="open", show_default=True, help="Name of a teacher, or a file that fit or finetune wrote."
+)
 @click.option("--student", "students", multiple=True, callback=student_names, help=STUDENT_HELP)
 @click.option("--network", "networks", multiple=True, metavar="FILE", help="JSON of a network of your own; repeatable.")
 @click.option("--from", "starts", multiple=True, metavar="STUDENT=FILE", help=FROM_HELP)
-@click.option("--dev-fold", default="0", show_default=True, help="Rows with this fold are dev speakers.")
+@click.option(
+    "--dev-fold",
+    default="0",
+    show_default=True,
+    help="Rows with this value of the column fold are dev speakers, which choose the weights.",
+)
 @click.option("--left-out", multiple=True, metavar="MANIFEST", help=LEFT_OUT_HELP)
 @share_option
-@click.option("--noise", metavar="MANIFEST", help="Recorded sounds and music to distort with.")
+@click.option("--noise", metavar="MANIFEST", help="Recorded noise and music to distort with.")
 @click.option("--rooms", metavar="MANIFEST", help="Impulse responses of rooms to distort with.")
-@config_option(DistilConfig, "steps", type=click.IntRange(1), help="Batches in all.")
-@config_option(DistilConfig, "batch_size", type=click.IntRange(2), help="Clips of a batch.")
-@config_option(DistilConfig, "group_size", type=click.IntRange(2), help="Clips of a batch that share a corpus.")
-@config_option(DistilConfig, "learning_rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate.")
+@config_option(DistilConfig, "steps", type=click.IntRange(1), help="Steps in all, each one batch.")
+@config_option(DistilConfig, "batch_size", type=click.IntRange(2), help="Clips in a batch; a multiple of --group-size.")
+@config_option(
+    DistilConfig, "group_size", type=click.IntRange(2), help="Clips of one corpus that stand together in a batch."
+)
+@config_option(
+    DistilConfig,
+    "learning_rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Highest learning rate; it rises linearly and falls by a cosine.",
+)
 @config_option(DistilConfig, "within", type=click.FloatRange(0, 1), help=WITHIN_HELP)
-@config_option(DistilConfig, "decorrelation", type=click.FloatRange(0), help="Penalty on valence taken from arousal.")
+@config_option(
+    DistilConfig,
+    "decorrelation",
+    type=click.FloatRange(0),
+    help="Weight of a penalty on valence that follows arousal; 0: none.",
+)
 @config_option(DistilConfig, "reuse", type=click.FloatRange(1), help=REUSE_HELP)
-@config_option(DistilConfig, "evaluate_every", type=click.IntRange(0), help="Steps; 0 is a tenth of all.")
+@config_option(
+    DistilConfig, "evaluate_every", type=click.IntRange(0), help="Steps between evaluations; 0: a tenth of all steps."
+)
 @click.option("--ring", "ring_folder", type=click.Path(file_okay=False), help=RING_HELP)
-@click.option("--workers", type=click.IntRange(1), help="Processes that fill the ring; default: one a core.")
-@click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
-@click.option("--licence", help="Recorded in the weights; else that of the teacher's labels, or Apache-2.0.")
-@click.option("--device", default="auto", show_default=True, help="Of torch: cpu, cuda, cuda:1.")
-@click.option("--threads", default=0, type=click.IntRange(0), help="Threads of torch; 0 leaves it to torch.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes that label clips, on a processor.  [default: one per core]"
+)
+@click.option(
+    "--data",
+    default="",
+    help="Names of the corpora, with commas between them, recorded in the weights.  [default: the manifests]",
+)
+@click.option(
+    "--licence", help="Licence recorded in the weights.  [default: that of the teacher's labels, else Apache-2.0]"
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
+)
+@click.option(
+    "--threads", default=0, show_default=True, type=click.IntRange(0), help="Threads of torch; 0: its own choice."
+)
 @config_option(DistilConfig, "seed", type=click.IntRange(0), help="Random seed.")
-@config_option(DistilConfig, "bf16", is_flag=True, help="Networks in bfloat16.")
-@config_option(DistilConfig, "compiled", "--compile", "compiled", is_flag=True, help="Fuse networks by torch.compile.")
-@click.pass_context
+@config_option(
+    DistilConfig,
+    "bf16",
+    is_flag=True,
+    help="Compute networks in bfloat16, which is faster where the hardware supports it.",
+)
+@config_option(
+    DistilConfig,
+    "compiled",
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile networks with torch.compile; needs a C++ compiler.",
+)
 def command(
-    ctx: click.Context,
-    /,
     corpora: tuple[str, ...],
     output: str,
     teacher: str,
@@ -79,19 +125,18 @@ def command(
     threads: int,
     **settings: Any,
 ) -> None:
-    """Distil a teacher into students, online: audio goes in, weights come out, and no label is stored.
+    """Distil a teacher into students, online: from audio, without stored labels.
 
-    Clips are composed of the corpora by whole batches, labelled by the teacher as they stand, distorted, and learnt by
-    all students at once. On a GPU every clip is new. On a processor workers fill a ring of labelled clips, and each is
-    learnt several times (--reuse), distorted anew.
+    Batches of clips are composed from the corpora, labelled by the teacher, distorted, and used to train all students
+    at once. On a GPU every clip is new. On a processor, --workers label clips into a ring of files, and each clip is
+    used several times (--reuse), distorted anew.
 
-    A MANIFEST is a corpus; manifests joined by commas are one, such as a corpus and what resynthesise made of it. The
-    rows of the dev fold are not learnt from: they choose the weights that are kept, by the mean over corpora of the CCC
-    within each. Where no corpus has a column fold, one in 20 speakers, or files, is held out. Files that cannot be read
-    are left out and named.
+    A MANIFEST is a corpus; manifests joined by commas are one corpus, such as clips and what resynthesise made of them.
+    Rows of --dev-fold are not trained on: they choose the weights that are kept, by the mean over corpora of the CCC
+    within each. If no corpus has a column fold, one in 20 speakers, or files, is held out. Files that cannot be read
+    are left out and reported.
 
-    The folder gets a checkpoint, a log, and STUDENT.safetensors. The same command resumes a run that was stopped, with
-    Ctrl-C or otherwise.
+    The same command resumes a run that was stopped. Needs the extra train.
 
     \b
     Example:
@@ -99,6 +144,7 @@ def command(
       wav2small distil open/emodb,build/voices open/emogator --share emodb=4 --left-out open/sdap -o runs/second
       wav2small distil audioset commonvoice --teacher odyssey --device cuda --bf16 --steps 100000 -o runs/large
     """
+    from wav2small.cli.progress import report_written, say, training_bar
     from wav2small.train import check_extra, choose_device, make_folder
 
     check_extra()
@@ -128,32 +174,9 @@ def command(
         config=DistilConfig(**settings),
     )
     make_folder(run.folder)
-    try:
-        run.start(partial(clips_bar, batch_size=run.config.batch_size), partial(click.echo, err=True))
-    except KeyboardInterrupt:
-        click.echo(f"{output}: stopped; run the same command to continue", err=True)
-        ctx.exit(130)
+    run.start(training_bar("distil", run.config.batch_size), say)
     for pupil in run.pupils:
-        click.echo(f"{output}/{pupil.name}.safetensors")
-
-
-@contextmanager
-def clips_bar(title: str, batch_size: int) -> Iterator[Callable[[float, float], None]]:
-    """A progress bar that also shows how many steps are done, and while students learn the clips a second."""
-    from wav2small.cli.progress import progress_bar
-
-    with progress_bar(title) as tell:
-        start: list[tuple[float, float]] = []
-
-        def progress(done: float, total: float) -> None:
-            now = time.monotonic()
-            if not start:
-                start.append((done, now))
-            steps, dur = done - start[0][0], now - start[0][1]
-            speed = f", {steps * batch_size / dur:.0f} clips/s" if title == "distil" and steps and dur else ""
-            tell(done, total, f"{done:.0f} of {total:.0f}{speed}")
-
-        yield progress
+        report_written(f"{output}/{pupil.name}.safetensors", f"student {pupil.name}")
 
 
 def pupils(students: Sequence[str], networks: Sequence[str], starts: Sequence[str]) -> list[Pupil]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os.path
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wav2small.cli.options import where_option
-from wav2small.cli.progress import progress_bar
+from wav2small.cli.progress import progress_bar, report_written, say
 from wav2small.errors import ManifestError
 from wav2small.network.config import OUTPUTS
 
@@ -36,35 +37,58 @@ Rows = list[dict[str, Any]]
     metavar="MANIFEST",
     multiple=True,
     required=True,
-    help="CSV, Parquet, or a folder with manifest.csv; each is a corpus; repeatable.",
+    help="Labelled clips to score on: CSV, JSON, Parquet, or a folder with manifest.csv; each is a corpus; repeatable.",
 )
-@click.option("--corpus", metavar="COLUMN", help="Column with the name of a row's corpus, if a manifest has several.")
-@click.option("--root", metavar="FOLDER", help="Folder that the manifest's files are relative to; with one --on only.")
-@where_option
-@click.option("--truth", metavar="manifest|norms|FILE", help="Columns of the manifest, norms, or a table of labels.")
-@click.option("--norms", metavar="FILE", help="Norms of categories, if not the package's own.")
+@click.option("--corpus", metavar="COLUMN", help="Column with the corpus of each row, if a manifest holds several.")
 @click.option(
-    "--against", metavar="PREDICTOR", help="Differences to this one, by a paired bootstrap; does not combine with --by."
+    "--root",
+    metavar="FOLDER",
+    help="Folder that the files are relative to; with one --on only.  [default: the folder of the manifest]",
 )
-@click.option("--by", metavar="COLUMN", multiple=True, help="Scores for each value of a column, too; repeatable.")
-@click.option("--speech-only", is_flag=True, help="Leave out clips that predict withholds the answer for.")
-@click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Of the bootstrap.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
+@where_option
+@click.option(
+    "--truth",
+    metavar="manifest|norms|FILE",
+    help="Score against the manifest's own A/D/V columns, the norms of its categories, or a table of labels.  "
+    "[default: manifest if it has them, else norms]",
+)
+@click.option("--norms", metavar="FILE", help="CSV of norms by category.  [default: those of the package]")
+@click.option(
+    "--against",
+    metavar="PREDICTOR",
+    help="Also show differences to this PREDICTOR, by a paired bootstrap; not together with --by.",
+)
+@click.option(
+    "--by",
+    metavar="COLUMN",
+    multiple=True,
+    help="Also score each value of this column alone, such as gender; repeatable.",
+)
+@click.option(
+    "--speech-only", is_flag=True, help="Leave out clips with too little speech, for which predict has no answer."
+)
+@click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Draws of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the bootstrap.")
 @click.option(
     "-o",
     "--output",
     "outputs",
     metavar="FILE",
     multiple=True,
-    help="Write one row per score and per difference; .json also has what they were computed from; repeatable.",
+    help="Table of one row per score and per difference; .json also has what they were computed from; repeatable.",
 )
 @click.option(
     "--format",
     type=click.Choice(REPORT_FORMATS),
-    help="Of what is printed, and of every -o; default: a table, and by the suffix of each -o.",
+    help="Format of what is printed and of every -o.  [default: a table, and by the suffix of each -o]",
 )
-@click.option("--plot", "plot_file", metavar="FILE", help="Write scatter plots, one per corpus and dimension, as PNG.")
-@click.option("--predictions", "predictions_file", metavar="FILE", help="Write the answers of the one PREDICTOR.")
+@click.option("--plot", "plot_file", metavar="FILE", help="Scatter plots to write, one per corpus and dimension, PNG.")
+@click.option(
+    "--predictions",
+    "predictions_file",
+    metavar="FILE",
+    help="Table of the outputs for each clip to write; with one PREDICTOR.",
+)
 def command(
     predictors: tuple[str, ...],
     manifests: tuple[str, ...],
@@ -83,17 +107,18 @@ def command(
     plot_file: str | None,
     predictions_file: str | None,
 ) -> None:
-    """Score PREDICTORs on MANIFESTs: CCC, Pearson's r and AUCs, with 95 % intervals over speakers.
+    """Score PREDICTORs on labelled audio: CCC, Pearson's r and AUC, with 95 % intervals over speakers.
 
-    A PREDICTOR is the name of shipped weights (wav2small, wav2small:int8), a file of weights (ONNX or safetensors),
-    a teacher (teacher:open), or a table of predictions (file[,start,end],arousal,dominance,valence) or a label store.
+    A PREDICTOR is a model as NAME[:PRECISION] (micro, micro:int8), a file of weights (ONNX or safetensors), a teacher
+    (teacher:open), or a table of predictions (file[,start,end],arousal,dominance,valence) or a folder of labels.
 
-    The truth is the manifest's own arousal, dominance and valence if it has them, else the norms of its labels.
-    Every clip that can be read is scored, with the answer of predict. Where predict withholds it because of too little
-    speech, the clip is scored all the same, unless --speech-only is given. What is left out is counted.
+    Every clip that can be read is scored. Where predict has no answer because of too little speech, the clip is scored
+    all the same, unless --speech-only is given. A clip that fails is left out; what is left out is reported, and if
+    anything failed the exit code is 1. A CCC needs 2 clips, and an interval 5 speakers: without them the cell is empty.
 
-    With several corpora, each figure is computed within each corpus; its mean over corpora and the figure of all clips
-    pooled are shown beside. All need one --truth. More: docs/evaluate.md.
+    With several corpora each figure is computed within each corpus; the mean over corpora and the figure of all clips
+    pooled are shown too, and need one --truth. A corpus whose name is among the training data that weights name is
+    reported as not held-out.
 
     \b
     Example:
@@ -102,7 +127,7 @@ def command(
     """
     from wav2small.evaluation import score
     from wav2small.evaluation.predictors import file_sha256, open_predictor
-    from wav2small.evaluation.report import difference_table
+    from wav2small.evaluation.report import difference_table, score_table
     from wav2small.tables.manifest import NORMS
     from wav2small.tables.table import check_parquet, check_writable, format_of, render, whole_file, write_table
 
@@ -167,11 +192,21 @@ def command(
         score.scatter(evaluations, truth_name, plot_file)
     if printed != "table":
         click.echo(_json(report) if printed == "json" else render([*rows, *differences], printed), nl=False)
-        return
-    _show(results, rows, _title(data, truth_name))
-    if differences:
+    else:
+        click.echo(_title(data, truth_name))
+        click.echo(score_table(rows), nl=False)
+    if differences and printed == "table":
         click.echo(f"\n{_difference_title(opened[str(against)].name)}")
         click.echo(difference_table(differences), nl=False)
+    for note in _notes(results):
+        say(note)
+    for file in outputs:
+        report_written(file, f"{len(rows) + len(differences)} rows")
+    for file, content in ((predictions_file, f"{len(data.segments)} rows"), (plot_file, "")):
+        if file:
+            report_written(file, content)
+    if any(answer.reason == "error" for some in answers.values() for answer in some):
+        sys.exit(1)
 
 
 def _check_options(
@@ -270,12 +305,12 @@ def _answer_all(predictors: Mapping[str, Predictor], data: EvaluationSet, speech
 
 def _collect(predictor: Predictor, segments: Sequence[Segment], speech_only: bool) -> list[Answer]:
     answers = []
-    with progress_bar(predictor.name) as progress:
+    with progress_bar(predictor.name, unit="clips") as progress:
         for answer in predictor.answer(segments, speech_only):
             answers.append(answer)
             progress(len(answers), len(segments))
     for error in [answer.detail for answer in answers if answer.reason == "error"][:SHOWN_ERRORS]:
-        click.echo(f"{predictor.name}: {error}", err=True)
+        say(f"{predictor.name}: {error}")
     return answers
 
 
@@ -368,21 +403,23 @@ def _difference_title(against: str) -> str:
     )
 
 
-def _show(results: Sequence[tuple[Predictor, Mapping[str, Evaluation]]], rows: Rows, title: str) -> None:
-    """The table for people: a row a predictor and dimension; what was left out goes to stderr."""
-    from wav2small.evaluation.report import score_table
+def _notes(results: Sequence[tuple[Predictor, Mapping[str, Evaluation]]]) -> Iterator[str]:
+    """Sentences about what was left out, which figures need more clips or speakers, and which are not held-out."""
+    from wav2small.evaluation.predictors import training_notes
     from wav2small.evaluation.score import MEAN, POOLED
+    from wav2small.evaluation.statistics import MIN_CLIPS, MIN_SPEAKERS
 
-    click.echo(title)
-    click.echo(score_table(rows), nl=False)
     for predictor, found in results:
-        for name in [name for name in found if name not in (MEAN, POOLED)]:
+        corpora = [name for name in found if name not in (MEAN, POOLED)]
+        for name in corpora:
             of = f" of {name}" if POOLED in found else ""
             for reason, count in found[name].left_out.items():
                 whole = len(found[name].truth) + sum(found[name].left_out.values())
-                click.echo(f"{predictor.name}: {count} of {whole} rows{of} left out: {reason}", err=True)
-    alone = [name for name, one in results[0][1].items() if not one.figures.varies and name not in (MEAN, POOLED)]
-    if alone and POOLED in results[0][1]:
-        click.echo(
-            f"no intervals over corpora, nor in {', '.join(alone)}: speakers are resampled, and it has one", err=True
-        )
+                yield f"{predictor.name}: {count} of {whole} rows{of} left out: {reason}"
+        yield from training_notes(predictor.name, predictor.training_data, corpora)
+    within = {name: one for name, one in results[0][1].items() if name not in (MEAN, POOLED)}
+    if few := [name for name, one in within.items() if len(one.truth) < MIN_CLIPS]:
+        yield f"no CCC and no r of {', '.join(few)}: each needs at least {MIN_CLIPS} clips"
+    if few := [name for name, one in within.items() if not one.figures.varies]:
+        also = ", so none of the mean and of pooled" if len(within) > 1 else ""
+        yield f"no interval of {', '.join(few)}{also}: it needs at least {MIN_SPEAKERS} speakers"

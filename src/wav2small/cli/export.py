@@ -20,19 +20,38 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 
 @click.command()
 @click.argument("weights", metavar="MODEL")
-@click.option("-o", "--output", metavar="FOLDER", help="Where the files go; made if it is not there.")
+@click.option("-o", "--output", metavar="FOLDER", help="Folder to write into; made if it does not exist.")
 @click.option(
-    "--to", type=click.Choice(("onnx", "integers", "c")), default="onnx", show_default=True, help="Which form."
+    "--to",
+    type=click.Choice(("onnx", "integers", "c")),
+    default="onnx",
+    show_default=True,
+    help="Form: ONNX files, safetensors of integers, or a folder of C.",
 )
-@click.option("--ship", is_flag=True, help="Into the package's own folder, and into its index of what ships.")
-@click.option("--name", help="Of the files, and inside them; else that of the weights.")
-@click.option("--version", help="Inside the files; else that of the weights.")
-@click.option("--metadata", metavar="KEY=VALUE", multiple=True, callback=pairs, help="More metadata; repeatable.")
+@click.option("--ship", is_flag=True, help="Write into the package's own folder and its index, instead of -o.")
+@click.option("--name", help="Name of the files, also in their metadata.  [default: that of the weights]")
+@click.option("--version", help="Version in the metadata.  [default: that of the weights]")
 @click.option(
-    "--dev", multiple=True, metavar="LABELS", help="Refuse what loses CCC on these, the labels train chose by."
+    "--metadata",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=pairs,
+    help="Further metadata, such as licence=Apache-2.0; repeatable.",
 )
-@click.option("--calibrate", metavar="SPEECH", help="Folder or manifest: int8 between the layers too.")
-@click.option("--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True)
+@click.option(
+    "--dev",
+    multiple=True,
+    metavar="LABELS",
+    help="The labels that train chose weights by: refuse files that lose more than 0.02 of CCC; repeatable.",
+)
+@click.option(
+    "--calibrate",
+    metavar="SPEECH",
+    help="Folder or manifest of speech that sets the scales of eight-bit activations; with --to onnx it needs --dev.",
+)
+@click.option(
+    "--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True, help="Format of the report."
+)
 def command(
     weights: str,
     output: str | None,
@@ -45,21 +64,21 @@ def command(
     calibrate: str | None,
     format: str,
 ) -> None:
-    """Write NAME.onnx and NAME-int8.onnx from a student's weights: both, or none.
-
-    Each is the whole way from waveform to emotion in one file, and is written only if it agrees with the NumPy
-    reference at log-mel, embedding and emotion; that of a MobileNet or of your own student, with its network in torch.
-    What is shown are the largest differences. With --dev no file may have a CCC lower by more than 0.02 than its
-    training had on these labels. With --calibrate the int8 file is static, which is the faster form of large networks:
-    weights and what flows between the layers in eight bits, at scales set by SPEECH; it is held to its CCC alone.
-
-    With --to integers and --calibrate, write NAME-int8.safetensors: wav2small or wav2small-running in whole numbers
-    from the samples on, for C and the backend numpy.
-
-    With --to c, write a folder of C instead: the runtime, a header with the weights, and what Arduino, PlatformIO and
-    Zephyr need. A C compiler, if there is one, compares it with the reference.
+    """Export a student's weights to ONNX, in float32 and with eight-bit weights, or to integers or C.
 
     MODEL is a safetensors file that train or distil wrote, or NAME[:PRECISION] of weights that ship.
+
+    --to onnx writes NAME.onnx and NAME-int8.onnx, both or none. Each holds everything from waveform to emotion. A file
+    is written only if log-mel, embedding and emotion agree with the reference; the largest differences are printed.
+    With --calibrate the int8 file is static, faster for large networks: activations have eight bits, too, at scales set
+    by SPEECH. Its answers on --dev must agree with and without ONNX Runtime's optimisations on this machine, and keep
+    the CCC.
+
+    --to integers --calibrate SPEECH writes NAME-int8.safetensors: wav2small or wav2small-running in integers from the
+    samples on, for C and the backend numpy.
+
+    --to c writes a folder of C: the runtime, a header with the weights, and project files for Arduino, PlatformIO and
+    Zephyr. It is compared with the reference if there is a C compiler.
 
     \b
     Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import click
 from wav2small.cli.options import config_option
 from wav2small.train.config import ADAPTATIONS, POOLINGS, TRAINED, AdaptConfig, FinetuneConfig
 
-ADAPT_HELP = "Pretrain the body on the task's own speech before that."
-CHECKPOINTING_HELP = "Compute activations twice: a third slower, far less memory."
+ADAPT_HELP = "Pretrain the encoder on the same speech first: tapt or p-tapt (arXiv:2110.06309)."
+CHECKPOINTING_HELP = "Recompute activations in the backward pass: a third slower, far less memory."
 
 
 def counts(ctx: click.Context, param: click.Parameter, value: str | tuple[int, ...]) -> tuple[int, ...]:
@@ -26,17 +27,21 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | tuple[int, .
 
 @click.command("finetune")
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
-@click.option("-o", "output", required=True, type=click.Path(), help="Weights of the whole teacher, safetensors.")
-@click.option("--name", required=True, help="Name of the teacher.")
+@click.option(
+    "-o", "output", required=True, type=click.Path(), help="Weights of the whole teacher to write, safetensors."
+)
+@click.option("--name", required=True, help="Name of the teacher, recorded with each label.")
 @click.option("--version", default="1", show_default=True, help="Version of the teacher, recorded with each label.")
-@click.option("--licence", required=True, help="Of the body, which every label of the teacher has.")
-@click.option("--body", required=True, help="Encoder to train: a folder in the hub's format, or owner/name.")
-@click.option("--layers", type=click.IntRange(1), help="Layers of the body to keep, from the first.  [default: all]")
-@config_option(FinetuneConfig, "trained", type=click.Choice(TRAINED), help="Parts of the body to train.")
+@click.option("--licence", required=True, help="Licence of the encoder, recorded with each label.")
+@click.option("--body", required=True, help="Encoder to train: a folder in the hub's format, or owner/name on the hub.")
+@click.option("--layers", type=click.IntRange(1), help="Layers of the encoder to keep, from the first.  [default: all]")
+@config_option(FinetuneConfig, "trained", type=click.Choice(TRAINED), help="Parts of the encoder to train.")
 @config_option(FinetuneConfig, "pooling", type=click.Choice(POOLINGS), help="Pooling over time.")
-@config_option(FinetuneConfig, "steps", type=click.IntRange(1), help="Batches to train on.")
+@config_option(FinetuneConfig, "steps", type=click.IntRange(1), help="Steps, each one batch.")
 @config_option(FinetuneConfig, "batch_size", type=click.IntRange(2), help="Clips in a batch.")
-@config_option(FinetuneConfig, "learning_rate", type=click.FloatRange(0), help="Highest learning rate, last layer.")
+@config_option(
+    FinetuneConfig, "learning_rate", type=click.FloatRange(0), help="Highest learning rate of the encoder's last layer."
+)
 @config_option(
     FinetuneConfig,
     "layer_decay",
@@ -44,24 +49,35 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | tuple[int, .
     help="Multiply the learning rate by this for each layer further from the output.",
 )
 @click.option("--adapt", type=click.Choice(ADAPTATIONS), help=ADAPT_HELP)
-@config_option(AdaptConfig, "steps", "--adapt-steps", type=click.IntRange(1), help="Batches of --adapt.")
+@config_option(AdaptConfig, "steps", "--adapt-steps", type=click.IntRange(1), help="Steps of --adapt.")
 @click.option(
     "--clusters",
     default=",".join(map(str, AdaptConfig.clusters)),
     show_default=True,
     callback=counts,
-    help="Numbers of clusters of p-tapt, a task each.",
+    help="Numbers of clusters of p-tapt, with commas between; each is a task.",
 )
 @config_option(FinetuneConfig, "checkpointing", is_flag=True, help=CHECKPOINTING_HELP)
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Processes that read ahead.")
-@click.option("--cache", default="build/finetune", show_default=True, help="Folder for checkpoints, one a name.")
+@click.option(
+    "--workers", default=0, show_default=True, type=click.IntRange(0), help="Processes that read audio ahead; 0: none."
+)
+@click.option(
+    "--cache",
+    default="build/finetune",
+    show_default=True,
+    help="Folder for checkpoints; each --name has a folder in it.",
+)
 @config_option(FinetuneConfig, "seed", type=click.IntRange(0), help="Random seed.")
-@click.option("--device", default="auto", show_default=True, help="Of torch: cpu, cuda, cuda:1.")
-@config_option(FinetuneConfig, "bf16", is_flag=True, help="Compute in bfloat16: faster where supported.")
-@click.pass_context
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
+)
+@config_option(
+    FinetuneConfig, "bf16", is_flag=True, help="Compute in bfloat16, which is faster where the hardware supports it."
+)
 def command(
-    ctx: click.Context,
-    /,
     manifests: tuple[str, ...],
     output: str,
     name: str,
@@ -77,18 +93,18 @@ def command(
     device: str,
     **settings: Any,
 ) -> None:
-    """Train a teacher on annotated speech: an encoder and a head on its last layer.
+    """Train a teacher on annotated speech: an encoder, and a head on its last layer.
 
-    The manifests are those of wav2small fit, and so are the bodies. With --trained none and --pooling attentive,
-    pooling and head alone are trained. Weights are chosen by the split dev, else by fold 0; the file holds the
-    whole teacher. The same command resumes a run that was stopped.
+    MANIFESTs and encoders are as for wav2small fit. With --trained none and --pooling attentive, only pooling and head
+    are trained. The weights with the best CCC on the dev speakers are kept: rows of the split dev, else of fold 0. The
+    same command resumes a run that was stopped. Needs the extra train.
 
     \b
     Example:
       wav2small finetune msp-podcast -o mine.safetensors --name mine --licence MIT \\
         --body facebook/wav2vec2-large-robust --layers 12 --layer-decay 0.9 --bf16 --checkpointing --workers 8
     """
-    from wav2small.cli.progress import progress_bar
+    from wav2small.cli.progress import progress_bar, report_written, say
     from wav2small.files import check_writable
     from wav2small.network.config import OUTPUTS
     from wav2small.train import check_extra, choose_device
@@ -101,23 +117,21 @@ def command(
     def report(line: dict[str, float]) -> None:
         if OUTPUTS[0] in line:
             scores = ", ".join(f"{dimension} {line[dimension]:.3f}" for dimension in OUTPUTS)
-            click.echo(f"step {line['step']}: loss {line['loss']:.3f}, dev CCC {scores}", err=True)
+            say(f"step {line['step']:,}: loss {line['loss']:.3f}, dev CCC {scores}")
 
+    config = FinetuneConfig(**settings)
     run = Finetune(
         manifests,
         body,
         layers,
-        FinetuneConfig(**settings),
+        config,
         AdaptConfig(adapt, adapt_steps, clusters),
         Path(cache) / name,
-        progress_bar,
+        partial(progress_bar, unit="clips", size=config.batch_size),
         report,
         workers,
         choose_device(device),
     )
-    try:
-        scores = run.write(Path(output), {"name": name, "version": version, "licence": licence})
-    except KeyboardInterrupt:
-        click.echo(f"{output}: stopped; run the same command to continue", err=True)
-        ctx.exit(130)
+    scores = run.write(Path(output), {"name": name, "version": version, "licence": licence})
     click.echo(in_words(scores))
+    report_written(output, f"teacher {name} {version}")

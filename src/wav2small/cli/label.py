@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,31 +12,56 @@ from wav2small.cli.options import config_option, where_option
 from wav2small.train.config import LabelConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from wav2small.cli.progress import Tell
     from wav2small.train.label.threads import Engine
 
 
-EMBED_HELP = "Add the teacher's embedding, a second target for students: 1 KB a row."
-PART_HELP = "Rows of a Parquet part, which is written whole; about as many are repeated after a kill."
-BATCH_HELP = "Seconds of audio computed at once, padded to the longest; on a GPU hundreds."
+EMBED_HELP = "Add the teacher's embedding, a second target for students: 1 KB per row."
+PART_HELP = "Rows that are written together; a run that was killed repeats about as many."
+BATCH_HELP = "Seconds of audio in a batch, padded to its longest clip; on a GPU give hundreds."
 
 
 @click.command("label")
-@click.argument("source", metavar="FOLDER|MANIFEST")
-@click.option("--teacher", "name", default="open", show_default=True, help="Its name, a file of fit, or ensemble:A,B.")
-@click.option("-o", "output", required=True, help="CSV, JSON lines or Parquet by its suffix; without one, a folder.")
-@click.option("--root", help="Folder that the manifest's files are relative to.")
+@click.argument("source", metavar="SOURCE")
+@click.option(
+    "--teacher",
+    "name",
+    default="open",
+    show_default=True,
+    help="Name of a teacher, a file that fit or finetune wrote, or ensemble:A,B.",
+)
+@click.option(
+    "-o",
+    "output",
+    required=True,
+    help="Labels to write: CSV, JSON lines or Parquet by the suffix; without one, a folder of Parquet.",
+)
+@click.option("--root", help="Folder that the files are relative to.  [default: the folder of the manifest]")
 @where_option
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto is a GPU if there is one.")
-@click.option("--bf16", is_flag=True, help="Compute in bfloat16: twice as fast where there is hardware for it.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
+)
+@click.option(
+    "--bf16", is_flag=True, help="Compute in bfloat16, which is twice as fast where the hardware supports it."
+)
 @config_option(LabelConfig, "embed", is_flag=True, help=EMBED_HELP)
 @config_option(LabelConfig, "batch_dur", "--batch", "batch_dur", type=click.FloatRange(0), help=BATCH_HELP)
-@click.option("--workers", type=click.IntRange(1), help="Batches at once; default: one a core, or with ray a GPU.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Batches at once.  [default: one per core, or with ray one per GPU]"
+)
 @config_option(LabelConfig, "part_rows", "--part", "part_rows", type=click.IntRange(1), help=PART_HELP)
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who computes.")
-@click.option("--ray-address", help="Of a running cluster, such as ray://head:10001; default: one is started here.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where labels are computed: on this machine, or by a Ray cluster (extra ray).",
+)
+@click.option(
+    "--ray-address", help="Address of a running cluster, such as ray://head:10001.  [default: start one here]"
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -58,12 +81,13 @@ def command(
 ) -> None:
     """Label audio with a teacher's arousal, dominance and valence.
 
-    FOLDER holds audio, or a manifest.csv; MANIFEST is a CSV or Parquet file with a column file. An unreadable file
-    becomes a row with its error; the exit code then is 1. The same command resumes a run that was stopped, or killed.
+    SOURCE is a folder of audio, a folder with manifest.csv, or a CSV, JSON or Parquet file with a column file. A file
+    that cannot be read becomes a row with its error, and the exit code then is 1. The same command continues a run that
+    was stopped or killed.
 
-    With a folder as output the labels stay in Parquet parts, as they were written; the folder is a manifest, and any
-    reader of Parquet reads it. Paths may be URLs of object stores (extra remote), and many machines may work together
-    (extra ray).
+    With a folder as output the labels stay in Parquet parts: the folder is a manifest, and any reader of Parquet reads
+    it. Paths may be URLs of object stores (extra remote), and many machines may work together (extra ray). Needs the
+    extra train.
 
     \b
     Example:
@@ -71,7 +95,7 @@ def command(
       wav2small label s3://speech/clips.parquet -o s3://speech/labels --embed --device cuda --bf16
       wav2small label /mnt/clips -o /mnt/labels --engine ray --ray-address auto
     """
-    from wav2small.cli.progress import progress_bar
+    from wav2small.cli.progress import progress_bar, report_written
     from wav2small.files import locate
     from wav2small.tables.manifest import read_manifest, select
     from wav2small.tables.store import check_folder
@@ -101,25 +125,12 @@ def command(
     else:
         device = choose_device(device)
         made = Threads(load_teacher(name, bf16, device), config, workers or choose_workers(device))
-    with progress_bar("labels") as progress:
-        labelled = label(segments, made, to, config, _in_words(progress))
+    with progress_bar("labels", unit="clips") as progress:
+
+        def report(done: int, total: int, dur: float) -> None:
+            progress(done, total, f"{dur / 3600:,.2f} h of audio")
+
+        labelled = label(segments, made, to, config, report)
     who = f"{made.teacher_id.teacher} {made.teacher_id.teacher_version}"
-    click.echo(f"{output}: {labelled.rows - labelled.errors} labels by {who}, {labelled.errors} errors", err=True)
+    report_written(output, f"{labelled.rows - labelled.errors:,} labels by {who}, {labelled.errors:,} errors")
     ctx.exit(1 if labelled.errors else 0)
-
-
-def _in_words(progress: Tell) -> Callable[[int, int, float], None]:
-    """Clips, hours, hours of audio a second, and the time that is left."""
-    start, first = 0.0, -1
-
-    def report(done: int, total: int, dur: float) -> None:
-        nonlocal start, first
-        if first < 0:
-            start, first = time.monotonic(), done
-            return
-        seconds = time.monotonic() - start
-        left = timedelta(seconds=round((total - done) * seconds / (done - first)))
-        hours = f"{dur / 3600:,.2f} h, {dur / 3600 / seconds:.4f} h/s"
-        progress(done, total, f"{done:,} of {total:,} clips, {hours}, {left} left")
-
-    return report

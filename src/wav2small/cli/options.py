@@ -27,7 +27,11 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 
 
 where_option = click.option(
-    "--where", metavar="COLUMN=VALUE", multiple=True, callback=_pairs, help="Only these rows; repeatable."
+    "--where",
+    metavar="COLUMN=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="Use only rows with this value, such as fold=0; repeatable.",
 )
 """Gives (column, value) pairs for ``manifest.select``."""
 
@@ -36,7 +40,7 @@ share_option = click.option(
     "shares",
     multiple=True,
     metavar="CORPUS=NUMBER",
-    help="How often a corpus is drawn relative to the others; default: the square root of its clips.",
+    help="Weight of a corpus in the draw, such as emodb=4; repeatable.  [default: the square root of its clips]",
 )
 channel_option = click.option(
     "--channel",

@@ -10,27 +10,63 @@ import click
 from wav2small.cli.options import config_option, student_names
 from wav2small.train.config import TrainConfig
 
-WITHIN_HELP = "Share of the loss within groups of one corpus, by the labels' column corpus."
-COMPILE_HELP = "Fuse the network with torch.compile; needs a C++ compiler."
+WITHIN_HELP = "Share of the loss that is computed within corpora (column corpus of the labels), 0 to 1."
+COMPILE_HELP = "Compile the network with torch.compile; needs a C++ compiler."
 
 
 @click.command("train")
 @click.argument("labels", nargs=-1, required=True, metavar="LABELS...")
-@click.option("--dev", required=True, multiple=True, help="Labels of held-out speakers, to choose weights by.")
-@click.option("-o", "output", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
-@click.option("--root", type=click.Path(file_okay=False), help="Folder of the audio, if not what was labelled.")
-@config_option(TrainConfig, "student", callback=student_names, help="Which network; wav2small models lists them.")
-@config_option(TrainConfig, "network", metavar="FILE", help="JSON of a network of your own.")
-@click.option("--from", "start", type=click.Path(dir_okay=False), help="Weights to start from: safetensors of a run.")
-@config_option(TrainConfig, "steps", type=click.IntRange(1), help=f"Batches of {TrainConfig.batch_size} clips.")
-@config_option(TrainConfig, "learning_rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate.")
+@click.option(
+    "--dev",
+    required=True,
+    multiple=True,
+    help="Labels of held-out speakers, which choose the weights that are kept; repeatable.",
+)
+@click.option(
+    "-o",
+    "output",
+    required=True,
+    type=click.Path(file_okay=False),
+    help="Folder of the run: checkpoint, log and best.safetensors.",
+)
+@click.option(
+    "--root", type=click.Path(file_okay=False), help="Folder of the audio.  [default: the folders of the labels]"
+)
+@config_option(TrainConfig, "student", callback=student_names, help="Network to train; wav2small models lists them.")
+@config_option(TrainConfig, "network", metavar="FILE", help="JSON of a network of your own, instead of --student.")
+@click.option(
+    "--from", "start", type=click.Path(dir_okay=False), help="Weights to start from: best.safetensors of another run."
+)
+@config_option(
+    TrainConfig, "steps", type=click.IntRange(1), help=f"Steps, each a batch of {TrainConfig.batch_size} clips."
+)
+@config_option(
+    TrainConfig,
+    "learning_rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Highest learning rate; it rises linearly and falls by a cosine.",
+)
 @config_option(TrainConfig, "within", type=click.FloatRange(0, 1), help=WITHIN_HELP)
-@click.option("--data", default="", help="Names of the corpora, recorded in the weights.")
-@click.option("--licence", help="Recorded in the weights; else that of non-commercial labels, or Apache-2.0.")
-@click.option("--device", default="auto", show_default=True, help="Of torch: cpu, cuda, cuda:1.")
-@click.option("--threads", default=0, type=click.IntRange(0), help="Threads of torch; 0 leaves it to torch.")
+@click.option("--data", default="", help="Names of the corpora, with commas between them, recorded in the weights.")
+@click.option(
+    "--licence", help="Licence recorded in the weights.  [default: that of non-commercial labels, else Apache-2.0]"
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
+)
+@click.option(
+    "--threads", default=0, show_default=True, type=click.IntRange(0), help="Threads of torch; 0: its own choice."
+)
 @config_option(TrainConfig, "seed", type=click.IntRange(0), help="Random seed.")
-@config_option(TrainConfig, "bf16", is_flag=True, help="Convolutions in bfloat16.")
+@config_option(
+    TrainConfig,
+    "bf16",
+    is_flag=True,
+    help="Compute convolutions in bfloat16, which is faster where the hardware supports it.",
+)
 @config_option(TrainConfig, "compiled", "--compile", "compiled", is_flag=True, help=COMPILE_HELP)
 @click.pass_context
 def command(
@@ -48,16 +84,16 @@ def command(
     threads: int,
     **settings: Any,
 ) -> None:
-    """Train a student on a teacher's labels, and on its embedding where the labels have one.
+    """Train a student on stored labels of a teacher, and on its embedding where the labels have one.
 
-    The folder gets a checkpoint, a log of the loss and of the CCC of each dimension on the dev speakers, and the
-    best weights. The same command resumes a run that was stopped, with Ctrl-C or otherwise.
+    LABELS are tables that wav2small label wrote. Each evaluation prints the loss and the CCC on the dev speakers, and
+    the weights with the highest mean CCC are kept in best.safetensors. The same command resumes a run that was stopped.
 
-    With --root the student learns from other audio than the teacher labelled: the folder has files of the same names,
-    such as the clips of wav2small augment where LABELS are of those that augment --plain made.
+    With --root the student is trained on other audio than the teacher labelled: a folder with files of the same names,
+    such as distorted clips of wav2small augment, where LABELS are of those that augment --plain made.
 
-    --network trains a network that is only data: front end, layers and pooling as JSON. The command
-    wav2small models --network micro prints that of a student to begin with.
+    --network trains a network that is described by JSON: front end, layers and pooling. The command
+    wav2small models --network micro prints that of a student to begin with. Needs the extra train.
 
     \b
     Example:
@@ -68,7 +104,7 @@ def command(
       torchrun --nproc-per-node 4 -m wav2small train clips.csv --dev dev.csv -o runs/first --threads 1
       wav2small train mine.csv --dev dev.csv -o runs/mine --from runs/first/best.safetensors --steps 500
     """
-    from wav2small.cli.progress import progress_bar
+    from wav2small.cli.progress import report_written, say, training_bar
     from wav2small.network.config import OUTPUTS
     from wav2small.network.weights import sha256
     from wav2small.train import check_extra, choose_device
@@ -92,16 +128,13 @@ def command(
 
     def report(line: dict[str, float]) -> None:
         scores = ", ".join(f"{name} {line[name]:.3f}" for name in OUTPUTS)
-        click.echo(f"step {line['step']}: loss {line['loss']:.3f}, dev CCC {scores}, {line['seconds']:.0f} s", err=True)
+        say(f"step {line['step']:,}: loss {line['loss']:.3f}, dev CCC {scores}, {line['seconds']:.0f} s")
 
-    try:
-        with as_one(device) as writes, progress_bar("train", shown=writes) as progress:
-            train(*segments, Path(output), config, metadata, progress, report, begin, device)
-    except KeyboardInterrupt:
-        click.echo(f"{output}: stopped; run the same command to continue", err=True)
-        ctx.exit(130)
+    with as_one(device) as writes:
+        bar = training_bar("train", config.batch_size, shown=writes)
+        train(*segments, Path(output), config, metadata, bar, report, begin, device)
     if writes:
-        click.echo(f"{output}/{BEST}")
+        report_written(f"{output}/{BEST}", f"student {config.student}")
 
 
 def described(ctx: click.Context, file: str) -> dict[str, str]:

@@ -103,7 +103,6 @@ def rows(
         WeightsError: if a model is unknown, damaged or of another network
         MissingExtraError: if a package is not installed
     """
-    check_packages("bench", ("onnx",), "onnx")
     for other in others:
         check_packages(other, RUNTIMES[other].packages, RUNTIMES[other].install)
     ours = candidates(models)
@@ -142,6 +141,11 @@ def check_packages(name: str, packages: Sequence[str], install: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise missing_packages(name, missing, install)
+
+
+def can_count() -> bool:
+    """Whether the package onnx is installed, without which MACs, tokens and memory are not known."""
+    return find_spec("onnx") is not None
 
 
 def candidates(models: Sequence[str]) -> list[Candidate]:
@@ -260,7 +264,7 @@ def timed_load(one: Candidate) -> tuple[Loaded, float]:
 def facts(one: Candidate, metadata: Mapping[str, str]) -> dict[str, Any]:
     """What is so on every machine: parameters, MACs, tokens and bytes; None is unknown."""
     reads_onnx, path = RUNTIMES[one.runtime].reads_onnx, one.path
-    graph = measured(path.read_bytes()) if path and reads_onnx else None
+    graph = measured(path.read_bytes()) if path and reads_onnx and can_count() else None
     if graph is not None:
         metadata = {entry.key: entry.value for entry in graph.model.metadata_props}
     return {
@@ -269,6 +273,7 @@ def facts(one: Candidate, metadata: Mapping[str, str]) -> dict[str, Any]:
         "runtime": one.runtime,
         "runtime_version": version(RUNTIMES[one.runtime].packages[0]),
         "version": metadata.get("version"),
+        "training_data": metadata.get("training_data", ""),
         **{key: int(metadata[key]) if metadata.get(key, "").isdigit() else None for key in COUNTED},
         "macs_per_5s": None if graph is None else count_macs(graph),
         "tokens_per_second": None if graph is None else tokens_per_second(graph),
@@ -281,9 +286,9 @@ def peak_growth(one: Candidate) -> int | None:
     """Bytes by which the peak memory of a child grows when it loads a model and answers one signal of 5 s.
 
     What the child has before are Python, this module and the bare runtime, which has run a network of one node if it
-    reads ONNX. None on Windows.
+    reads ONNX. None on Windows, and without the package onnx.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32" or not can_count():
         return None
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.onnx"

@@ -38,7 +38,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 MIDDLE = (0.1, 0.9)
 MIN_SPEAKERS = 10
 MIN_CLIPS = 30
-"""In a bin; one with fewer has the intervals of all together."""
+"""Of a calibration, and in a bin of its intervals; a bin with fewer clips has the intervals of all bins together."""
 FOLDS = 5
 STEP = 1e-4
 """Least distance of two knots."""
@@ -105,7 +105,7 @@ def listen(
     for clip, (corpus, segment) in enumerate(clips):
         signal = segment.cut(read(segment.path))[: round(WHOLE_DUR * SAMPLING_RATE)]
         heard = list(conditions(signal, clip, cut_durs, snrs))
-        speaker = f"{corpus}/{segment.speaker or f'clip {clip}'}"
+        speaker = speaker_of(corpus, segment, clip)
         label = segment.emotion or (np.nan,) * len(OUTPUTS)
         answers = predict([part for part, _ in heard]) if heard else []
         rows += [
@@ -116,6 +116,11 @@ def listen(
     if not rows:
         raise ManifestError(f"no speech is heard in {len(clips)} clips, so there is nothing to calibrate with")
     return Heard(*map(np.array, zip(*rows, strict=True)))
+
+
+def speaker_of(corpus: str, segment: Segment, clip: int) -> str:
+    """Name of a speaker among those of all corpora; a clip without one counts as a speaker of its own."""
+    return f"{corpus}/{segment.speaker or f'clip {clip}'}"
 
 
 def conditions(
@@ -162,17 +167,13 @@ def fit_calibration(heard: Heard, metadata: Mapping[str, str], base: Calibration
         base: the calibration that the weights came with
 
     Raises:
-        ManifestError: if labels are of too few speakers, or there are none and no base
+        ManifestError: if there are too few clips or speakers, there are neither labels nor a base, or the model answers
+            nearly all clips alike
     """
     plain = heard[heard.plain]
-    speakers = len(set(heard.speaker))
+    check_enough(len(plain.clip), len(set(plain.speaker)))
     made = {"corpora": describe(plain), "labels": heard.is_labelled}
     if heard.is_labelled:
-        if speakers < MIN_SPEAKERS:
-            raise ManifestError(
-                f"labels of {speakers} speakers; intervals need {MIN_SPEAKERS} or more. "
-                "Give more, or audio without labels: then the range alone is fitted"
-            )
         targets = quantiles(plain.label, weigh(plain))
     elif base is None:
         raise ManifestError("the audio has no labels and the weights no calibration to start from. Give labels")
@@ -184,9 +185,23 @@ def fit_calibration(heard: Heard, metadata: Mapping[str, str], base: Calibration
     for column, name in enumerate(OUTPUTS):
         mapped = np.interp(plain.output[:, column], knots[column], targets[column])
         mean, spread, low, high = moments(mapped, weigh(plain))
+        if not low < high:
+            raise ManifestError(
+                f"{name}: the calibrated output for 80 % of {len(plain.clip)} clips is {low:g}, so it has no range. "
+                "Give clips that differ more."
+            )
         pairs = rounded(knots[column]), rounded(targets[column])
         scales[name] = Scale(*pairs, mean, spread, low, high, tables[column])
     return Calibration(weights_name(metadata), metadata.get("sha256", ""), scales, SPEECH_DURS, CONTRASTS, made)
+
+
+def check_enough(clips: int, speakers: int) -> None:
+    """Raise ``ManifestError`` if there are fewer than ``MIN_CLIPS`` clips, or ``MIN_SPEAKERS`` speakers."""
+    if clips < MIN_CLIPS or speakers < MIN_SPEAKERS:
+        raise ManifestError(
+            f"too little audio for a calibration: clips {clips}, speakers {speakers}. Needed: {MIN_CLIPS} clips with "
+            f"speech of {MIN_SPEAKERS} speakers, where a clip without a speaker counts as one. Add recordings."
+        )
 
 
 def describe(plain: Heard) -> dict[str, dict[str, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from wav2small.errors import ManifestError, missing_packages
 from wav2small.evaluation.score import Answer, Predict, answer_segments, answer_table, category_norms, own_truth
 from wav2small.network.config import OUTPUTS
-from wav2small.network.weights import DATA, sha256
+from wav2small.network.weights import DATA, read_safetensors, sha256
 from wav2small.runtime.backends import BACKENDS, of_file
 from wav2small.runtime.model import Model, load, locate
 from wav2small.tables.manifest import Norm, Segment, read_manifest
@@ -26,12 +26,36 @@ class Predictor:
     name: str
     about: dict[str, str | None]
     answer: Callable[[Sequence[Segment], bool], Iterable[Answer]]
+    training_data: str = ""
+    """Names of corpora with commas between them, as in the metadata of the weights; empty where it is not known."""
 
 
 def manifest_name(manifest: str) -> str:
     """Name of a manifest in reports: the folder of ``manifest.csv``, another file's stem, or a folder's own name."""
     path = Path(manifest).resolve()
     return path.parent.name if path.name == "manifest.csv" else path.stem if path.is_file() else path.name
+
+
+def training_notes(model: str, training_data: str, corpora: Iterable[str]) -> list[str]:
+    """A sentence about each corpus that weights name among their training data: scores on it are not held-out.
+
+    Names are compared without case, and in letters and digits alone; a name of four characters or more also stands for
+    the longer names that begin with it, as ``speechocean`` for ``speechocean762``.
+
+    Example:
+        >>> training_notes("micro", "EmoDB, EmoGator", ["emodb", "ravdess"])
+        ['emodb is in the training data of micro; this is not held-out']
+    """
+    known = [_letters(name) for name in training_data.split(",")]
+    return [
+        f"{corpus} is in the training data of {model}; this is not held-out"
+        for corpus in dict.fromkeys(corpora)
+        if len(_letters(corpus)) >= 4 and any(name.startswith(_letters(corpus)) for name in known)
+    ]
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def read_truth(truth: str | None, segments: Sequence[Segment], norms: dict[str, Norm]) -> tuple[str, Sequence[Answer]]:
@@ -99,7 +123,7 @@ def _open_model(name: str, spec: str) -> Predictor:
     backend = of_file(spec)
     model, file = load(spec, backend), locate(spec, BACKENDS[backend].suffix)
     about = {"name": name, "kind": "model", "version": model.metadata.get("version"), "sha256": file_sha256(file)}
-    return Predictor(name, about, _answers(model_predictor(model)))
+    return Predictor(name, about, _answers(model_predictor(model)), model.metadata.get("training_data", ""))
 
 
 def model_predictor(model: Model) -> Predict:
@@ -116,7 +140,8 @@ def _open_teacher(name: str, teacher_name: str) -> Predictor:
         raise missing_packages(name, [error.name], "wav2small[train]") from None
     head = teacher_name if Path(teacher_name).is_file() else DATA / f"{teacher_name}.safetensors"
     about = {"name": name, "kind": "teacher", "version": teacher.version, "sha256": file_sha256(head)}
-    return Predictor(name, about, _answers(teacher.label))
+    training_data = read_safetensors(head)[1].get("training_data", "") if Path(head).is_file() else ""
+    return Predictor(name, about, _answers(teacher.label), training_data)
 
 
 def _answers(predict: Predict) -> Callable[[Sequence[Segment], bool], Iterable[Answer]]:

@@ -19,6 +19,10 @@ from wav2small.tables.manifest import Norm, Segment
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
+MIN_CLIPS = 2
+"""Of a CCC or r: one clip has no variance."""
+MIN_SPEAKERS = 5
+"""Of a corpus with an interval: fewer speakers say too little about how much speakers differ."""
 AROUSAL, VALENCE = OUTPUTS.index("arousal"), OUTPUTS.index("valence")
 
 
@@ -67,8 +71,12 @@ def _own_r(pairs: Pairs) -> float:
     return pearson_cc(pairs.prediction[:, AROUSAL], pairs.prediction[:, VALENCE])
 
 
+def _ccc(truth: Floats, prediction: Floats) -> float:
+    return concordance_cc(truth, prediction) if len(truth) >= MIN_CLIPS else float("nan")
+
+
 def _of_dimension(d: int, name: str) -> Iterator[Statistic]:
-    yield Statistic(name, "ccc", _every, lambda pairs: concordance_cc(pairs.truth[:, d], pairs.prediction[:, d]))
+    yield Statistic(name, "ccc", _every, lambda pairs: _ccc(pairs.truth[:, d], pairs.prediction[:, d]))
     yield Statistic(name, "r", _every, lambda pairs: pearson_cc(pairs.truth[:, d], pairs.prediction[:, d]))
     yield Statistic(
         name,
@@ -129,7 +137,7 @@ class Figures:
 
     @property
     def varies(self) -> bool:
-        """Whether there are draws: two speakers or more in each corpus."""
+        """Whether there are draws: ``MIN_SPEAKERS`` or more in each corpus."""
         return bool(np.isfinite(self.drawn).any())
 
     def __sub__(self, other: Figures) -> Figures:
@@ -179,7 +187,7 @@ def figures(sample: Sample, draws: int, seed: int) -> Figures:
     """The statistics of a sample as a whole: of one corpus, or of several pooled.
 
     Speakers are resampled within each corpus. A clip without a speaker counts as a speaker of its own. Where a corpus
-    has one speaker alone, the draws are not numbers: nothing tells how much speakers differ there.
+    has fewer than ``MIN_SPEAKERS``, the draws are not numbers: there is no interval.
     """
     drawn = [_compute(sample.pairs.take(indices)) for indices in _resample_within(sample, draws, seed)]
     nothing = np.full((draws, len(STATISTICS)), np.nan)
@@ -196,6 +204,8 @@ def _resample_within(sample: Sample, draws: int, seed: int) -> Iterator[Indices]
     groups = np.where(sample.speaker == "", unnamed, sample.speaker)
     names = np.unique(sample.corpus)
     rows = [np.flatnonzero(sample.corpus == name) for name in names]
+    if min(len(np.unique(groups[own])) for own in rows) < MIN_SPEAKERS:
+        return
     if len(rows) == 1:
         yield from resample(groups, draws, seed)
         return

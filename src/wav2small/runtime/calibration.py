@@ -7,9 +7,11 @@ the weights, which stay as they are; ``fit_calibration`` makes it, rows and even
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +152,7 @@ def load_calibration(path: str | Path) -> Calibration:
     """A calibration that ``Calibration.save`` wrote.
 
     Raises:
-        WeightsError: if there is none, or it is damaged
+        WeightsError: if there is no such file, or its contents are not those of a calibration
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -158,15 +160,42 @@ def load_calibration(path: str | Path) -> Calibration:
             raise ValueError
         scales = {name: Scale(**content["scales"][name]) for name in OUTPUTS}
         calibration = Calibration(**content | {"scales": scales})
-        rows = {len(table) for scale in scales.values() for table in scale.half_width.values()}
-        columns = {len(row) for scale in scales.values() for table in scale.half_width.values() for row in table}
-        if rows != {len(calibration.speech_dur) + 1} or columns != {len(calibration.contrast) + 1}:
-            raise ValueError
+        problem = next(problems(calibration), "")
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise WeightsError(f"{path}: is no calibration; give a file that wav2small calibrate wrote") from None
+        raise WeightsError(f"{path}: is not a calibration; give a file that wav2small calibrate wrote") from None
+    if problem:
+        raise WeightsError(f"{path}: is not a valid calibration: {problem}; make it again with wav2small calibrate")
     return calibration
+
+
+def problems(calibration: Calibration) -> Iterator[str]:
+    """What is wrong with the contents of a calibration, a sentence each; nothing if it can be used."""
+    if not (rises(calibration.speech_dur) and rises(calibration.contrast)):
+        yield "the edges of its bins do not rise"
+    shape = len(calibration.speech_dur) + 1, len(calibration.contrast) + 1
+    for name, scale in calibration.scales.items():
+        if len(scale.output) != len(scale.label) or len(scale.output) < 2 or not rises(scale.output):
+            yield f"the outputs of {name} do not rise, or there is not one label for each"
+        if not all(map(math.isfinite, (*scale.label, scale.mean, scale.spread))) or list(scale.label) != sorted(
+            scale.label
+        ):
+            yield f"the labels of {name} fall, or are not finite"
+        if not (math.isfinite(scale.low) and math.isfinite(scale.high) and scale.low < scale.high):
+            yield f"the usual range of {name} goes from {scale.low:g} to {scale.high:g}"
+        for level in LEVELS:
+            table = scale.half_width[f"{level:g}"]
+            widths = [width for row in table for width in row]
+            if {(len(table), len(row)) for row in table} != {shape}:
+                yield f"the intervals of {name} do not fit the bins"
+            if not all(0 <= width < math.inf for width in widths):
+                yield f"an interval of {name} is negative or not finite"
+
+
+def rises(values: Sequence[float]) -> bool:
+    """Whether each value is finite and above the one before it."""
+    return all(map(math.isfinite, values)) and all(low < high for low, high in pairwise(values))
 
 
 def calibration_path(weights: str | Path) -> Path:

@@ -267,11 +267,16 @@ def load_norms(path: str | Path | None = None) -> Norms:
             valence_class (positive, negative or nothing); default: the norms of this package
 
     Raises:
-        ManifestError: if a label comes twice, a number is not within 0 to 1, or a class is unknown
+        ManifestError: if there are no rows, a label comes twice, a number is not within 0 to 1, or a class is unknown
     """
     source = NORMS if path is None else Path(path)
     norms = Norms()
-    for number, row in enumerate(read_table(source), 1):
+    rows = read_table(source)
+    if not rows:
+        raise ManifestError(
+            f"{source}: has no rows. Give norms: one row per label, with label and {', '.join(OUTPUTS)}."
+        )
+    for number, row in enumerate(rows, 1):
         where = f"{source}, row {number}"
         name = row.get("label", "").strip().lower()
         if not name or name in norms:

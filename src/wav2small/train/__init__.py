@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 from wav2small.errors import Wav2SmallError, missing_packages
 from wav2small.files import check_writable
 
-Progress = Callable[[float, float], None]
-"""Called with (done, total)."""
+
+class Progress(Protocol):
+    """Receives how far some work is."""
+
+    def __call__(self, done: float, total: float, note: str = "") -> None:
+        """Report that ``done`` of ``total`` units of work are complete; ``note`` is text to show with it."""
+
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+"""A progress bar with a title."""
 
 
 def check_extra() -> None:

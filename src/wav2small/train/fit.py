@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from wav2small.train import Progress
+from wav2small.train import Bar
 from wav2small.train.adapt import p_tapt, tapt
 from wav2small.train.annotated import Annotated, read_annotated
 from wav2small.train.config import AdaptConfig, BodyConfig, FinetuneConfig, FitConfig
@@ -18,9 +17,6 @@ from wav2small.train.loop import Report
 from wav2small.train.teachers.bodies import Body, load_body
 from wav2small.train.teachers.tuned import TunedNet
 from wav2small.train.teachers.whisper import WhisperBody, find_encoder
-
-Bar = Callable[[str], AbstractContextManager[Progress]]
-"""Function that opens a progress bar with a title."""
 
 
 def fit(
@@ -32,6 +28,7 @@ def fit(
     cache: Path,
     bar: Bar,
     device: str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
 ) -> CorpusScores:
     """Fit heads on a frozen body and write them.
 
@@ -44,6 +41,7 @@ def fit(
         cache: folder for the statistics of the encoder
         bar: opens progress bars
         device: torch device
+        report: called with a sentence about each head
 
     Returns:
         CCC on the held-out speakers of each corpus
@@ -62,7 +60,7 @@ def fit(
         with bar(f"statistics of {manifest}") as progress:
             corpora.extend(load_corpora(manifest, encoder, config, cache, progress))
     with bar("heads") as progress:
-        heads, scores = fit_heads(corpora, config, progress)
+        heads, scores = fit_heads(corpora, config, progress, report)
     heads.save(output, about | describe(config, [corpus.name for corpus in corpora], scores))
     return scores
 

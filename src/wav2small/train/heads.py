@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from wav2small.train.teachers.bodies import Body
 from wav2small.train.teachers.open import Heads
 from wav2small.train.teachers.whisper import Head
 
+CHUNK = 64
+"""Clips whose statistics are computed between two reports of the progress."""
 CorpusScores = dict[str, dict[str, float]]
 """Name of a corpus to the CCC of each dimension."""
 
@@ -69,7 +71,7 @@ def load_corpora(source: str, body: Body, config: FitConfig, cache: Path, progre
         body: encoder
         config: settings of the heads
         cache: folder for statistics
-        progress: called with (done, total) for each manifest
+        progress: called with (clips done, clips) for each manifest, each copy of a clip counted
 
     Returns:
         one corpus per manifest
@@ -105,29 +107,35 @@ def _statistics(segments: list[Segment], body: Body, config: FitConfig, cache: P
             with whole_file(path) as temporary:
                 np.save(temporary, _one_copy(segments, body, copy, config, progress))
         parts.append(np.load(path).astype(np.float32))
-        progress(copy + 1, config.copies + 1)
+        progress((copy + 1) * len(segments), (config.copies + 1) * len(segments))
     return np.stack(parts)
 
 
 def _one_copy(segments: list[Segment], body: Body, copy: int, config: FitConfig, progress: Progress) -> np.ndarray:
-    parts, size = [], 256
-    for first in range(0, len(segments), size):
+    parts = []
+    for first in range(0, len(segments), CHUNK):
         signals = []
-        for index in range(first, min(first + size, len(segments))):
+        for index in range(first, min(first + CHUNK, len(segments))):
             rng = np.random.default_rng([config.seed, copy, index])
             signals.append(example(segments, index, copy > 0, rng, config.silence_dur))
         parts.append(body.statistics(signals).astype(np.float16))
-        progress(copy + (first + size) / len(segments), config.copies + 1)
+        progress(copy * len(segments) + first + len(signals), (config.copies + 1) * len(segments))
     return np.concatenate(parts)
 
 
-def fit_heads(corpora: Sequence[Corpus], config: FitConfig, progress: Progress) -> tuple[Heads, CorpusScores]:
+def fit_heads(
+    corpora: Sequence[Corpus],
+    config: FitConfig,
+    progress: Progress,
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[Heads, CorpusScores]:
     """Fit the heads of every fold on the speakers of the other folds.
 
     Args:
-        corpora: corpora with statistics
-        config: settings of the heads
+        corpora: annotated clips
+        config: how
         progress: called with (heads done, heads)
+        report: called with a sentence about each head
 
     Returns:
         the heads, and the CCC of each dimension on held-out speakers, by corpus
@@ -144,9 +152,10 @@ def fit_heads(corpora: Sequence[Corpus], config: FitConfig, progress: Progress) 
     categories = sorted({label for corpus in corpora for label in corpus.labels})
     answers = [np.zeros((config.heads_a_fold, len(corpus.truth), 3), np.float32) for corpus in corpora]
     heads: list[Head] = []
+    total = config.folds * config.heads_a_fold
     for fold in range(config.folds):
         for number in range(config.heads_a_fold):
-            progress(len(heads), config.folds * config.heads_a_fold)
+            progress(len(heads), total)
             batches = Batches(corpora, fold, categories, mean, spread, config, number)
             head = _fit_head(batches, len(layers), mean.shape[1], len(categories), config)
             heads.append(head)
@@ -154,11 +163,24 @@ def fit_heads(corpora: Sequence[Corpus], config: FitConfig, progress: Progress) 
                 held_out = corpus.folds == fold
                 one = Heads(layers, mean, spread, [head])
                 answer[number, held_out] = one(corpus.statistics[0, held_out])
+            report(f"head {len(heads)} of {total}: {_held_out_ccc(corpora, [a[number] for a in answers], fold)}")
+    progress(total, total)
     scores = {
         corpus.name: {name: concordance_cc(corpus.truth[:, d], answer.mean(0)[:, d]) for d, name in enumerate(OUTPUTS)}
         for corpus, answer in zip(corpora, answers, strict=True)
     }
     return Heads(layers, mean, spread, heads), scores
+
+
+def _held_out_ccc(corpora: Sequence[Corpus], answers: Sequence[np.ndarray], fold: int) -> str:
+    """CCC of one head on the speakers of its fold, the mean over corpora, as text."""
+    held_out = [corpus.folds == fold for corpus in corpora]
+    pairs = [(c.truth[rows], a[rows]) for c, a, rows in zip(corpora, answers, held_out, strict=True) if rows.sum() > 1]
+    if not pairs:
+        return f"fold {fold}, no held-out clips"
+    means = [np.mean([concordance_cc(t[:, d], p[:, d]) for t, p in pairs]) for d in range(len(OUTPUTS))]
+    figures = ", ".join(f"{name} {mean:.3f}" for name, mean in zip(OUTPUTS, means, strict=True))
+    return f"CCC on the held-out speakers of fold {fold}: {figures}"
 
 
 def _check(corpora: Sequence[Corpus]) -> None:

@@ -31,8 +31,17 @@ Scores = dict[str, float]
 """Scores by name; empty if a task is not evaluated."""
 Report = Callable[[dict[str, float]], None]
 """Called with each line of the log."""
+NOTED = 20
+"""Steps whose mean loss a progress bar shows."""
 MAX_NORM = 1.0
 """Gradients are clipped to this norm."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a loop, whose checkpoint is written."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the same command resumes from step {step:,}")
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,7 @@ class Loop(Generic[Batch]):
 
     Attributes:
         step: number of steps done
+        merits: merits of the last evaluation, by part
         best: best merit so far, by part
         due: whether an evaluation is pending at this step
         losses: losses since the last evaluation
@@ -135,6 +145,7 @@ class Loop(Generic[Batch]):
         self.step, self.due = 0, False
         self.best: dict[str, float] = {}
         self.losses: list[float] = []
+        self.merits: Scores = {}
         make_folder(folder)
         if (folder / CHECKPOINT).is_file():
             self._resume()
@@ -174,8 +185,11 @@ class Loop(Generic[Batch]):
         """Train from the current step to the last. Ctrl-C stops between steps, after writing the checkpoint.
 
         Args:
-            progress: called with (steps done, steps)
+            progress: called with (steps done, steps, loss and dev figure as text)
             report: called with each line of the log
+
+        Raises:
+            Interrupted: after Ctrl-C, when the checkpoint is written
         """
         start = time.monotonic()
         try:
@@ -184,14 +198,19 @@ class Loop(Generic[Batch]):
             for batch in self.task.batches(self.step):
                 with uninterrupted():
                     self.advance(batch)
-                progress(self.step, self.plan.steps)
+                progress(self.step, self.plan.steps, self.note())
                 if self.due:
                     self._evaluate(start, report)
         except KeyboardInterrupt:
             self.save()
-            raise
+            raise Interrupted(self.step) from None
         finally:
             self.task.mode(train=False)
+
+    def note(self) -> str:
+        """Mean loss of the last steps, and the merits of the last evaluation, as text."""
+        ccc = ", ".join(f"{part} {merit:.3f}".strip() for part, merit in self.merits.items())
+        return f"loss {np.mean(self.losses[-NOTED:]):.3f}" + (f", dev CCC {ccc}" if ccc else "")
 
     def advance(self, batch: Batch) -> float:
         """Run one step and return its loss."""
@@ -225,7 +244,8 @@ class Loop(Generic[Batch]):
 
     def record(self, line: dict[str, float], scores: Scores) -> None:
         """Finish an evaluation: store the weights if they are the best so far, write log and checkpoint."""
-        for part, merit in self.task.merits(scores).items():
+        self.merits = self.task.merits(scores)
+        for part, merit in self.merits.items():
             if merit > self.best.get(part, -math.inf):
                 self.best[part] = merit
                 self.task.keep(line | scores, part)

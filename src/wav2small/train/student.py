@@ -30,7 +30,7 @@ from wav2small.network.config import OUTPUTS, Network
 from wav2small.network.licences import joined, of_weights
 from wav2small.network.weights import licence_of, write_safetensors
 from wav2small.tables.manifest import Segment
-from wav2small.train import Progress, distributed, make_folder
+from wav2small.train import Bar, distributed, make_folder
 from wav2small.train.clips import Batch, Clips
 from wav2small.train.config import TrainConfig
 from wav2small.train.learner import Learner
@@ -155,7 +155,7 @@ def train(
     folder: Path,
     config: TrainConfig,
     metadata: dict[str, str],
-    progress: Progress,
+    bar: Bar,
     report: Report,
     start: Path | None = None,
     device: str = "cpu",
@@ -168,7 +168,7 @@ def train(
         folder: folder of the checkpoint, the best weights and the log
         config: settings of the training
         metadata: metadata of the weights
-        progress: called with (steps done, steps)
+        bar: opens progress bars
         report: called with each line of the log
         start: initial weights; ``config.start`` is their sha256
         device: torch device
@@ -192,9 +192,11 @@ def train(
     check_segments(train_segments, dev_segments)
     initial(config, start)  # an error here is reported before the clips are read
     make_folder(folder)
-    clips, dev = Clips(train_segments, config, progress), Clips(dev_segments, config, progress)
+    with bar("clips") as progress:
+        clips, dev = Clips(train_segments, config, progress), Clips(dev_segments, config, progress)
     task = Distillation(config, clips, dev, folder / BEST, metadata, start, device)
-    make_loop(folder, task).run(progress, report)
+    with bar("train") as progress:
+        make_loop(folder, task).run(progress, report)
     return task
 
 

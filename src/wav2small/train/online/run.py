@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from wav2small.network.licences import of_weights
 from wav2small.network.weights import licence_of
 from wav2small.tables.manifest import read_manifest
 from wav2small.tables.table import write_table
-from wav2small.train import Progress
+from wav2small.train import Bar
 from wav2small.train.config import DistilConfig
 from wav2small.train.corpus import DEALT_FOLDS, Corpus
 from wav2small.train.loop import Scores
@@ -27,10 +27,6 @@ from wav2small.train.online.pool import Pool, Source, load_pool
 from wav2small.train.online.ring import Labelled, Recipe, Shards, ring
 from wav2small.train.teachers import load_teacher
 from wav2small.train.teachers.base import TeacherId
-
-Bar = Callable[[str], AbstractContextManager[Progress]]
-"""A progress bar with a title."""
-
 
 DEV_LABELS = "dev.csv"
 """The labels of the dev clips, which export and calibrate take."""
