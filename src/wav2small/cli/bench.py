@@ -118,9 +118,10 @@ def command(
         click.echo(render(rows, form), nl=False)
     for note in notes(rows):
         say(note)
-    for file, content in ((output, f"{len(rows)} rows"), (plot_file, "")):
-        if file:
-            report_written(file, content)
+    if output:
+        report_written(output, f"{len(rows)} rows")
+    if plot_file:
+        report_written(plot_file)
     if any("error" in about["left_out"] for row in rows for about in row["on"].values()):
         sys.exit(1)
 

@@ -202,9 +202,10 @@ def command(
         say(note)
     for file in outputs:
         report_written(file, f"{len(rows) + len(differences)} rows")
-    for file, content in ((predictions_file, f"{len(data.segments)} rows"), (plot_file, "")):
-        if file:
-            report_written(file, content)
+    if predictions_file:
+        report_written(predictions_file, f"{len(data.segments)} rows")
+    if plot_file:
+        report_written(plot_file)
     if any(answer.reason == "error" for some in answers.values() for answer in some):
         sys.exit(1)
 

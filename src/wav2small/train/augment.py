@@ -164,5 +164,5 @@ def _write(group: int) -> int:
     return group
 
 
-def _nothing(done: float, total: float) -> None:
+def _nothing(done: float, total: float, note: str = "") -> None:
     pass

@@ -200,7 +200,7 @@ def open_labeller(name: str) -> Labeller:
     return Labeller(load_teacher(name))
 
 
-def nothing(done: float, total: float) -> None:
+def nothing(done: float, total: float, note: str = "") -> None:
     """No progress."""
 
 
