@@ -156,8 +156,8 @@ def test_folders_of_audio_are_learnt_from_with_a_sentence(data, tmp_path):
     result = distil(data, tmp_path / "run", "--steps", 1, corpora=(str(tmp_path / "plain"),))
     assert result.exit_code == 0, result.output
     assert result.stderr.splitlines()[0] == (
-        "no corpus has a column fold: one in 20 speakers, or files where no speaker is known, is held out to choose "
-        "weights by"
+        "no corpus has a column fold: one in 20 speakers, or files where no speaker is known, is held out for "
+        "selecting weights"
     )
     assert [row.path.name for row in read_manifest(tmp_path / "run" / "dev.csv")] == ["0.wav"]
 
@@ -310,7 +310,7 @@ def test_a_wrong_call_is_a_usage_error(data, tmp_path, options, words):
         (("--network", "gone.json"), "gone.json"),
         (("--left-out", "gone.csv"), "gone"),
         (("--noise", "gone.csv"), "gone"),
-        (("--dev-fold", "9"), "no corpus has a row of the fold 9, to choose weights by. Give --dev-fold another one."),
+        (("--dev-fold", "9"), "no corpus has a row in fold 9 for selecting weights. Give another --dev-fold."),
         (("--device", "cuda:77"), "torch has no device 'cuda:77' here."),
     ],
 )

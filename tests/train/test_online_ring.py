@@ -197,7 +197,7 @@ def test_a_ring_of_another_teacher_or_other_audio_is_refused(data, tmp_path, cha
     with pytest.raises(ManifestError) as caught:
         run(data, tmp_path / "other", **{"ring": tmp_path / "ring", "config": replace(TINY, steps=1), **change})
     assert str(caught.value) == (
-        f"{tmp_path}/ring: was started with other audio, another teacher or another composition. Give another folder."
+        f"{tmp_path}/ring: contains shards of other audio, another teacher or another composition. Give another folder."
     )
 
 
@@ -318,7 +318,7 @@ def test_a_dead_worker_is_one_sentence(made, at_once):
     with pytest.raises(Wav2SmallError) as caught:
         broken.draw(0)
     assert str(caught.value) == (
-        "a worker was killed, perhaps for want of memory. Run the same command with fewer --workers."
+        "a worker was killed, possibly because memory was exhausted. Run the command with fewer --workers."
     )
 
 

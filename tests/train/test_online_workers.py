@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed_is_one_sentence_and_the_run_goes_on(data, tmp_p
     out, said = process.communicate(timeout=120)
     assert (process.returncode, out) == (1, "")
     assert said == (
-        "wav2small: a worker was killed, perhaps for want of memory. Run the same command with fewer --workers.\n"
+        "wav2small: a worker was killed, possibly because memory was exhausted. Run the command with fewer --workers.\n"
     )
     process = start(data, tmp_path / "run", "--steps", 4, "--workers", 1)
     _, said = process.communicate(timeout=300)

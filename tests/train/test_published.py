@@ -263,7 +263,7 @@ class Evil:
 @pytest.mark.parametrize("content", [b"", b"no file of torch", pickle.dumps({"a": Evil()})], ids=["0", "text", "evil"])
 def test_a_file_with_anything_but_arrays_is_refused_unread(models, content):
     (models / DAWN / "pytorch_model.bin").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: is not a file of arrays alone"):
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: not a file of arrays only"):
         Dawn(models / DAWN)
 
 
@@ -276,7 +276,9 @@ def test_a_folder_without_weights_or_with_damaged_configuration_is_said(models):
         Dawn(models / DAWN)
     for text in ("{", "[]"):
         (models / DAWN / "config.json").write_text(text)
-        with pytest.raises(WeightsError, match=r"config\.json: (cannot be read as JSON|does not hold a JSON object)"):
+        with pytest.raises(
+            WeightsError, match=r"config\.json: (cannot be read as JSON|does not contain a JSON object)"
+        ):
             Dawn(models / DAWN)
 
 
@@ -355,7 +357,7 @@ def test_paper_is_the_mean_of_both_and_an_ensemble_any_weighted_mean(models):
 
 @pytest.mark.parametrize("name", ["ensemble:", "ensemble:dawn", "ensemble:dawn,dawn", "ensemble:dawn,", "ensemble:a=1"])
 def test_an_ensemble_has_two_members_each_once(name):
-    with pytest.raises(WeightsError, match="an ensemble has two members or more, each once"):
+    with pytest.raises(WeightsError, match="an ensemble needs two or more different members"):
         load_teacher(name)
 
 
@@ -400,7 +402,7 @@ def test_without_folder_and_network_there_is_a_sentence_at_once(tmp_path, monkey
         load_teacher("odyssey")
     assert str(caught.value) == (
         f"{ODYSSEY}: is not in {tmp_path}, and it cannot be fetched ([Errno -2] Name or service not known). "
-        f"Put its files into the folder {ODYSSEY} of a folder, and set WAV2SMALL_MODELS to that."
+        f"Put its files into FOLDER/{ODYSSEY} and set WAV2SMALL_MODELS to FOLDER."
     )
     for name in (str(tmp_path), "no such/owner/name"):
         with pytest.raises(WeightsError, match=r"is neither a folder with a config\.json nor owner/name of the hub"):

@@ -116,7 +116,7 @@ def test_another_encoder_is_refused(where, models, published, monkeypatch):
     path = models if where == "file" else published / "model.safetensors"
     with pytest.raises(WeightsError) as caught:
         find_encoder(str(published))
-    assert str(caught.value).startswith(f"{path}: is not the Whisper encoder that the head was fitted on. Needed: ")
+    assert str(caught.value).startswith(f"{path}: not the Whisper encoder that the head was fitted on. Needed: ")
 
 
 @pytest.mark.parametrize("where", ["file", "hub"])
@@ -163,10 +163,10 @@ def test_without_encoder_and_network_there_is_a_sentence_at_once(folder, tmp_pat
     monkeypatch.setenv("WAV2SMALL_MODELS", folder and str(tmp_path / folder))
     with pytest.raises(WeightsError) as caught:
         find_encoder()
-    where = f"is not in {tmp_path / folder}" if folder else "WAV2SMALL_MODELS names no folder of models"
+    where = f"is not in {tmp_path / folder}" if folder else "WAV2SMALL_MODELS is not set"
     assert str(caught.value) == (
         f"openai/whisper-base: {where}, and it cannot be fetched ([Errno -2] Name or service not known). "
-        "Put its files into the folder openai/whisper-base of a folder, and set WAV2SMALL_MODELS to that."
+        "Put its files into FOLDER/openai/whisper-base and set WAV2SMALL_MODELS to FOLDER."
     )
     assert len(asked) == 1 and f"openai/whisper-base/resolve/{whisper.REVISION}" in asked[0][0] and asked[0][1] <= 10
 
@@ -306,7 +306,7 @@ def test_heads_are_read_as_they_were_written(tmp_path):
     [
         (lambda a: a.pop("1.out.bias"), "missing: 1.out.bias"),
         (lambda a: a.pop("spread"), "missing: spread"),
-        (lambda a: a.pop("0.hidden.weight"), "heads of a teacher: it lacks layers with 0.hidden.weight"),
+        (lambda a: a.pop("0.hidden.weight"), "heads of a teacher: missing layers with 0.hidden.weight"),
         (lambda a: a.update({"3.out.bias": a["1.out.bias"]}), "left over: 3.out.bias"),
         (lambda a: a.update({"odd": a["mean"]}), "left over: odd"),
         (lambda a: a.update({"2.mixed": a.pop("2.mix")}), "left over: 2.hidden.bias, 2.hidden.weight, 2.mixed"),
@@ -331,7 +331,7 @@ def test_heads_that_do_not_say_what_they_are_are_refused(tmp_path, key):
     heads().save(path, ABOUT)
     arrays, metadata = read_safetensors(path)
     write_safetensors(path, arrays, {name: text for name, text in metadata.items() if name != key})
-    with pytest.raises(WeightsError, match=f"does not hold heads of a teacher: it lacks {key}"):
+    with pytest.raises(WeightsError, match=f"not heads of a teacher: missing {key}"):
         Heads.load(path)
 
 

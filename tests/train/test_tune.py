@@ -210,7 +210,7 @@ def test_the_whole_teacher_is_one_file_that_is_read_strictly(corpus, bodies, tmp
         with pytest.raises(WeightsError, match=r"missing: head\.out\.bias; left over: head\.outer\.bias\."):
             load_teacher(str(path))
         write_safetensors(path, arrays, {key: text for key, text in metadata.items() if key != "licence"})
-        with pytest.raises(WeightsError, match="is not a teacher, it lacks licence"):
+        with pytest.raises(WeightsError, match="not a teacher: missing licence"):
             load_teacher(str(path))
 
 

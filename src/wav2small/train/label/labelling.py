@@ -1,7 +1,7 @@
-"""Teacher x manifest -> labels: one row a segment whatever happens to it, in a store that survives its writer.
+"""Label a manifest with a teacher: one row per segment, errors included, in a store that survives interruption.
 
-An engine answers the parts of the store that are missing: ``threads.Threads`` in this process, ``ray.Workers`` on a
-cluster. A table is the store read once, when it is full.
+An engine labels the missing parts of the store: ``threads.Threads`` in this process, ``ray.Workers`` on a cluster. The
+table is written from the store when it is complete.
 """
 
 from __future__ import annotations
@@ -23,13 +23,19 @@ from wav2small.train.label.threads import Answer, Engine
 from wav2small.train.teachers.base import TeacherId
 
 LABEL = (*OUTPUTS, *TeacherId._fields, "embedding", "error")
-"""Columns that are ours; the others are the manifest's."""
+"""Columns that labelling adds; the other columns are the manifest's."""
 
 Row = dict[str, Any]
 
 
 class Labelled(NamedTuple):
-    """What a run came to: rows of the manifest, those with an error, and seconds of audio that this run labelled."""
+    """Summary of a run.
+
+    Attributes:
+        rows: rows of the manifest
+        errors: rows with an error
+        dur: seconds of audio that this run labelled
+    """
 
     rows: int
     errors: int
@@ -43,17 +49,17 @@ def label(
     config: LabelConfig,
     progress: Callable[[int, int, float], None],
 ) -> Labelled:
-    """Label every segment, from where a stopped run was.
+    """Label all segments, resuming an interrupted run.
 
     Args:
-        segments: of a manifest
-        engine: labels them
-        output: a table by its suffix, beside a store until it is whole; or, without suffix, the store itself
-        config: what the engine was made with, and how many rows are written together
+        segments: segments of a manifest
+        engine: the engine
+        output: table, with a store next to it until it is complete; without suffix, the store itself
+        config: settings of the engine, and rows that are written together
         progress: called with (segments done, segments, seconds of audio labelled)
 
     Raises:
-        ManifestError: if a stopped run had other segments, another teacher, or was asked for other things
+        ManifestError: if the interrupted run had other segments, another teacher or other settings
     """
     folder = store_of(output)
     base = output if folder == output else output.parent
@@ -79,10 +85,10 @@ def label(
 
 
 def store_of(output: Path) -> Path:
-    """The folder of the store that a table is made from; the output itself if it has no suffix.
+    """The folder of the store of a table; the output itself if it has no suffix.
 
     Raises:
-        Wav2SmallError: if the suffix stands for no format
+        Wav2SmallError: if the suffix is not that of a supported format
     """
     if output.suffix == "" or output.is_dir():
         return output
@@ -109,12 +115,12 @@ def _plan(segments: Sequence[Segment], base: Path, teacher: TeacherId, config: L
 
 
 def _about(segment: Segment, base: Path) -> Row:
-    """What the manifest says; not the labels of an earlier teacher, if those are there."""
+    """Columns of the manifest, without labels of an earlier teacher."""
     return {name: value for name, value in to_row(segment, base).items() if name not in LABEL}
 
 
 def _anywhere(segment: Segment) -> Segment:
-    """The same, found from wherever a worker is, so that its errors read the same too."""
+    """The segment with an absolute path, so that workers can open it and report the same errors."""
     return replace(segment, path=locate(absolute(segment.path)))
 
 

@@ -1,8 +1,7 @@
-"""Parts of a manifest -> answers of a teacher, by workers of Ray Data, each with a teacher of its own.
+"""Label parts of a manifest on a Ray cluster, with one teacher per worker.
 
-A worker labels a part at a time, as ``threads.Threads`` does, and sends the answers back; only the program that asked
-writes. So a worker that dies loses no more than the part that it had, Ray gives that to another, and nothing is written
-twice.
+A worker labels one part at a time with ``threads.Threads`` and returns the labels; only the calling program writes. If
+a worker dies, Ray assigns its part to another worker, and nothing is written twice.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from wav2small.train.label.threads import Answer, OnAnswers, Part, Threads, choo
 from wav2small.train.teachers.base import Teacher, TeacherId
 
 VISITS = 3
-"""How often a cluster is asked that breaks off the connection."""
+"""Number of attempts to connect to a cluster that aborts the connection."""
 
 Load = Callable[..., Teacher]
-"""Gives the teacher, for the device that it is called with by name; Ray sends it to where it is called."""
+"""Function that loads the teacher, with a keyword argument ``device``; Ray sends it to the workers."""
 
 
 class Workers:
-    """Labels on a cluster.
+    """Engine that labels on a cluster.
 
     Args:
-        load: gives the teacher
-        config: with embeddings or not, and in which batches
-        device: that each worker computes on, as torch names it; ``auto`` is a GPU if the cluster has one
-        workers: how many; None is one a GPU, or one a core
-        address: of a running cluster; None starts one on this machine, unless the program is in one already
+        load: loads the teacher
+        config: settings of the batches and embeddings
+        device: torch device of each worker; ``auto`` is a GPU if the cluster has one
+        workers: number of workers; None is one per GPU, or one per core
+        address: address of a running cluster; None starts one on this machine, unless the program is already in one
 
     Raises:
         MissingExtraError: if the extra ``ray`` is not installed
@@ -63,7 +62,7 @@ class Workers:
         return teacher
 
     def answers(self, parts: Iterable[Part], on_answers: OnAnswers) -> Iterator[tuple[int, list[Answer]]]:
-        """The number of a part and the answer to each of its segments, as they come."""
+        """Number of a part and the labels of its segments, in order of completion."""
         items = [{"part": part, "clips": _pack(segments)} for part, segments in parts]
         if not items:
             return
@@ -75,7 +74,7 @@ class Workers:
             yield row["part"], answers
 
     def _rows(self, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """What the workers make of the items. Ray Data has to be in the cluster: at ``ray://``, an actor is for it."""
+        """Results of the workers. Ray Data must run inside the cluster; at ``ray://`` an actor runs it."""
         asked = (items, (self.load, self.config, self.device), self.workers, self.needs)
         if not self.ray.util.client.ray.is_connected():
             yield from _worked(*asked)
@@ -111,13 +110,13 @@ def _worked(
 
 
 class Worker:
-    """A process of the cluster with a teacher; labels a row that holds a part."""
+    """Process of the cluster with a teacher, which labels parts."""
 
     def __init__(self, load: Load, config: LabelConfig, device: str) -> None:
         self.threads = Threads(load(device=device), config, 1 if device == "cpu" else choose_workers(device))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The part, answered, or why it cannot be, which stops the run; an unreadable file does not."""
+        """Labels of a part, or the error that stops the run; an unreadable file does not stop it."""
         segments = [Segment(path, locate(path), start, end) for path, start, end in json.loads(row["clips"])]
         try:
             ((part, answers),) = self.threads.answers([(row["part"], segments)], lambda clips, seconds: None)
@@ -135,7 +134,7 @@ def _unpack(text: str) -> list[Answer]:
 
 
 def _connected(address: str | None) -> Any:
-    """The module, in a cluster, and as quiet as the rest of the program."""
+    """The ray module, connected to a cluster, with its log output disabled."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -156,7 +155,7 @@ def _connected(address: str | None) -> Any:
 
 
 def _patiently(connect: Callable[[], object]) -> None:
-    """Ask up to ``VISITS`` times: a head of Ray that has just started turns its first visitor away now and then."""
+    """Connect, with up to ``VISITS`` attempts: a Ray head that has just started may abort the first connection."""
     for _ in range(VISITS - 1):
         try:
             connect()
@@ -167,7 +166,7 @@ def _patiently(connect: Callable[[], object]) -> None:
 
 
 def _quiet() -> None:
-    """No progress bars and no hints by Ray Data, in this process."""
+    """Disable progress bars and hints of Ray Data in this process."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -176,7 +175,7 @@ def _quiet() -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise ``OSError`` if nothing listens at HOST:PORT, where Ray would try for minutes."""
+    """Raise ``OSError`` at once if no server listens at HOST:PORT; Ray would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()

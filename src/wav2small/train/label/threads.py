@@ -1,8 +1,8 @@
-"""Parts of a manifest -> answers of a teacher, in this process: decoded ahead, batched by length, labelled in threads.
+"""Label parts of a manifest in this process: decoding in advance, batches of similar length, several threads.
 
-What is batched together follows from the part alone: its clips in order, up to ``POOL_DUR`` of them, sorted by length.
-On a CPU one thread computes a batch, and several batches are computed at once: no thread waits for another, and the
-answer does not depend on how many there are.
+Batches depend only on the part: its clips in order, up to ``POOL_DUR`` seconds at a time, sorted by length. On a CPU
+one thread computes a batch and several batches are computed concurrently, so the labels do not depend on the number
+of threads.
 """
 
 from __future__ import annotations
@@ -27,20 +27,27 @@ from wav2small.train.embedding import to_text
 from wav2small.train.teachers.base import Teacher, TeacherId
 
 POOL_DUR = 600.0
-"""Seconds of audio that are held to be sorted by length."""
+"""Seconds of audio in memory that are sorted by length."""
 DECODERS = 8
-"""Threads that read and decode; more than there are cores, since a file may come over a network."""
+"""Threads that read and decode files; more than the number of cores, because files may be remote."""
 KERNELS = "16"
-"""oneDNN reads it when it first computes. With its own 1,024 memory rose by 400 MB over 600 clips, with 16 by 40."""
+"""Kernel cache of oneDNN. With its default of 1,024, memory grew by 400 MB over 600 clips; with 16, by 40 MB."""
 NOTHING = np.zeros(0, np.float32)
 
 Part = tuple[int, Sequence[Segment]]
 OnAnswers = Callable[[int, float], None]
-"""Called with the number of clips that are labelled, and their seconds."""
+"""Called with (clips labelled, their duration in seconds)."""
 
 
 class Answer(NamedTuple):
-    """What is known of a segment: an emotion, maybe an embedding as text, or why there is none; and its seconds."""
+    """Label of a segment.
+
+    Attributes:
+        emotion: A/D/V, or None with an error
+        embedding: embedding as text, if requested
+        error: reason why there is no emotion
+        dur: duration in seconds
+    """
 
     emotion: Emotion | None = None
     embedding: str | None = None
@@ -49,20 +56,28 @@ class Answer(NamedTuple):
 
 
 class Engine(Protocol):
-    """What labels the parts of a manifest."""
+    """Labels the parts of a manifest."""
 
     @property
     def teacher_id(self) -> TeacherId:
-        """Of the teacher that answers."""
+        """Name, version and licence of the teacher."""
         ...
 
     def answers(self, parts: Iterable[Part], on_answers: OnAnswers) -> Iterator[tuple[int, list[Answer]]]:
-        """The number of a part and the answer to each of its segments; the parts in any order."""
+        """Number of a part and the labels of its segments; parts may come in any order."""
         ...
 
 
 class Clip(NamedTuple):
-    """A segment with its number among those of its part, decoded or with the reason why not."""
+    """A segment, decoded or with an error.
+
+    Attributes:
+        part: number of the part
+        size: number of segments of the part
+        number: number of the segment within the part
+        signal: mono audio at 16 kHz, float32, shape=(samples,)
+        error: reason why it cannot be decoded
+    """
 
     part: int
     size: int
@@ -73,13 +88,13 @@ class Clip(NamedTuple):
 
 @dataclass
 class Threads:
-    """Labels in this process.
+    """Engine that labels in this process.
 
     Args:
-        teacher: of the labels
-        config: with embeddings or not, and in which batches
-        workers: batches computed at once
-        decoders: files decoded at once
+        teacher: the teacher
+        config: settings of the batches and embeddings
+        workers: number of batches computed concurrently
+        decoders: number of files decoded concurrently
     """
 
     teacher: Teacher
@@ -89,21 +104,21 @@ class Threads:
 
     @property
     def teacher_id(self) -> TeacherId:
-        """Of the teacher."""
+        """Name, version and licence of the teacher."""
         return TeacherId.of(self.teacher)
 
     def answers(self, parts: Iterable[Part], on_answers: OnAnswers) -> Iterator[tuple[int, list[Answer]]]:
-        """The number of a part and the answer to each of its segments, in order."""
+        """Number of a part and the labels of its segments, in order."""
         with _threads(self.decoders) as decoding, _threads(self.workers) as labelling, _one_torch_thread():
             clips = (clip for file in ahead(decoding, _decode, _files(parts), 2 * self.decoders) for clip in file)
             batches = (batch for pool in _pools(clips) for batch in by_length(pool, self.config.batch_dur))
-            found: dict[int, dict[int, Answer]] = defaultdict(dict)
+            labelled_parts: dict[int, dict[int, Answer]] = defaultdict(dict)
             for batch, answers in ahead(labelling, self._answer, batches, 2 * self.workers):
                 part, size = batch[0].part, batch[0].size
-                found[part] |= {clip.number: answer for clip, answer in zip(batch, answers, strict=True)}
+                labelled_parts[part] |= {clip.number: answer for clip, answer in zip(batch, answers, strict=True)}
                 on_answers(len(batch), sum(answer.dur for answer in answers))
-                if len(found[part]) == size:
-                    yield part, [answer for _, answer in sorted(found.pop(part).items())]
+                if len(labelled_parts[part]) == size:
+                    yield part, [answer for _, answer in sorted(labelled_parts.pop(part).items())]
 
     def _answer(self, batch: list[Clip]) -> tuple[list[Clip], list[Answer]]:
         signals = [clip.signal for clip in batch if clip.error is None]
@@ -113,13 +128,13 @@ class Threads:
 
 
 def choose_workers(device: str) -> int:
-    """One a core; on a GPU, a few that have the next batches ready for it."""
+    """Default number of workers: one per core; on a GPU at most four, which prepare its next batches."""
     cores = os.cpu_count() or 1
     return cores if device == "cpu" else min(4, cores)
 
 
 def by_length(clips: Sequence[Clip], batch_dur: float) -> Iterator[list[Clip]]:
-    """Batches of like length; padded to its longest clip, one has at most ``batch_dur`` seconds, or it is one clip."""
+    """Batches of similar length, with at most ``batch_dur`` seconds including padding, or a single clip."""
     batch: list[Clip] = []
     for clip in sorted(clips, key=lambda clip: len(clip.signal)):
         if batch and (len(batch) + 1) * len(clip.signal) > batch_dur * SAMPLING_RATE:
@@ -133,7 +148,7 @@ def by_length(clips: Sequence[Clip], batch_dur: float) -> Iterator[list[Clip]]:
 def ahead(
     executor: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any], limit: int
 ) -> Iterator[Any]:
-    """Results in order, while up to ``limit`` items are worked on or wait to be taken."""
+    """Results in order, with up to ``limit`` items in progress or waiting."""
     waiting: deque[Future[Any]] = deque()
     for item in items:
         waiting.append(executor.submit(function, item))
@@ -144,7 +159,7 @@ def ahead(
 
 
 def _files(parts: Iterable[Part]) -> Iterator[list[tuple[Clip, Segment]]]:
-    """Neighbouring segments of one file, with clips to be filled: it is decoded once for all of them."""
+    """Consecutive segments of the same file, which is decoded once, with empty clips."""
     for part, segments in parts:
         clips = [(Clip(part, len(segments), number), segment) for number, segment in enumerate(segments)]
         yield from (list(group) for _, group in groupby(clips, key=lambda pair: pair[1].path))
@@ -165,7 +180,7 @@ def _decode(pairs: list[tuple[Clip, Segment]]) -> list[Clip]:
 
 
 def _pools(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
-    """Clips of one part, until they are ``POOL_DUR`` long."""
+    """Groups of clips of one part, up to ``POOL_DUR`` seconds."""
     pool: list[Clip] = []
     held = 0
     for clip in clips:
@@ -189,7 +204,7 @@ def _ask(teacher: Teacher, signals: list[np.ndarray], embed: bool) -> list[Answe
 
 @contextmanager
 def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that, when something goes wrong, end what they do and begin nothing more."""
+    """Thread pool that, after an exception, finishes running tasks and cancels the others."""
     executor = ThreadPoolExecutor(count)
     try:
         yield executor
@@ -199,7 +214,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """And few kernels kept by oneDNN: hardly two batches have the same shape."""
+    """Set one torch thread, and a small kernel cache of oneDNN, because few batches have the same shape."""
     import torch
 
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KERNELS)

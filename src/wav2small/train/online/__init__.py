@@ -1,1 +1,1 @@
-"""Online distillation: clips composed by whole batches, labelled as they stand, distorted, and learnt."""
+"""Online distillation: clips are composed in batches, labelled by the teacher, distorted, and used for training."""

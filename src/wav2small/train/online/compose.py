@@ -1,7 +1,7 @@
-"""New clips out of old ones, by whole batches: cut, sped up, mixed, joined, modulated, stretched.
+"""Compose batches of new clips from recorded ones: cutting, speed change, mixing, joining, modulation, stretching.
 
-The teacher labels a clip as it stands, so a mixture is mixup in the paper's sense: no label is interpolated. All
-functions work on signals (batch, samples) on any device, and return new tensors.
+The teacher labels the composed clip, so mixtures are mixup as in the paper, without interpolated labels. All functions
+take signals (batch, samples) on any device and return new tensors.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from wav2small.train.online.draw import Draw
 from wav2small.train.online.pool import Pool
 
 BLOCK = 8
-"""Rows that share a speed."""
+"""Number of rows with the same speed."""
 N_FFT, HOP = 512, 128
-"""Of the phase vocoder."""
+"""Window and hop of the phase vocoder, in samples."""
 
 
 def compose(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: Composition) -> Tensor:
-    """New clips, each of RMS 1.
+    """Compose new clips, each with RMS 1.
 
     Args:
-        pool: of the clips that they are made of
-        corpus: of the main piece of each new clip, shape=(batch,)
-        samples: of each new clip
-        draw: everything random
-        config: what is drawn how often
+        pool: clips to compose from
+        corpus: number of the corpus of the main piece of each clip, shape=(batch,)
+        samples: length of each clip
+        draw: random numbers
+        config: probabilities and ranges
 
     Returns:
-        shape=(batch, samples)
+        audio at 16 kHz, shape=(batch, samples)
+
+    Source: arXiv:2408.13920 for mixup; the other operations are ours.
     """
     rate = math.exp(draw.rng.uniform(-1, 1) * math.log(config.stretch)) if draw.rng.random() < config.stretched else 1.0
     longer = max(samples, math.ceil(samples * rate / HOP + 1) * HOP)
@@ -69,7 +71,7 @@ def _mixtures(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: Comp
 
 
 def pieces(pool: Pool, corpus: Tensor, samples: int, draw: Draw, fastest: float) -> Tensor:
-    """A piece of a clip of each corpus at a random place, slower or faster by up to ``fastest`` times, in blocks."""
+    """A random piece of a clip of each corpus, with a speed factor up to ``fastest``, shape=(batch, samples)."""
     clip = pool.clips(draw, corpus)
     out = torch.empty(len(corpus), samples, device=draw.device)
     for first in range(0, len(corpus), BLOCK):
@@ -83,7 +85,7 @@ def pieces(pool: Pool, corpus: Tensor, samples: int, draw: Draw, fastest: float)
 
 
 def resample(signal: Tensor, samples: int) -> Tensor:
-    """Played in ``samples`` samples, without aliasing: (batch, any) -> (batch, samples)."""
+    """Resample to ``samples`` samples without aliasing: (batch, any) -> (batch, samples)."""
     if signal.shape[1] == samples:
         return signal
     spectrum = torch.fft.rfft(signal)[:, : samples // 2 + 1]
@@ -92,9 +94,9 @@ def resample(signal: Tensor, samples: int) -> Tensor:
 
 
 def stretch(signal: Tensor, rate: float) -> Tensor:
-    """Played ``rate`` times as fast at the same pitch, by a phase vocoder.
+    """Time-stretch by a phase vocoder: ``rate`` times as fast at the same pitch.
 
-    Source: Flanagan and Golden 1966; the form is that of Ellis 2002, pvoc.m
+    Source: Flanagan and Golden 1966; implementation after Ellis 2002, pvoc.m.
     """
     window = torch.hann_window(N_FFT, device=signal.device)
     spectrum = torch.stft(signal, N_FFT, HOP, window=window, return_complex=True)
@@ -110,7 +112,7 @@ def stretch(signal: Tensor, rate: float) -> Tensor:
 
 
 def modulate(signal: Tensor, draw: Draw, share: float, depth: float) -> Tensor:
-    """A slow random gain of up to ``depth`` dB for a share of the rows."""
+    """Apply a slow random gain of up to ``depth`` dB to a share of the rows."""
     knots = draw.uniform(len(signal), 1, 9, low=-depth, high=depth) * (draw.uniform(len(signal), 1, 1) < share)
     curve = functional.interpolate(knots, signal.shape[1], mode="linear", align_corners=True)[:, 0]
     return signal * decibel(curve)
@@ -122,15 +124,15 @@ def rms(signal: Tensor) -> Tensor:
 
 
 def decibel(level: Tensor) -> Tensor:
-    """Factor of amplitudes of a level in dB."""
+    """Amplitude factor of a level in dB."""
     return torch.exp(level * (math.log(10) / 20))
 
 
 def add(signal: Tensor, other: Tensor, snr: Tensor) -> Tensor:
-    """``other`` added so that ``signal`` is ``snr`` dB louder than it."""
+    """Add ``other`` at a signal-to-noise ratio of ``snr`` dB, shape=(batch, 1)."""
     return signal + other * (rms(signal) / rms(other) * decibel(-snr))
 
 
 def durations(config: Composition) -> list[int]:
-    """Lengths of clips in samples."""
+    """Possible lengths of clips, in samples."""
     return [round(duration * SAMPLING_RATE) for duration in config.durations]

@@ -1,11 +1,11 @@
-"""Distil a teacher into several students at once, online.
+"""Online distillation of a teacher into several students.
 
-Each batch is composed, labelled, distorted and learnt.
+Each batch is composed, labelled, distorted and used for training.
 
-On a GPU every clip is new: composed, labelled and learnt once. On a processor the teacher is what takes the time, so
-workers fill a ring of labelled clips, from which each is learnt ``reuse`` times, distorted anew each time. Loss:
-1 - CCC over the batch and within groups of one corpus, and a guess of the teacher's embedding. The figures that choose
-weights are those of held-out speakers, within each corpus; corpora that are left out altogether are scored too.
+On a GPU every clip is used once. On a CPU the teacher is the bottleneck, so workers fill a ring buffer of labelled
+clips; each clip is used ``reuse`` times on average, with a new distortion each time. The loss is 1 - CCC over the batch
+and within groups of one corpus, plus the error of the predicted teacher embedding. The scores that select weights are
+those of held-out speakers within each corpus; held-out corpora are scored in addition.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from wav2small.train.online.ring import Labelled, labelled
 from wav2small.train.students import StudentNet, build, description, start_from, to_arrays
 
 MAX_DEV_DUR = 8.0
-"""Seconds of a dev clip that are scored."""
+"""Largest duration of a dev clip, in seconds."""
 
 
 @dataclass(frozen=True)
 class Pupil:
-    """A student that is to be trained.
+    """A student to train.
 
     Args:
-        name: of the student, and of its file of weights
-        network: None for a student that is known by its name
-        start: weights to start from
+        name: name of the student and of its weights file
+        network: the network; None for a registered student
+        start: initial weights
     """
 
     name: str
@@ -58,11 +58,11 @@ class Pupil:
     start: Path | None = None
 
     def net(self, dropout: float) -> StudentNet:
-        """The student before its first step.
+        """The student with its initial weights.
 
         Raises:
-            PluginError: if there is no student of that name
-            WeightsError: if it cannot start from ``start``
+            PluginError: if no student has that name
+            WeightsError: if ``start`` does not fit the student
         """
         net = build(self.network or self.name, dropout)
         if self.start:
@@ -72,9 +72,14 @@ class Pupil:
 
 @dataclass(frozen=True)
 class Dev:
-    """Clips of one corpus that nobody learns from, with the teacher's labels; left out: of a corpus nobody learns from.
+    """Dev clips of a corpus with the teacher's labels.
 
-    ``labels`` has shape (clips, 3), and each of ``signals`` is int16, shape=(samples,).
+    Attributes:
+        name: name of the corpus
+        segments: the segments
+        signals: audio at 16 kHz, int16, shape=(samples,) each
+        labels: the teacher's A/D/V, shape=(clips, 3)
+        left_out: whether the whole corpus is held out
     """
 
     name: str
@@ -84,7 +89,7 @@ class Dev:
     left_out: bool = False
 
     def rows(self, folder: Path) -> list[dict[str, object]]:
-        """Rows of a table of labels in ``folder``, with a column ``corpus``."""
+        """Rows of a table of labels in ``folder``, with the column ``corpus``."""
         return [
             to_row(segment, folder)
             | {"file": relative(segment.path, folder), "root": None, "corpus": self.name}  # one name, also over corpora
@@ -96,7 +101,7 @@ class Dev:
 def load_dev(
     name: str, segments: Sequence[Segment], labeller: Labeller, config: DistilConfig, folder: Path, left_out: bool
 ) -> Dev:
-    """Dev clips of a corpus, evenly chosen if there are more than ``config.dev_clips``, labelled once.
+    """Load up to ``config.dev_clips`` evenly spaced dev clips of a corpus with the teacher's labels, which are cached.
 
     Raises:
         ManifestError: if none of them can be read
@@ -125,18 +130,18 @@ def load_dev(
 
 
 class Online(Task[Labelled]):
-    """Several students that learn from the same batches.
+    """Training of several students on the same batches.
 
     Args:
-        config: how they are trained
+        config: settings of the training
         pupils: the students
-        draw_batch: labelled clips of a step, as they stand
-        distortion: what the students get instead of what the teacher got
-        dev: to score them by
-        folder: of the weights
-        moments: of the teacher's embeddings, as :func:`embedding_moments` gives them
-        metadata: written into the weights
-        device: of torch
+        draw_batch: returns the labelled, undistorted clips of a step
+        distortion: distortion of the students' input
+        dev: dev clips
+        folder: folder of the weights
+        moments: moments of the teacher's embeddings, from :func:`embedding_moments`
+        metadata: metadata of the weights
+        device: torch device
     """
 
     def __init__(
@@ -164,21 +169,21 @@ class Online(Task[Labelled]):
             )
 
     def modules(self) -> dict[str, nn.Module]:
-        """The modules of every learner, by its name."""
+        """Modules of all learners, by name."""
         return {
             name: module for pupil, one in self.learners.items() for name, module in one.modules(f"{pupil}/").items()
         }
 
     def groups(self) -> list[dict[str, Any]]:
-        """One parameter group a student."""
+        """One parameter group per student."""
         return [{"params": one.parameters(), "lr": self.config.learning_rate} for one in self.learners.values()]
 
     def clipped(self) -> list[list[nn.Parameter]]:
-        """Each student by itself, so that none depends on which others learn beside it."""
+        """One list per student, so that a student does not depend on the other students of the run."""
         return [one.parameters() for one in self.learners.values()]
 
     def mode(self, train: bool) -> None:
-        """Put all students in training or in evaluation mode."""
+        """Switch all students to training or evaluation mode."""
         for one in self.learners.values():
             one.net.train(train)
 
@@ -191,7 +196,7 @@ class Online(Task[Labelled]):
             yield batch._replace(signal=signal)
 
     def loss(self, batch: Labelled, step: int) -> Tensor:
-        """The sum of the students' losses; each has gradients of its own alone."""
+        """Sum of the students' losses, a scalar; each parameter has the gradient of its own student's loss."""
         losses = []
         for one in self.learners.values():
             torch.manual_seed(self.config.seed * 1_000_003 + step)
@@ -199,7 +204,7 @@ class Online(Task[Labelled]):
         return torch.stack(losses).sum()
 
     def emotion_loss(self, label: Tensor, emotion: Tensor) -> Tensor:
-        """1 - CCC over the batch and within corpora, and what valence borrows from arousal, a scalar."""
+        """1 - CCC over the batch and within corpora, plus the correlation of valence error and arousal, a scalar."""
         config = self.config
         loss = grouped_ccc_loss(label, emotion, config.group_size, config.within).mean()
         if config.decorrelation:
@@ -207,31 +212,31 @@ class Online(Task[Labelled]):
         return loss
 
     def after_step(self, step: int) -> None:
-        """Move the averages."""
+        """Update the moving averages."""
         for one in self.learners.values():
             one.move_average(step)
 
     def evaluate(self) -> Scores:
-        """CCC and r of each student, dimension and dev corpus, by ``student/corpus/ccc arousal``.
+        """CCC and Pearson's r of each student, dimension and dev corpus, such as ``student/corpus/ccc arousal``.
 
-        r is 0 where one of the two is constant, so that the log stays JSON.
+        r is 0 if the labels or the predictions are constant, because JSON has no NaN.
         """
         scores = {}
         for name, one in self.learners.items():
             for dev in self.dev:
-                answers = one.predict(dev.signals)
+                predictions = one.predict(dev.signals)
                 for d, dimension in enumerate(OUTPUTS):
-                    truth, own = dev.labels[:, d], answers[:, d]
+                    truth, own = dev.labels[:, d], predictions[:, d]
                     scores[f"{name}/{dev.name}/ccc {dimension}"] = round(concordance_cc(truth, own), 4)
                     scores[f"{name}/{dev.name}/r {dimension}"] = round(float(np.nan_to_num(pearson_cc(truth, own))), 4)
         return scores
 
     def merits(self, scores: Scores) -> Scores:
-        """Mean CCC of held-out speakers within the corpora that are learnt from, for each student."""
+        """Mean CCC of held-out speakers within the training corpora, for each student."""
         return {name: float(np.mean(list(self.within(scores, name).values()))) for name in self.learners}
 
     def within(self, scores: Scores, student: str, statistic: str = "ccc", left_out: bool = False) -> Scores:
-        """A statistic of a student for each dimension, the mean over the dev corpora."""
+        """A statistic of a student for each dimension, averaged over the dev corpora."""
         corpora = [dev.name for dev in self.dev if dev.left_out == left_out]
         return {
             dimension: float(np.mean([scores[f"{student}/{corpus}/{statistic} {dimension}"] for corpus in corpora]))
@@ -240,7 +245,7 @@ class Online(Task[Labelled]):
         }
 
     def in_words(self, line: Scores) -> list[str]:
-        """A line of the log for people, a sentence a student: mean CCC, and r of each dimension."""
+        """A line of the log as text, one sentence per student: mean CCC, and r of each dimension."""
         sentences = []
         for name in self.learners:
             parts = []
@@ -254,7 +259,7 @@ class Online(Task[Labelled]):
         return sentences
 
     def keep(self, line: dict[str, float], part: str) -> None:
-        """Write the averaged student of this name."""
+        """Write the averaged student ``part``."""
         one = self.learners[part]
         scores = {name: round(value, 4) for name, value in self.within(line, part).items()}
         extra = {"recipe": json.dumps(asdict(self.config)), "step": str(line["step"]), "dev_ccc": json.dumps(scores)}
@@ -265,7 +270,7 @@ class Online(Task[Labelled]):
 def composer(
     pool: Pool, labeller: Labeller, config: DistilConfig, device: torch.device | str
 ) -> Callable[[int], Labelled]:
-    """Batches that are composed and labelled on a device, each step anew."""
+    """Function that composes and labels the batch of a step on a device."""
     groups = config.batch_size // config.group_size
 
     def draw_batch(step: int) -> Labelled:
@@ -279,22 +284,27 @@ def composer(
 def embedding_moments(draw_batch: Callable[[int], Labelled], cache: Path) -> tuple[Tensor, float]:
     """Mean of the teacher's embeddings in the first batch, shape=(size,), and the sum of their variances.
 
-    They are kept in a file: a run that is resumed has no clips of its first step any more.
+    They are stored in a file, because a resumed run no longer has the clips of its first step.
     """
     if not cache.is_file():
         embedding = draw_batch(0).embedding
-        found = torch.cat([embedding.mean(0), embedding.var(0, unbiased=False).sum()[None]])
+        values = torch.cat([embedding.mean(0), embedding.var(0, unbiased=False).sum()[None]])
         with whole_file(cache) as temporary:
-            np.save(temporary, found.cpu().numpy())
+            np.save(temporary, values.cpu().numpy())
     moments = torch.from_numpy(np.load(cache))
     return moments[:-1], float(moments[-1])
 
 
 def make_loop(folder: Path, task: Online, key: str) -> Loop[Labelled]:
-    """The loop of a run, resumed if the folder has a checkpoint; ``key`` stands for its audio and teacher.
+    """The training loop of a run, resumed if the folder contains a checkpoint.
+
+    Args:
+        folder: folder of the checkpoint and the log
+        task: the students
+        key: identifies audio and teacher
 
     Raises:
-        WeightsError: if the folder holds a run with other settings, or a damaged checkpoint
+        WeightsError: if the checkpoint is damaged, or has other settings
     """
     config = task.config
     every = config.evaluate_every or max(1, config.steps // 10)

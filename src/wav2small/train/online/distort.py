@@ -1,6 +1,6 @@
-"""Batches made harder: equaliser, band limit, room, telephone, noise, music, babble, level.
+"""Distortion of batches: equaliser, band limit, room, telephone, noise, music, babble, level.
 
-The ranges are ours: wide enough for a telephone, a living room and a bad microphone. All functions take signals
+The ranges are ours; they cover a telephone, a living room and a poor microphone. All functions take signals
 (batch, samples) and return new ones.
 """
 
@@ -18,34 +18,34 @@ from wav2small.train.online.draw import Draw
 from wav2small.train.online.pool import Pool
 
 ROOM_LENGTH = 12800
-"""Samples of an impulse response that are used."""
+"""Number of samples of an impulse response."""
 MU, TELEPHONE_BAND = 255.0, 3400.0
-"""Of the mu law; in Hz."""
+"""Constant of the mu law, and upper limit of the band in Hz."""
 
 CODED = 0.05
-"""Share of clips that pass MP3 or Opus."""
+"""Share of clips that are encoded with MP3 or Opus."""
 
 
 class Distortion:
-    """What happens to speech on its way to a student.
+    """Random distortion of a student's input.
 
     Args:
-        noise: recorded sounds and music; None leaves them out
-        rooms: impulse responses; None leaves them to decaying noise
-        clean: share of the clips that stay as they are
+        noise: recorded sounds and music; None adds none
+        rooms: room impulse responses; None uses decaying noise only
+        clean: share of clips without distortion
     """
 
     def __init__(self, noise: Pool | None, rooms: Pool | None, clean: float = 0.25) -> None:
         self.noise, self.rooms, self.clean = noise, rooms, clean
 
     def __call__(self, signal: Tensor, draw: Draw) -> Tensor:
-        """Signals of any level as they arrive, at levels from -45 to -12 dB re full scale."""
+        """Distort signals of any level, (batch, samples); the result has -45 to -12 dB re full scale."""
         changed = self.add_noise(self.channel(signal, draw), draw)
         kept = draw.uniform(len(signal), 1) < self.clean
         return levelled(torch.where(kept, signal, changed), draw, -45, -12)
 
     def channel(self, signal: Tensor, draw: Draw) -> Tensor:
-        """Equaliser, band limit and room in one pass through the spectrum, then a telephone for a tenth."""
+        """Apply equaliser, band limit and room in the frequency domain, then a telephone to a tenth of the rows."""
         count, samples = signal.shape
         size = samples + ROOM_LENGTH
         frequency = torch.linspace(0, SAMPLING_RATE / 2, size // 2 + 1, device=signal.device)
@@ -62,12 +62,12 @@ class Distortion:
         called = draw.rows(count, 0.1)
         if len(called):
             out[called] = telephone(out[called])
-        for row in draw.rows(count, CODED) if out.device.type == "cpu" else ():  # there are none for a GPU
+        for row in draw.rows(count, CODED) if out.device.type == "cpu" else ():  # codecs run only on the CPU
             out[row] = torch.from_numpy(codec(out[row].numpy(), draw.rng))
         return out
 
     def room(self, draw: Draw, count: int) -> Tensor:
-        """Impulse responses, shape=(count, ROOM_LENGTH): recorded ones, or decaying noise behind a direct path."""
+        """Impulse responses, shape=(count, ROOM_LENGTH): recorded, or a direct path followed by decaying noise."""
         if self.rooms and draw.rng.random() < 0.5:
             clip = self.rooms.clips(draw, self.rooms.corpora(draw, count))
             response = self.rooms.cut(clip, torch.zeros_like(clip), ROOM_LENGTH)
@@ -82,7 +82,7 @@ class Distortion:
         return response
 
     def add_noise(self, signal: Tensor, draw: Draw) -> Tensor:
-        """Coloured noise for a third of the rows, recorded sound or music for a fifth, babble for a sixth."""
+        """Add coloured noise to 35 % of the rows, recorded sound or music to 20 %, babble to 15 %."""
         out, count, samples = signal.clone(), *signal.shape
         rows = draw.rows(count, 0.35)
         if len(rows):
@@ -101,7 +101,7 @@ class Distortion:
 
 
 def equaliser(frequency: Tensor, draw: Draw, count: int, depth: float = 9.0) -> Tensor:
-    """Gains of a smooth random curve of up to ``depth`` dB over frequency, (count, frequencies)."""
+    """Gains of a smooth random equaliser of up to ``depth`` dB, shape=(count, frequencies)."""
     knots = torch.logspace(math.log10(60), math.log10(SAMPLING_RATE / 2), 7, device=frequency.device).log()
     gains = draw.uniform(count, 7, low=-depth, high=depth)
     place = frequency.clamp_min(60).log()
@@ -111,13 +111,13 @@ def equaliser(frequency: Tensor, draw: Draw, count: int, depth: float = 9.0) -> 
 
 
 def band(frequency: Tensor, draw: Draw, count: int) -> Tensor:
-    """Gains of a band from 50 to 400 up to 2,800 to 7,000 Hz, (count, frequencies)."""
+    """Gains of a band-pass from 50..400 Hz to 2,800..7,000 Hz, shape=(count, frequencies)."""
     low, high = draw.uniform(count, 1, low=50, high=400), draw.uniform(count, 1, low=2800, high=7000)
     return 1 / (1 + (low / frequency.clamp_min(1)) ** 8) / (1 + (frequency / high) ** 16)
 
 
 def telephone(signal: Tensor) -> Tensor:
-    """Up to 3,400 Hz, in eight bits by the mu law at 8 kHz, as a telephone network passes speech."""
+    """Simulate a telephone: low-pass at 3,400 Hz and 8-bit mu law at 8 kHz."""
     samples = signal.shape[1]
     passed = int(samples * TELEPHONE_BAND / SAMPLING_RATE) + 1
     narrow = torch.fft.irfft(torch.fft.rfft(signal)[:, :passed], samples // 2)
@@ -130,7 +130,7 @@ def telephone(signal: Tensor) -> Tensor:
 
 
 def coloured(draw: Draw, count: int, samples: int) -> Tensor:
-    """Noise whose power falls as 1/f^a, a between 0 (white) and 2 (brown), (count, samples)."""
+    """Noise with power 1/f^a, a random from 0 (white) to 2 (brown), shape=(count, samples)."""
     spectrum = torch.fft.rfft(draw.normal(count, samples))
     frequency = torch.arange(spectrum.shape[1], device=draw.device).clamp_min(1)
     noise: Tensor = torch.fft.irfft(spectrum * frequency ** -draw.uniform(count, 1), samples)
@@ -138,6 +138,6 @@ def coloured(draw: Draw, count: int, samples: int) -> Tensor:
 
 
 def levelled(signal: Tensor, draw: Draw, low: float, high: float) -> Tensor:
-    """At a random RMS in dB re full scale; what passes full scale is clipped."""
+    """Scale to a random RMS from ``low`` to ``high`` dB re full scale, clipped to [-1, 1]."""
     level = draw.uniform(len(signal), 1, low=low, high=high)
     return (signal / rms(signal) * decibel(level)).clamp(-1, 1)

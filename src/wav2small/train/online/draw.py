@@ -1,4 +1,4 @@
-"""Random tensors on a device, all from one seed."""
+"""Random tensors on a device from one seed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Draw:
-    """Draws that follow from the seed alone, on one kind of device.
+    """Random numbers that depend only on the seed and the kind of device.
 
     Args:
-        seed: numbers that together are the seed, such as (seed of the run, step)
-        device: of the tensors
+        seed: numbers that form the seed, such as (seed of the run, step)
+        device: device of the tensors
     """
 
     def __init__(self, seed: tuple[int, ...], device: torch.device | str = "cpu") -> None:
@@ -22,15 +22,15 @@ class Draw:
         self.rng = np.random.default_rng(seed)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Between ``low`` and ``high``."""
+        """Uniform numbers from ``low`` to ``high``."""
         return torch.rand(*shape, generator=self.generator, device=self.device) * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
-        """Of mean 0 and variance 1."""
+        """Normal numbers with mean 0 and variance 1."""
         return torch.randn(*shape, generator=self.generator, device=self.device)
 
     def below(self, limit: Tensor) -> Tensor:
-        """Whole numbers from 0 to below ``limit``, one for each of its values."""
+        """Integers from 0 to ``limit`` - 1, one for each value of ``limit``."""
         share = torch.rand(limit.shape, generator=self.generator, device=self.device, dtype=torch.float64)
         return (share * limit).long().clamp_max(limit - 1)
 
@@ -39,5 +39,5 @@ class Draw:
         return torch.multinomial(weights, count, replacement=True, generator=self.generator)
 
     def rows(self, count: int, share: float) -> Tensor:
-        """The indices of the rows that something happens to, each with this probability."""
+        """Indices of a random subset of ``count`` rows, each included with probability ``share``."""
         return torch.nonzero(self.uniform(count) < share)[:, 0]

@@ -1,4 +1,4 @@
-"""A teacher's labels of whole batches on a device."""
+"""Labels of whole batches by a teacher."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wav2small.train.online.draw import Draw
 from wav2small.train.teachers.base import Teacher
 
 LEVELS = (-32.0, -18.0)
-"""dB re full scale at which the teacher gets clips."""
+"""Range of the level of the teacher's input, in dB re full scale."""
 
 
 class Labeller:
-    """Labels batches by ``teacher.label_batch`` where the teacher has one, else clip by clip.
+    """Labels batches with ``teacher.label_batch`` if the teacher has it, else clip by clip.
 
     Args:
-        teacher: any
+        teacher: the teacher
     """
 
     def __init__(self, teacher: Teacher) -> None:
@@ -33,13 +33,13 @@ class Labeller:
 
     @cached_property
     def probe(self) -> list[float]:
-        """The teacher's answer to a fixed noise, which distinguishes teachers of one name and version."""
+        """The teacher's A/D/V of a fixed noise; distinguishes teachers with the same name and version."""
         with torch.inference_mode():
             emotion, _ = self.of(0.1 * Draw((0,)).normal(1, 32000))
         return [round(value, 3) for value in emotion[0].tolist()]
 
     def of(self, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of signals as they are."""
+        """Emotions (batch, 3) and embeddings (batch, size) of signals at their own level."""
         if self.batch is not None:
             emotion, embedding = self.batch(signal)
             return emotion, embedding

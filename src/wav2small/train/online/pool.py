@@ -1,4 +1,4 @@
-"""The clips that new ones are composed of: all in memory, trimmed, as int16, drawn by corpus."""
+"""The recorded clips of composition: in memory, trimmed, as int16, sampled by corpus."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ from wav2small.train.distort import trim
 from wav2small.train.online.draw import Draw
 
 MIN_DUR = 0.1
-"""Seconds; a shorter clip is left out."""
+"""Shortest clip in seconds; shorter clips are skipped."""
 PEAK = 29000
 
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus: its name, its segments, and how often it is drawn relative to the others; None is by its size."""
+    """A corpus of a pool.
+
+    Attributes:
+        name: name of the corpus
+        segments: the segments
+        share: sampling weight relative to other corpora; None is the square root of its number of clips
+    """
 
     name: str
     segments: Sequence[Segment]
@@ -38,18 +44,18 @@ class Pool:
     """Clips of several corpora on one device.
 
     Attributes:
-        names: of the corpora
+        names: names of the corpora
         skipped: files that could not be read, with the reason
-        key: distinguishes pools of other clips
+        key: identifies the clips of the pool
 
     Args:
-        audio: all clips one behind the other, int16, shape=(samples,)
-        start: first sample of each clip, shape=(clips,); clips of one corpus stand together
-        length: samples of each clip
-        corpus: number of the corpus of each clip
-        names: of the corpora
-        shares: how often each corpus is drawn
-        device: of torch
+        audio: concatenated clips at 16 kHz, int16, shape=(samples,)
+        start: first sample of each clip, shape=(clips,); clips of a corpus are contiguous
+        length: samples of each clip, shape=(clips,)
+        corpus: number of the corpus of each clip, shape=(clips,)
+        names: names of the corpora
+        shares: sampling weight of each corpus, shape=(corpora,)
+        device: torch device
     """
 
     def __init__(
@@ -78,19 +84,19 @@ class Pool:
 
     @property
     def duration(self) -> float:
-        """Of all clips, in seconds."""
+        """Total duration of the clips, in seconds."""
         return len(self.audio) / SAMPLING_RATE
 
     def corpora(self, draw: Draw, count: int) -> Tensor:
-        """Numbers of ``count`` corpora, drawn by their shares."""
+        """Numbers of ``count`` random corpora, by their shares."""
         return draw.choose(self.shares, count)
 
     def clips(self, draw: Draw, corpus: Tensor) -> Tensor:
-        """A clip of each of these corpora."""
+        """A random clip of each of these corpora."""
         return self.first[corpus] + draw.below(self.count[corpus])
 
     def cut(self, clip: Tensor, offset: Tensor, samples: int) -> Tensor:
-        """Samples ``offset`` to ``offset + samples`` of each clip, zero where the clip has none, in -1 to 1."""
+        """Samples ``offset`` to ``offset + samples`` of each clip, zero outside the clip, float in [-1, 1]."""
         at = offset[:, None] + torch.arange(samples, device=offset.device)
         inside = (at >= 0) & (at < self.length[clip][:, None])
         index = (self.start[clip][:, None] + at).clamp(0, len(self.audio) - 1)
@@ -100,13 +106,19 @@ class Pool:
 def load_pool(
     sources: Sequence[Source], folder: Path, device: torch.device | str, progress: Progress, trimmed: bool = True
 ) -> Pool:
-    """Decode all clips once into ``folder``, and map them from there afterwards.
+    """Load a pool. Clips are decoded once into ``folder`` and memory-mapped from there.
 
-    A file that cannot be read is left out and listed in ``Pool.skipped``. Without shares, a corpus is drawn by the
-    square root of its clips.
+    Files that cannot be read are skipped and listed in ``Pool.skipped``.
+
+    Args:
+        sources: the corpora
+        folder: folder of the decoded audio
+        device: torch device
+        progress: called with (clips decoded, clips)
+        trimmed: whether to trim the clips
 
     Raises:
-        ManifestError: if a corpus has no clip that can be read, or two have one name
+        ManifestError: if a corpus has no readable clip, or two corpora have the same name
     """
     names = [source.name for source in sources]
     if len(set(names)) < len(names):

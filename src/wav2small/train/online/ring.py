@@ -1,7 +1,7 @@
-"""A ring of labelled clips on disk, made by worker processes, so that the teacher does not limit the students.
+"""A ring buffer of labelled clips on disk, filled by worker processes, so that the teacher does not limit training.
 
-A shard is a batch of composed clips with their labels. Which shards there are at a step follows from the step alone, so
-a run gives the same weights however fast its workers are, and one that was stopped finds its shards again.
+A shard is a batch of composed clips with their labels. The shards that a step uses depend only on the step, so the
+weights do not depend on the speed of the workers, and a resumed run uses the same shards.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from wav2small.train.online.labels import Labeller
 from wav2small.train.online.pool import Pool
 
 SHARD_GROUPS = 4
-"""Groups of one corpus in a shard."""
+"""Number of groups in a shard, each of one corpus."""
 FIRST_SHARDS = 32
-"""Shards that the first step waits for."""
+"""Number of shards that the first step needs."""
 AHEAD = 64
-"""Shards that are made before they are needed."""
+"""Number of shards that are computed in advance."""
 POLL_DUR = 0.05
 
 
 class Labelled(NamedTuple):
-    """Composed clips side by side, groups of one corpus one behind the other.
+    """Composed clips with labels; groups of one corpus are contiguous.
 
     Args:
-        signal: shape=(batch, samples)
+        signal: audio at 16 kHz, shape=(batch, samples)
         label: the teacher's A/D/V, shape=(batch, 3)
-        embedding: the teacher's, shape=(batch, size)
+        embedding: the teacher's embeddings, shape=(batch, size)
         corpus: number of the corpus of each clip, shape=(batch,)
     """
 
@@ -60,22 +60,22 @@ class Labelled(NamedTuple):
 
 
 def labelled(pool: Pool, labeller: Labeller, samples: int, groups: int, draw: Draw, config: DistilConfig) -> Labelled:
-    """Groups of new clips of one length, labelled by the teacher as they stand."""
+    """Groups of new clips of one length, labelled by the teacher without distortion."""
     corpus = pool.corpora(draw, groups).repeat_interleave(config.group_size)
     signal = compose(pool, corpus, samples, draw, config)
     return Labelled(signal, *labeller(signal, draw), corpus)
 
 
 class Shards:
-    """The files of the shards of a run, and how many there are when.
+    """The files of a run's shards, and the shards of each step.
 
     Args:
-        folder: of the files
-        config: batch, groups, reuse and size of the ring
-        key: what the clips are made of and labelled by; a folder that was started with another is refused
+        folder: folder of the files
+        config: batch size, groups, reuse and size of the ring
+        key: identifies audio, composition and teacher
 
     Raises:
-        ManifestError: if the folder was started with another key
+        ManifestError: if the folder contains shards with another key
     """
 
     def __init__(self, folder: Path, config: DistilConfig, key: str) -> None:
@@ -86,25 +86,26 @@ class Shards:
         marker = folder / "ring.txt"
         if marker.is_file() and marker.read_text().strip() != key:
             raise ManifestError(
-                f"{folder}: was started with other audio, another teacher or another composition. Give another folder."
+                f"{folder}: contains shards of other audio, another teacher or another composition. "
+                "Give another folder."
             )
         marker.write_text(key + "\n")
 
     def path(self, number: int) -> Path:
-        """Audio of a shard; its labels are beside it, and are written last."""
+        """Audio file of a shard; its labels are in a file next to it, which is written last."""
         return self.folder / f"{number // 1000:03d}" / f"{number:06d}.npy"
 
     def is_ready(self, number: int) -> bool:
-        """Whether a shard is whole."""
+        """Whether a shard is complete."""
         return self.path(number).with_suffix(".npz").is_file()
 
     def window(self, step: int) -> tuple[int, int]:
-        """First shard that a step may draw from, and the one behind the last."""
+        """Range of the shards that a step may use: first, and last + 1."""
         made = FIRST_SHARDS + int(step * self.config.batch_size / (self.config.reuse * self.size))
         return max(0, made - self.held), made
 
     def write(self, number: int, clips: Labelled) -> None:
-        """Write a shard, whole or not at all."""
+        """Write a shard atomically."""
         path = self.path(number)
         path.parent.mkdir(exist_ok=True)
         scale = 0.95 / clips.signal.abs().amax(1, keepdim=True)
@@ -115,7 +116,7 @@ class Shards:
             np.savez(temporary, **arrays)
 
     def remove(self, number: int) -> None:
-        """Remove a shard that no step needs any more."""
+        """Remove a shard that no later step needs."""
         self.path(number).with_suffix(".npz").unlink(missing_ok=True)
         self.path(number).unlink(missing_ok=True)
 
@@ -132,7 +133,7 @@ _work: _Work
 
 
 class Recipe(NamedTuple):
-    """What a worker makes shards of; each part is made again in the process of the worker."""
+    """What a worker needs to compute shards; the pool and the labeller are created in the worker's process."""
 
     open_pool: object
     open_labeller: object
@@ -141,7 +142,7 @@ class Recipe(NamedTuple):
 
 
 def _begin(recipe: Recipe, parent: Connection) -> None:
-    signals.signal(signals.SIGINT, signals.SIG_IGN)  # Ctrl-C is the parent's, which ends us
+    signals.signal(signals.SIGINT, signals.SIG_IGN)  # the parent handles Ctrl-C and stops the workers
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     global _work
@@ -149,7 +150,7 @@ def _begin(recipe: Recipe, parent: Connection) -> None:
 
 
 def _end_with(parent: Connection) -> None:
-    """End this process when the parent was killed, which closes its side."""
+    """Exit when the parent was killed, which closes its end of the connection."""
     parent.poll(None)
     os._exit(0)
 
@@ -166,12 +167,12 @@ def _make(number: int) -> None:
 
 
 class Ring:
-    """Batches of labelled clips, drawn from the shards of a step's window while workers make the next.
+    """Batches of labelled clips from the shards of a step's window, while workers compute the next shards.
 
     Args:
-        recipe: of the shards
-        executor: of the workers
-        keep: leave shards that no step needs any more where they are
+        recipe: input of the workers
+        executor: pool of the workers
+        keep: do not remove shards that no later step needs
     """
 
     def __init__(self, recipe: Recipe, executor: ProcessPoolExecutor, keep: bool = False) -> None:
@@ -181,7 +182,7 @@ class Ring:
         self.last = self.shards.window(self.config.steps - 1)[1]
 
     def draw(self, step: int) -> Labelled:
-        """The batch of a step; waits for shards that are not there yet.
+        """The batch of a step; waits for shards that are not complete.
 
         Raises:
             Wav2SmallError: if a worker was killed, or cannot write
@@ -193,7 +194,7 @@ class Ring:
                 self._wait(number)
         except BrokenProcessPool:
             raise Wav2SmallError(
-                "a worker was killed, perhaps for want of memory. Run the same command with fewer --workers."
+                "a worker was killed, possibly because memory was exhausted. Run the command with fewer --workers."
             ) from None
         rng = np.random.default_rng([self.config.seed, 2, step])
         samples = self.known(int(rng.integers(first, end)))[0]
@@ -221,7 +222,7 @@ class Ring:
             yield number, block * size + int(rng.integers(size))
 
     def _ask(self, first: int, end: int) -> None:
-        with _unheard():
+        with _without_interrupts():
             for number in range(first, end):
                 if number not in self.asked:
                     self.asked[number] = self.executor.submit(_make, number)
@@ -234,7 +235,7 @@ class Ring:
                 self.shards.remove(number)
 
     def end(self) -> None:
-        """Remove the last shards, when the run is done."""
+        """Remove the last shards at the end of the run."""
         self._forget(self.last)
 
     def _wait(self, number: int) -> None:
@@ -243,7 +244,7 @@ class Ring:
         self.asked[number].result()
 
     def _read(self, number: int) -> tuple[int, dict[str, np.ndarray], list[int]]:
-        """Samples of a shard's clips, its labels, and the corpus of each of its groups."""
+        """Length of a shard's clips in samples, its labels, and the corpus of each group."""
         with np.load(self.shards.path(number).with_suffix(".npz")) as arrays:
             labels = dict(arrays)
         return self._audio(number).shape[1], labels, labels["corpus"][:: self.config.group_size].tolist()
@@ -255,7 +256,7 @@ class Ring:
 
 @contextmanager
 def ring(recipe: Recipe, workers: int, keep: bool = False) -> Iterator[Ring]:
-    """A ring with its workers, which end with it, or with this process."""
+    """Context manager of a ring with its workers, which stop with it or with this process."""
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     theirs, ours = context.Pipe(duplex=False)
@@ -271,8 +272,8 @@ def ring(recipe: Recipe, workers: int, keep: bool = False) -> Iterator[Ring]:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Processes that start inside the block never get Ctrl-C, not even before they can ignore it."""
+def _without_interrupts() -> Iterator[None]:
+    """Processes started inside the block do not receive Ctrl-C, not even before they ignore it themselves."""
     if not hasattr(signals, "pthread_sigmask"):
         yield
         return

@@ -1,4 +1,4 @@
-"""A run of online distillation from what the command line names: corpora, teacher, students, folder."""
+"""A run of online distillation, as configured on the command line: corpora, teacher, students, folder."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from wav2small.train.teachers import load_teacher
 from wav2small.train.teachers.base import TeacherId
 
 DEV_LABELS = "dev.csv"
-"""The labels of the dev clips, which export and calibrate take."""
+"""File of the dev labels, an input of export and calibrate."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is distilled, into what, and where.
+    """A run of online distillation.
 
     Args:
-        corpora: to learn from
+        corpora: training corpora
         pupils: the students
-        folder: of the checkpoint, the log and the weights
-        teacher: name of a teacher, or a file of one
+        folder: folder of the checkpoint, the log and the weights
+        teacher: name or file of the teacher
         dev_fold: value of the column ``fold`` of the dev speakers
-        left_out: corpora that are scored and not learnt from
-        noise: manifest of sounds to distort with
-        rooms: manifest of impulse responses to distort with
-        ring: folder of the ring of labelled clips; None is in ``folder``
-        workers: processes that fill the ring; None is one a core
-        data: names of the corpora for the weights
-        licence: of the weights; None derives it from the teacher's
-        device: of torch
-        config: how the students are trained
+        left_out: held-out corpora, used for scoring only
+        noise: manifest of noise for distortion
+        rooms: manifest of room impulse responses for distortion
+        ring: folder of the ring buffer; None is inside ``folder``
+        workers: number of processes that fill the ring; None is one per core
+        data: names of the corpora for the metadata of the weights
+        licence: licence of the weights; None derives it from the teacher's
+        device: torch device
+        config: settings of the training
     """
 
     corpora: Sequence[Corpus]
@@ -69,18 +69,18 @@ class Run:
     config: DistilConfig = field(default_factory=DistilConfig)
 
     def start(self, bar: Bar, say: Callable[[str], None]) -> Online:
-        """Train until ``config.steps``, from the checkpoint in the folder if there is one.
+        """Train for ``config.steps``, resuming from the checkpoint in the folder if there is one.
 
         Args:
-            bar: shows the progress
-            say: called with a sentence about each file that is left out, and about each student at each evaluation
+            bar: opens progress bars
+            say: called with a sentence for each skipped file, and for each student at each evaluation
 
         Returns:
-            the students, and the dev sets they were scored by
+            the training task with the students and dev clips
 
         Raises:
-            ManifestError: if a corpus has nothing to learn from or nothing to score by
-            WeightsError: if the teacher is not to be had, or the folder holds another run
+            ManifestError: if a corpus has no training clips, or there are no dev clips
+            WeightsError: if the teacher is not available, or the folder contains another run
         """
         for pupil in self.pupils:
             pupil.net(0.0)  # an error here is reported before the long work
@@ -88,12 +88,12 @@ class Run:
         return self._with_folds(say)._start(bar, say)
 
     def _with_folds(self, say: Callable[[str], None]) -> Run:
-        """The same run; if no corpus has folds, each file (or speaker, where known) is dealt into one."""
+        """The same run; if no corpus has folds, each speaker (or file, if unknown) is assigned to one."""
         if any(segment.column("fold") for corpus in self.corpora for segment in corpus.segments()):
             return self
         say(
             f"no corpus has a column fold: one in {DEALT_FOLDS} speakers, or files where no speaker is known, is held "
-            "out to choose weights by"
+            "out for selecting weights"
         )
         return replace(self, dev_fold="0", corpora=[replace(corpus, is_dealt=True) for corpus in self.corpora])
 
@@ -125,7 +125,7 @@ class Run:
     def _pools(
         self, bar: Bar, say: Callable[[str], None]
     ) -> tuple[Callable[[], Pool], Callable[[], Pool | None], Callable[[], Pool | None]]:
-        """Clips, noise and rooms; decoded here, and opened by whoever needs them."""
+        """Functions that open the pools of clips, noise and rooms; the audio is decoded here."""
         with bar("audio") as progress:
             folder = self.folder / "audio"
             clips = partial(load_pool, self._sources(), folder, self.device, nothing)
@@ -145,22 +145,22 @@ class Run:
         return [Source(corpus.name, corpus.learnt(self.dev_fold), corpus.share) for corpus in self.corpora]
 
     def _dev(self, labeller: Labeller, bar: Bar) -> list[Dev]:
-        found = []
+        devs = []
         with bar("dev clips") as progress:
             sets = [(corpus.name, corpus.dev(self.dev_fold), False) for corpus in self.corpora]
             sets += [(corpus.name, corpus.segments(), True) for corpus in self.left_out]
             for done, (name, segments, left_out) in enumerate(sets):
                 progress(done, len(sets))
                 if segments:
-                    found.append(load_dev(name, segments, labeller, self.config, self.folder, left_out))
-        if all(dev.left_out for dev in found):
+                    devs.append(load_dev(name, segments, labeller, self.config, self.folder, left_out))
+        if all(dev.left_out for dev in devs):
             raise ManifestError(
-                f"no corpus has a row of the fold {self.dev_fold}, to choose weights by. Give --dev-fold another one."
+                f"no corpus has a row in fold {self.dev_fold} for selecting weights. Give another --dev-fold."
             )
         who = TeacherId.of(labeller.teacher)._asdict()
-        rows = [row | who for dev in found if not dev.left_out for row in dev.rows(self.folder)]
+        rows = [row | who for dev in devs if not dev.left_out for row in dev.rows(self.folder)]
         write_table(rows, str(self.folder / DEV_LABELS), "csv")
-        return found
+        return devs
 
     @contextmanager
     def _batches(
@@ -178,7 +178,7 @@ class Run:
             made.end()
 
     def _key(self, clips: Pool, labeller: Labeller) -> str:
-        """What the labelled clips depend on."""
+        """Hash of everything that the labelled clips depend on."""
         names = ("group_size", "durations", "mixture", "joined", "fastest", "stretched", "stretch")
         composition = [getattr(self.config, name) for name in (*names, "modulated", "modulation", "seed")]
         parts = json.dumps([clips.key, composition, labeller.probe])
@@ -196,13 +196,13 @@ class Run:
 
 
 def open_labeller(name: str) -> Labeller:
-    """The labeller of a worker."""
+    """Create the labeller of a worker."""
     return Labeller(load_teacher(name))
 
 
 def nothing(done: float, total: float, note: str = "") -> None:
-    """No progress."""
+    """Ignore progress."""
 
 
 def none() -> None:
-    """No pool."""
+    """Return no pool."""

@@ -1,8 +1,8 @@
-"""Students by name: what a teacher's labels are learnt by.
+"""Students by name.
 
 An entry point of the group ``wav2small.students`` is a :class:`wav2small.network.config.Network`, or a function
-``(dropout) -> net`` whose net is a :class:`wav2small.train.students.base.StudentNet`, or any ``torch.nn.Module`` that
-has what this lists; ``train``, ``export``, ``bench`` and ``models`` then know it by its name.
+``(dropout) -> net`` that returns a :class:`wav2small.train.students.base.StudentNet` or any ``torch.nn.Module`` with
+the same interface. ``train``, ``export``, ``bench`` and ``models`` then accept its name.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from wav2small.train.students.layered import LayeredStudent
 
 
 def build(student: str | Network, dropout: float = 0.0) -> StudentNet:
-    """An untrained student.
+    """Build an untrained student.
 
     Args:
         student: name of an entry point, or a network
-        dropout: share of the embedding that is zeroed before the last layer while training
+        dropout: dropout before the output layer during training
 
     Raises:
-        PluginError: if there is none of that name, saying which is closest
-        NetworkError: if it is a network in integers that are not trained
+        PluginError: if no student has that name; the message names the closest one
+        NetworkError: if it is an integer network without quantisation-aware training
     """
-    found = plugins.load(plugins.STUDENTS, student) if isinstance(student, str) else student
-    if isinstance(found, Network):
-        return IntegerStudent(found, dropout) if found.integers else LayeredStudent(found, dropout)
-    net: StudentNet = found(dropout)
+    plugin = plugins.load(plugins.STUDENTS, student) if isinstance(student, str) else student
+    if isinstance(plugin, Network):
+        return IntegerStudent(plugin, dropout) if plugin.integers else LayeredStudent(plugin, dropout)
+    net: StudentNet = plugin(dropout)
     return net
 
 
 def described(metadata: Mapping[str, str], source: str) -> str | Network:
-    """What metadata say about their student: its network, or its name where the network is code.
+    """The student of a weights file: its network, or its name if the network is a torch module.
 
     Raises:
-        WeightsError: if it is a network that is data, and is not described
-        PluginError: if there is no student of that name, saying which is closest
+        WeightsError: if the student is a ``Network`` and the metadata do not contain it
+        PluginError: if no student has that name; the message names the closest one
     """
     name = metadata.get("student", "")
     if NETWORK in metadata or not name:
@@ -59,22 +59,22 @@ def described(metadata: Mapping[str, str], source: str) -> str | Network:
 
 
 def description(net: nn.Module, name: str) -> dict[str, str]:
-    """What metadata say about a student: its name and, where it is data, its network."""
+    """Metadata of a student: its name and, if it is a ``Network``, the network."""
     network = getattr(net, "network", None)
     return {"student": name} | ({NETWORK: network.to_json()} if isinstance(network, Network) else {})
 
 
 def to_arrays(net: nn.Module) -> Arrays:
-    """The arrays that inference needs: copies, in float32."""
+    """Copies of the arrays that inference needs, float32, by name."""
     state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
     return {name: value.detach().float().cpu().numpy().copy() for name, value in state.items()}
 
 
 def start_from(net: nn.Module, path: Path) -> None:
-    """Give a net trained weights to begin with: its own kind, or what its ``start_from(arrays, source)`` takes.
+    """Load initial weights: those of the same student, or those that its method ``start_from(arrays, source)`` accepts.
 
     Raises:
-        WeightsError: if the file is damaged, or holds another student
+        WeightsError: if the file is damaged, or contains another student
     """
     arrays, _ = read_safetensors(path)
     own = getattr(net, "start_from", None)
@@ -85,21 +85,21 @@ def start_from(net: nn.Module, path: Path) -> None:
 
 
 def load_arrays(net: nn.Module, arrays: Arrays, source: str) -> None:
-    """Give a net its own kind of arrays, exactly.
+    """Load arrays into a net; names and shapes must match exactly.
 
     Raises:
-        WeightsError: if an array is missing, left over or misshapen
+        WeightsError: if an array is missing, unknown or has the wrong shape
     """
     check_arrays(arrays, {name: array.shape for name, array in to_arrays(net).items()}, source)
     net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, strict=False)
 
 
 def from_arrays(arrays: Arrays, student: str | Network, source: str = "weights") -> StudentNet:
-    """A student with these arrays as its weights, ready to answer.
+    """A student with these arrays as weights, in evaluation mode.
 
     Raises:
-        PluginError: if there is no student of that name, saying which is closest
-        WeightsError: if an array is missing, left over, misshapen, or made for another front end
+        PluginError: if no student has that name; the message names the closest one
+        WeightsError: if an array is missing, unknown or has the wrong shape, or the stored front end differs
     """
     if isinstance(student, Network) and not student.integers:
         check_student(arrays, student, source)

@@ -1,4 +1,4 @@
-"""What every student in torch has: a front end, pooling over time, outputs. A student adds its ``tokens``."""
+"""Base classes of torch students: front end, pooling over time and outputs. Subclasses implement ``tokens``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from wav2small.network.frontend import dft_kernel, hann, mel_filterbank
 
 
 class StudentNet(nn.Module):
-    """What training and export ask of a student beside being a module.
+    """Interface of a student for training and export.
 
-    ``embedding_size`` is the length of the embedding, ``min_length`` the samples of the shortest signal.
+    Attributes:
+        embedding_size: length of the embedding
+        min_length: samples of the shortest signal
     """
 
     embedding_size: int
@@ -34,15 +36,17 @@ class StudentNet(nn.Module):
 
 
 class LogMelStudent(StudentNet):
-    """Signal to arousal, dominance, valence, and the pooled embedding that they are read from.
+    """A student on log-mel features, with pooling over time and linear outputs.
 
-    A student calls ``add_outputs`` after it has made its layers, and has ``tokens``.
+    A subclass implements ``tokens``, and calls ``add_outputs`` after it has created its layers.
 
     Args:
         frontend: window, hop and mel bands
         normalisation: ``utterance``, or ``running`` over ``level_frames``
-        level_frames: frames of the running level
-        is_stored: the DFT and the mel bands are parameters, in the file of weights; else they are computed by an FFT
+        level_frames: length of the running level, in frames
+        is_stored: whether the DFT and mel matrices are parameters in the weights file; otherwise an FFT is used
+
+    Source: arXiv:2408.13920, layers 0 to 2 and 12 to 13.
     """
 
     lin: nn.Linear
@@ -70,14 +74,14 @@ class LogMelStudent(StudentNet):
     def add_outputs(
         self, pooled: int, dropout: float, *, token: int, embedding_size: int, score_bias: bool = True
     ) -> None:
-        """The layers behind the tokens; last, so that the parameters stand in the order of the layers.
+        """Add pooling and output layers; called last, so that parameters are in the order of the layers.
 
         Args:
-            pooled: values that are pooled
-            dropout: share of the embedding that is zeroed before the last layer while training
-            token: values that each of them is computed from
-            embedding_size: what the outputs are read from
-            score_bias: the score of the softmax has a bias
+            pooled: number of pooled values
+            dropout: dropout before the output layer
+            token: size of the input of the pooling
+            embedding_size: length of the embedding
+            score_bias: whether the softmax score has a bias
         """
         self.embedding_size = embedding_size
         self.lin = nn.Linear(token, pooled)
@@ -120,7 +124,7 @@ class LogMelStudent(StudentNet):
         raise NotImplementedError
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """A softmax over time weighs each value, in float32: (batch, tokens, size) -> (batch, pooled)."""
+        """Softmax pooling over time, in float32: (batch, tokens, size) -> (batch, pooled)."""
         weight = self.sof(tokens).float().softmax(1)
         pooled: Tensor = (self.lin(tokens).float() * weight).sum(1)
         return pooled
@@ -134,7 +138,7 @@ class LogMelStudent(StudentNet):
 
 
 def running_mean(values: Tensor, length: int) -> Tensor:
-    """Mean of the last ``length`` values, or of those there are: (batch, frames) -> (batch, frames)."""
+    """Mean of the last ``length`` values, or of all so far if there are fewer: (batch, frames) -> (batch, frames)."""
     sums = functional.pad(values.double().cumsum(1), (1, 0))
     ends = torch.arange(1, values.shape[1] + 1, device=values.device)
     counts = ends.clamp_max(length)
@@ -142,5 +146,5 @@ def running_mean(values: Tensor, length: int) -> Tensor:
 
 
 def frozen(array: np.ndarray) -> nn.Parameter:
-    """A float32 parameter that is saved and counted but never trained."""
+    """A float32 parameter that is stored but not trained."""
     return nn.Parameter(torch.from_numpy(array.astype(np.float32)), requires_grad=False)

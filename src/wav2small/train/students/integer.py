@@ -1,8 +1,8 @@
-"""A network in integers, trained to be: what a C runtime repeats bit by bit. docs/integers.md has the arithmetic.
+"""Quantisation-aware training of integer networks, which the C runtime computes bit for bit. See docs/integers.md.
 
-Every value between two layers is an eight-bit integer times a power of two, every weight likewise with one power a
-row, so that a layer is integer products, a sum in 32 bits, and a shift. In training, rounding is applied in the
-forward pass, the gradient passes through it, and the powers follow the largest values seen.
+Activations are int8 times a power of two, and weights are int8 times a power of two per row, so a layer consists of
+integer products, a sum in 32 bits, and a shift. Training applies the rounding in the forward pass with a
+straight-through gradient; the powers follow the largest observed values.
 """
 
 from __future__ import annotations
@@ -34,28 +34,26 @@ from wav2small.train.students.layered import LayeredStudent, convolution, padded
 
 
 class IntegerStudent(LayeredStudent):
-    """The integer form of a network. Make it from trained weights of the float form: :meth:`start_from`.
+    """The integer form of a network, initialised from trained float weights by :meth:`start_from`.
 
     Args:
-        network: in integers
-        dropout: as in the float form
+        network: the integer network
+        dropout: dropout before the output layer
 
     Raises:
-        NetworkError: if the integers of this network are not made by training
+        NetworkError: if the network does not use quantisation-aware training
     """
 
     def __init__(self, network: Network, dropout: float = 0.0) -> None:
         if not network.trained_int8:
-            raise NetworkError(
-                f"{network.name}: its integers are rounded, not trained: wav2small export WEIGHTS --to integers"
-            )
+            raise NetworkError(f"{network.name}: is quantised after training: wav2small export WEIGHTS --to integers")
         super().__init__(network, dropout)
 
     input_scale: Tensor
     input_shift: Tensor
 
     def add_layers(self, network: Network) -> None:
-        """A convolution with a bias for each layer, and the largest value of each stream."""
+        """Add a convolution with bias for each layer, and a buffer with the largest value of each stream."""
         self.register_buffer("input_scale", torch.ones(network.frontend.n_mels))
         self.register_buffer("input_shift", torch.zeros(network.frontend.n_mels))
         for place in network.places():
@@ -64,21 +62,21 @@ class IntegerStudent(LayeredStudent):
             self.register_buffer(f"top_{name}", torch.zeros(()))
 
     def start_from(self, arrays: Arrays, source: str) -> None:
-        """Take over trained weights of the float form, batch norms folded into the convolutions before them.
+        """Load trained weights of the float form, with batch norms folded into the convolutions.
 
         Raises:
-            WeightsError: if they are not those of the float form
+            WeightsError: if the arrays are not those of the float form
         """
         state = trainable(arrays, replace(self.network, integers=False), source)
         state |= {f"top_{name}": np.zeros((), np.float32) for name in watched(self.network)}
         self.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
 
     def bits(self, name: str) -> int:
-        """Fractional bits of a stream."""
+        """Number of fractional bits of a stream."""
         return int(power_for(float(getattr(self, f"top_{name}"))))
 
     def grid(self, values: Tensor, name: str) -> Tensor:
-        """The values of a stream on its eight bits; while training, the largest is followed."""
+        """Round the values of a stream to int8; during training, update its largest value."""
         if self.training:
             with torch.no_grad():
                 top, seen = getattr(self, f"top_{name}"), largest(values.detach().abs().amax().float())
@@ -102,7 +100,7 @@ class IntegerStudent(LayeredStudent):
         return tokens
 
     def _input(self, log_mel: Tensor) -> Tensor:
-        """Log-mel in dB to the first layer's input on its eight bits."""
+        """The int8 input of the first layer, from log-mel in dB."""
         steps = torch.floor(log_mel.double() * 2**LOG_MEL_BITS + 0.5)
         integers = input_integers(self.input_scale.cpu().numpy(), self.input_shift.cpu().numpy())
         scale, shift = (torch.from_numpy(array).to(log_mel.device) for array in integers)
@@ -125,7 +123,7 @@ class IntegerStudent(LayeredStudent):
 
 
 def rounded(values: Tensor, bits: int, size: int = 8) -> Tensor:
-    """To the nearest of the integers of ``size`` bits over 2^bits, halves up; the gradient passes where it fits."""
+    """Round to ``size``-bit integers over 2^bits, halves up, with a straight-through gradient inside the range."""
     low, high = -(2 ** (size - 1)) / 2.0**bits, (2 ** (size - 1) - 1) / 2.0**bits
     fitting = values.clamp(low, high)
     steps = torch.floor(fitting.detach() * 2.0**bits + 0.5) / 2.0**bits
@@ -133,7 +131,7 @@ def rounded(values: Tensor, bits: int, size: int = 8) -> Tensor:
 
 
 def on_grid(layer: nn.Conv1d | nn.Linear, bits: int) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a layer whose input has so many fractional bits, each row on its own power of two."""
+    """Rounded weight and bias of a layer whose input has ``bits`` fractional bits, with one power of two per row."""
     weight = layer.weight
     rows = torch.from_numpy(row_powers(weight.detach().cpu().numpy())).to(weight)
     factor = (2.0**rows).reshape(-1, *[1] * (weight.ndim - 1))

@@ -1,4 +1,4 @@
-"""A network that is data, in torch: each layer is a module by its name, so that arrays and modules are named alike."""
+"""A ``Network`` in torch. Each layer is a module with the layer's name, so arrays and modules have equal names."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class LayeredStudent(LogMelStudent):
     """The float form of a network.
 
     Args:
-        network: its layers
-        dropout: share of the embedding that is zeroed before the last layer while training
+        network: the network
+        dropout: dropout before the output layer
     """
 
     def __init__(self, network: Network, dropout: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class LayeredStudent(LogMelStudent):
         self.add_outputs(pooled, dropout, token=token, embedding_size=embedding_size, score_bias=network.score_bias)
 
     def add_layers(self, network: Network) -> None:
-        """A convolution and a batch norm for each layer that has arrays."""
+        """Add a convolution and a batch norm for each layer that has arrays."""
         eps = network.batch_norm_eps
         if network.mels_are_channels:
             self.norm0 = nn.BatchNorm1d(network.frontend.n_mels, eps=eps)
@@ -55,7 +55,7 @@ class LayeredStudent(LogMelStudent):
         return tokens if self.network.mels_are_channels else tokens.flatten(2)
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """The same, of whole tokens or of channels: (batch, tokens, size) -> (batch, embedding_size)."""
+        """Softmax pooling of tokens, or of channels with their Gram matrix, to (batch, embedding_size)."""
         if self.network.pooling == "tokens":
             return super().pool(tokens)
         channels = tokens.reshape(*tokens.shape[:2], self.network.pooled, -1).transpose(2, 3)  # channels are the last
@@ -66,7 +66,7 @@ class LayeredStudent(LogMelStudent):
 
 
 def convolution(place: Place, network: Network, bias: bool) -> nn.Conv1d | nn.Conv2d:
-    """The module of a layer: over time where the mels are channels, else over time and mels."""
+    """The module of a layer: 1-D over time if mels are channels, else 2-D over time and mels."""
     layer = place.layer
     groups = layer.outputs if layer.depthwise else 1
     padding = 0 if layer.causal else layer.reach // 2
@@ -94,7 +94,7 @@ def convolution(place: Place, network: Network, bias: bool) -> nn.Conv1d | nn.Co
 
 
 def padded(hidden: Tensor, layer: Layer) -> Tensor:
-    """The input of a causal layer with zeros before its start; a centred one is padded by its convolution."""
+    """The input of a causal layer, zero-padded before the start; centred convolutions pad themselves."""
     if not layer.causal or not layer.reach:
         return hidden
     return functional.pad(hidden, (0, 0, layer.reach, 0) if hidden.ndim == 4 else (layer.reach, 0))

@@ -1,7 +1,7 @@
-"""The paper's other students: MobileNets V3 and V4 on its log-mel, pooled over time as Wav2Small is.
+"""The paper's other students: MobileNets V3 and V4 on the same log-mel, with the pooling of Wav2Small.
 
-Source: arXiv:2408.13920 names the family and the 3.12M parameters of one; that the trunks are timm's, without their
-last convolution and classifier, is ours. See docs/students.md.
+Source: arXiv:2408.13920 names the family and the 3.12M parameters of one network. The trunks of timm, without their
+last convolution and classifier, are our choice. See docs/students.md.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ except ModuleNotFoundError:
     raise missing_packages("this student", ["timm"], "wav2small[mobilenet]") from None
 
 HEADS = ("classifier.", "conv_head.", "norm_head.")
-"""Prefixes of what timm stores behind the trunk."""
+"""Prefixes of timm's arrays after the trunk."""
 
 
 class MobileNet(LogMelStudent):
-    """Log-mel as a picture with one channel, a trunk with a stride of 32 (16 tokens a second), pooling, outputs.
+    """Log-mel as an image with one channel, a trunk with a stride of 32 (16 tokens per second), pooling and outputs.
 
     Args:
-        trunk: its name in timm
-        dropout: share of the embedding that is zeroed before the last layer while training
-        imagenet: a safetensors file of timm's weights to begin with; none: from scratch. Nothing is downloaded.
+        trunk: name of the trunk in timm
+        dropout: dropout before the output layer
+        imagenet: safetensors file of timm's weights for initialisation; None is random. Nothing is downloaded.
 
     Raises:
-        WeightsError: if the file holds no such trunk
+        WeightsError: if the file does not contain that trunk
     """
 
     def __init__(self, trunk: str, dropout: float = 0.0, imagenet: str | Path | None = None) -> None:
@@ -49,14 +49,14 @@ class MobileNet(LogMelStudent):
         self.add_outputs(channels, dropout, token=channels, embedding_size=channels)
 
     def tokens(self, log_mel: Tensor) -> Tensor:
-        """The trunk, and the mean of the mels that are left, here one: (batch, frames, n_mels) -> (.., channels)."""
+        """Tokens of the trunk, averaged over mels: (batch, frames, n_mels) -> (batch, tokens, channels)."""
         (hidden,) = self.trunk(log_mel[:, None])
         tokens: Tensor = hidden.mean(3).transpose(1, 2)
         return tokens
 
 
 def imagenet_trunk(path: str | Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The trunk of a classifier of pictures, its first kernels summed over red, green and blue."""
+    """Trunk weights of an ImageNet classifier, with the first kernels summed over the colour channels."""
     arrays = {name: array for name, array in read_safetensors(path)[0].items() if not name.startswith(HEADS)}
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     if "conv_stem.weight" in arrays:
@@ -67,20 +67,20 @@ def imagenet_trunk(path: str | Path, state: dict[str, Tensor]) -> dict[str, Tens
 
 
 def mobilenetv3_small(dropout: float = 0.0) -> MobileNet:
-    """1.6M parameters."""
+    """MobileNetV3-Small: 1.6M parameters."""
     return MobileNet("mobilenetv3_small_100", dropout)
 
 
 def mobilenetv3_large(dropout: float = 0.0) -> MobileNet:
-    """4.8M parameters."""
+    """MobileNetV3-Large: 4.8M parameters."""
     return MobileNet("mobilenetv3_large_100", dropout)
 
 
 def mobilenetv4_small(dropout: float = 0.0) -> MobileNet:
-    """3.1M parameters, the paper's 3.12M."""
+    """MobileNetV4-Conv-Small: 3.1M parameters (3.12M in the paper)."""
     return MobileNet("mobilenetv4_conv_small", dropout)
 
 
 def mobilenetv4_medium(dropout: float = 0.0) -> MobileNet:
-    """9.1M parameters."""
+    """MobileNetV4-Conv-Medium: 9.1M parameters."""
     return MobileNet("mobilenetv4_conv_medium", dropout)

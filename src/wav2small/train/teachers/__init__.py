@@ -1,7 +1,7 @@
-"""Teachers by name: speech -> the arousal, dominance and valence that students learn from.
+"""Teachers by name: speech -> arousal, dominance and valence, the labels of the students.
 
-An entry point of the group ``wav2small.teachers`` is a function ``(bf16, device) -> teacher``, and the teacher has what
-:class:`Teacher` lists; ``label --teacher NAME`` then finds it by its name.
+An entry point of the group ``wav2small.teachers`` is a function ``(bf16, device) -> teacher`` that returns a
+:class:`Teacher`. ``label --teacher NAME`` then accepts its name.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ ENSEMBLE = "ensemble:"
 
 
 def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
-    """A teacher by name.
+    """Load a teacher.
 
     Args:
-        name: of an entry point of the group ``wav2small.teachers``; a file that fit wrote; or several of these with
-            weights if they differ, ``ensemble:odyssey=2,mine.safetensors``
+        name: name of an entry point of the group ``wav2small.teachers``, a file that fit wrote, or an ensemble of
+            these with optional weights: ``ensemble:odyssey=2,mine.safetensors``
         bf16: compute matrix products in bfloat16
-        device: of torch, as ``choose_device`` returns it
+        device: torch device, as ``choose_device`` returns it
 
     Raises:
-        PluginError: if there is none of that name, saying which is closest
-        WeightsError: if its weights are not to be had, or are not its own
+        PluginError: if no teacher has that name; the message names the closest one
+        WeightsError: if its weights are not available, or do not fit
         MissingExtraError: if the extra ``train`` is not installed
     """
     check_extra()
@@ -45,7 +45,7 @@ def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
 
 
 def _fitted(path: Path, bf16: bool, device: str) -> Teacher:
-    """What fit wrote: a whole teacher, or heads on a body that is elsewhere."""
+    """A teacher that fit wrote: a complete network, or heads on a separate body."""
     from wav2small.train.teachers.open import OpenTeacher
     from wav2small.train.teachers.tuned import TunedTeacher
 
@@ -56,15 +56,15 @@ def _fitted(path: Path, bf16: bool, device: str) -> Teacher:
 
 
 def parse_ensemble(name: str) -> tuple[list[str], list[float]]:
-    """The members and their weights of ``ensemble:a=2,b``.
+    """Members and weights of an ensemble such as ``ensemble:a=2,b``.
 
     Raises:
-        WeightsError: if there are not at least two, one is there twice, or a weight is not a number above 0
+        WeightsError: if there are fewer than two members, one occurs twice, or a weight is not a number above 0
     """
     parts = [part.strip().partition("=") for part in name.removeprefix(ENSEMBLE).split(",")]
     members = [member for member, _, _ in parts]
     if len(members) < 2 or len(set(members)) < len(members) or not all(members):
-        raise WeightsError(f"{name!r}: an ensemble has two members or more, each once: ensemble:odyssey,dawn=2.")
+        raise WeightsError(f"{name!r}: an ensemble needs two or more different members: ensemble:odyssey,dawn=2.")
     for _, _, text in parts:
         if text and not (re.fullmatch(r"\d*\.?\d+", text) and float(text) > 0):
             raise WeightsError(f"{name!r}: the weight {text!r} is not a number above 0: ensemble:odyssey,dawn=2.")

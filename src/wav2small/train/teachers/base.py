@@ -1,4 +1,4 @@
-"""What every teacher with a transformer does: long clips in parts, answers clipped to 0 to 1."""
+"""Interface of teachers, and the base class of transformer teachers: long clips in parts, A/D/V clipped to 0 to 1."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from wav2small.runtime.windows import mean, parts
 
 
 class Teacher(Protocol):
-    """What labels audio; its name, version and licence are recorded with each label."""
+    """A teacher labels audio. Its name, version and licence are stored with each label."""
 
     name: str
     version: str
     licence: str
 
     def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
-        """Emotion of each signal, mono float32 at 16 kHz, shape=(samples,)."""
+        """Emotion of each signal (mono, 16 kHz, float32, shape=(samples,))."""
         ...
 
     def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
-        """The same, and an embedding that the emotion was read from, shape=(signals, size)."""
+        """Emotion of each signal, and embeddings, float32, shape=(signals, size)."""
         ...
 
 
 class TeacherId(NamedTuple):
-    """Name, version and licence of a teacher, as columns of its labels."""
+    """Name, version and licence of a teacher, the columns of its labels."""
 
     teacher: str
     teacher_version: str
@@ -36,31 +36,31 @@ class TeacherId(NamedTuple):
 
     @classmethod
     def of(cls, teacher: Teacher) -> TeacherId:
-        """Those of a teacher."""
+        """The identification of a teacher."""
         return cls(teacher.name, teacher.version, teacher.licence)
 
 
 class TransformerTeacher:
-    """A teacher from what it answers to signals of at most 30 s: ``answers`` is all that a kind of it adds."""
+    """Base class of teachers. A subclass implements ``answers`` for signals of at most 30 s."""
 
     name: str
     version: str
     licence: str
 
     def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """A/D/V and then the embedding that they were read from, shape=(signals, 3 + size)."""
+        """A/D/V followed by the embedding of each signal, shape=(signals, 3 + size)."""
         raise NotImplementedError
 
     def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
-        """Emotion of each signal, clipped to 0 to 1; a clip longer than 30 s gets the mean of its parts.
+        """Emotion of each signal, clipped to 0 to 1. For signals longer than 30 s it is the mean over parts.
 
         Args:
-            signals: mono float32 at 16 kHz, each shape=(samples,)
+            signals: mono audio at 16 kHz, float32, shape=(samples,) each
         """
         return self.label_and_embed(signals)[0]
 
     def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
-        """The same, and the embedding that the emotion is read from, shape=(signals, size)."""
+        """Emotion of each signal as in :meth:`label`, and embeddings, shape=(signals, size)."""
         if not signals:
             return [], np.zeros((0, 0), np.float32)
         clips = [list(parts([signal], len(signal) / SAMPLING_RATE)) for signal in signals]

@@ -1,4 +1,4 @@
-"""Any wav2vec2, HuBERT, DistilHuBERT, WavLM, data2vec-audio or Whisper encoder in the hub's format, as a body."""
+"""Bodies: wav2vec2, HuBERT, DistilHuBERT, WavLM, data2vec-audio or Whisper encoders in the hub's format."""
 
 from __future__ import annotations
 
@@ -39,18 +39,21 @@ KINDS: dict[str, tuple[type[PretrainedConfig], Callable[[Any], PreTrainedModel],
     "data2vec-audio": (Data2VecAudioConfig, Data2VecAudioModel, "data2vec_audio."),
     "whisper": (WhisperConfig, WhisperEncoder, "encoder."),
 }
-"""``model_type`` to configuration, encoder, and what its arrays' names begin with where a head is in the file too."""
+"""``model_type`` -> configuration, encoder, and the prefix of its arrays in files that also contain a head."""
 HEADS = re.compile(r"(quantizer|project_hid|project_q|lm_head|final_proj|classifier|projector|decoder|proj_out)\..*")
-"""Of other tasks, in files of the hub; a body is without."""
+"""Arrays of other tasks in files of the hub, which a body does not use."""
 
 
 class SpeechBody:
-    """Statistics of the states of every layer of an encoder whose input is the waveform.
+    """Pooled hidden states of all layers of an encoder on the signal.
 
     Args:
-        encoder: of one of ``KINDS`` but Whisper
-        normalise: whether it wants zero mean and unit variance
-        bf16, device, pooling, key: as of ``WhisperBody``
+        encoder: encoder of one of ``KINDS``, except Whisper
+        normalise: whether the input needs zero mean and unit variance
+        bf16: compute in bfloat16
+        device: torch device
+        pooling: one of ``config.FIXED_POOLINGS``
+        key: identifies the statistics of this body
     """
 
     def __init__(
@@ -69,42 +72,42 @@ class SpeechBody:
 
     @property
     def layers(self) -> int:
-        """How many sets of states there are: what enters the first layer, then one a layer."""
+        """Number of state tensors: the input of the first layer, then one per layer."""
         return int(self.encoder.config.num_hidden_layers) + 1
 
     @property
     def width(self) -> int:
-        """Numbers in a state."""
+        """Size of a hidden state."""
         return int(self.encoder.config.hidden_size)
 
     def statistics(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Pooled states, shape=(signals, layers, numbers); a clip's answer does not depend on its batch."""
+        """Pooled states, float32, shape=(signals, layers, size); independent of the batching."""
         pool, times = FIXED[self.pooling]
         out = np.zeros((len(signals), self.layers, times * self.width), np.float32)
         for batch in self.batches(signals):
             sound, lengths = self.prepare([signals[index] for index in batch])
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                found, real = self.states(sound.to(self.device), lengths.to(self.device))
-                out[batch] = torch.stack([pool(state.float(), real) for state in found], 1).cpu().numpy()
+                layers, real = self.states(sound.to(self.device), lengths.to(self.device))
+                out[batch] = torch.stack([pool(state.float(), real) for state in layers], 1).cpu().numpy()
         return out
 
     @torch.inference_mode()
     def batch_statistics(self, signals: Tensor) -> Tensor:
-        """Of signals of one length on any device, shape=(signals, samples) to (signals, layers, numbers)."""
+        """Pooled states of signals of equal length on any device: (signals, samples) -> (signals, layers, size)."""
         return torch.from_numpy(self.statistics(list(signals.cpu().numpy()))).to(self.device)
 
     def batches(self, signals: Sequence[np.ndarray]) -> list[list[int]]:
-        """Indices of signals that may go together."""
+        """Indices of the signals of each batch."""
         lengths = [len(signal) for signal in signals]
         return list(batches(lengths, same_length=not padding_is_safe(self.encoder.config)))
 
     def prepare(self, signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Signals as the encoder wants them, side by side, (batch, samples), and their lengths."""
+        """Input of the encoder, zero-padded, shape=(batch, samples), and the lengths in samples."""
         ready = [long_enough(signal) for signal in signals]
         return padded([unit_variance(signal) for signal in ready] if self.normalise else ready)
 
     def states(self, signals: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """A state (batch, tokens, width) a layer, and which tokens are real."""
+        """States of each layer, (batch, tokens, width), and the mask of real tokens, (batch, tokens)."""
         return states(self.encoder, signals, lengths)
 
 
@@ -114,17 +117,17 @@ Body = WhisperBody | SpeechBody
 def load_body(
     name: str, layers: int | None = None, pooling: str = "mean+std", bf16: bool = False, device: str = "cpu"
 ) -> Body:
-    """A frozen body.
+    """Load a body.
 
     Args:
-        name: a folder, or ``owner/name`` on the hub or below WAV2SMALL_MODELS
-        layers: how many of its layers to keep, from the first; default: all
+        name: folder, or ``owner/name`` on the hub or below WAV2SMALL_MODELS
+        layers: number of layers to keep, from the first; None keeps all
         pooling: one of ``config.FIXED_POOLINGS``
-        bf16: matrix products in bfloat16
-        device: that torch computes on
+        bf16: compute matrix products in bfloat16
+        device: torch device
 
     Raises:
-        WeightsError: if it is not to be had, is of no known kind, has fewer layers, or its arrays are not its own
+        WeightsError: if it is not available, not of a supported kind, has fewer layers, or its arrays do not fit
     """
     folder = find_folder(name)
     config = read_json(folder / "config.json")
@@ -135,7 +138,7 @@ def load_body(
 
 
 def wrap(encoder: PreTrainedModel, normalise: bool, bf16: bool, device: str, pooling: str = "mean+std") -> Body:
-    """An encoder with its arrays as a body."""
+    """A body from an encoder with loaded weights."""
     used = {name: tensor for name, tensor in encoder.state_dict().items() if not TRAINING_ONLY.fullmatch(name)}
     key = fingerprint(used)
     encoder.eval()  # type: ignore[no-untyped-call]
@@ -145,14 +148,19 @@ def wrap(encoder: PreTrainedModel, normalise: bool, bf16: bool, device: str, poo
 
 
 def build(config: Mapping[str, Any], where: str | Path, layers: int | None = None) -> PreTrainedModel:
-    """The encoder of a configuration, untrained.
+    """Build the untrained encoder of a configuration.
+
+    Args:
+        config: content of config.json
+        where: name of the file, for error messages
+        layers: number of layers to keep, from the first; None keeps all
 
     Raises:
-        WeightsError: if its kind is not known, or it has fewer layers than asked for
+        WeightsError: if its kind is not supported, or it has fewer layers
     """
     kind = config.get("model_type")
     if kind not in KINDS:
-        raise WeightsError(f"{where}: model_type is {kind!r}, known as a body: {', '.join(KINDS)}.")
+        raise WeightsError(f"{where}: model_type is {kind!r}, supported: {', '.join(KINDS)}.")
     make_config, make, _ = KINDS[kind]
     made = make_config.from_dict(dict(config))
     depth = "encoder_layers" if kind == "whisper" else "num_hidden_layers"
@@ -164,12 +172,12 @@ def build(config: Mapping[str, Any], where: str | Path, layers: int | None = Non
     made.apply_spec_augment = False
     if kind != "whisper":
         made.layerdrop = 0.0
-        made.mask_time_prob = made.mask_time_prob or 0.05  # above 0 there is what stands for masked tokens
+        made.mask_time_prob = made.mask_time_prob or 0.05  # above 0, the model has the embedding of masked tokens
     return make(made)
 
 
 def body_arrays(arrays: Arrays, kind: str, layers: int | None = None) -> Arrays:
-    """Those of the encoder under its own names, without heads of other tasks and without layers that are left out."""
+    """Arrays of the encoder with its own names, without heads of other tasks and without omitted layers."""
     prefix = KINDS[kind][2] if kind in KINDS else ""
     bare = {name.removeprefix("model.") if kind == "whisper" else name: array for name, array in arrays.items()}
     has_prefix = kind != "whisper" and any(name.startswith(prefix) for name in bare)
@@ -187,15 +195,15 @@ def body_arrays(arrays: Arrays, kind: str, layers: int | None = None) -> Arrays:
 
 
 def wants_unit_variance(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether the encoder wants zero mean and unit variance, by its preprocessor_config.json.
+    """Whether the encoder's input needs zero mean and unit variance, from preprocessor_config.json.
 
     Raises:
-        WeightsError: if the file does not say
+        WeightsError: if the file does not contain ``do_normalize``
     """
     if config.get("model_type") == "whisper":
         return False
     path = folder / "preprocessor_config.json"
-    found = read_json(path).get("do_normalize")
-    if not isinstance(found, bool):
-        raise WeightsError(f"{path}: do_normalize is {found!r}, needed: true or false. Copy it from the hub again.")
-    return found
+    normalise = read_json(path).get("do_normalize")
+    if not isinstance(normalise, bool):
+        raise WeightsError(f"{path}: do_normalize is {normalise!r}, needed: true or false. Copy it from the hub again.")
+    return normalise

@@ -1,10 +1,10 @@
-"""The teacher ``dawn``: wav2vec2 of twelve layers, mean over time, dense, tanh, linear.
+"""The teacher ``dawn``: wav2vec2 with twelve layers, mean over time, dense layer, tanh, linear layer.
 
 Source: Wagner et al. 2023, "Dawn of the transformer era in speech emotion recognition", arXiv:2203.07378;
-``audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim`` on the hub, CC BY-NC-SA 4.0: research only. Known from its
-model card, which has the head in full, and from its config.json and preprocessor_config.json: zero mean and unit
-variance over the clip, and the order arousal, dominance, valence. The library's ``Wav2Vec2ForSequenceClassification``
-loads its body, finds no head of its own and answers from a random one without an error; this does not.
+``audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim`` on the hub, CC BY-NC-SA 4.0 (research only). The head is
+described in the model card; zero mean and unit variance over the clip, and the order arousal, dominance, valence are
+from config.json and preprocessor_config.json. ``Wav2Vec2ForSequenceClassification`` of transformers loads this body
+with a random head, without an error; this module reports missing arrays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONFIG = {"model_type": "wav2vec2", "feat_extract_norm": "layer", "do_stable_lay
 
 
 class RegressionHead(nn.Module):
-    """Dense, tanh, linear, under the names of the published file."""
+    """Dense layer, tanh, linear layer, with the names of the published file."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
@@ -34,17 +34,17 @@ class RegressionHead(nn.Module):
         self.out_proj = nn.Linear(width, outputs)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, width) to the outputs and to the hidden layer."""
+        """(batch, width) -> outputs (batch, outputs) and hidden layer (batch, width)."""
         hidden = self.dense(pooled).tanh()
         return self.out_proj(hidden), hidden
 
 
 class DawnNet(nn.Module):
-    """wav2vec2, mean over time and head, under the names of the published file.
+    """wav2vec2, mean over time and head, with the names of the published file.
 
     Args:
-        config: the checkpoint's own
-        order: which of its outputs are arousal, dominance and valence
+        config: configuration of the checkpoint
+        order: indices of arousal, dominance and valence in its outputs
     """
 
     def __init__(self, config: Wav2Vec2Config, order: list[int]) -> None:
@@ -54,17 +54,17 @@ class DawnNet(nn.Module):
         self.classifier = RegressionHead(config.hidden_size, len(order))
 
     def forward(self, signals: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised signals, (batch, samples), to A/D/V and the embedding."""
+        """Normalised signals (batch, samples) -> A/D/V (batch, 3) and embedding (batch, size)."""
         layers, real = states(self.wav2vec2, signals, lengths)
         emotion, embedding = self.classifier(mean(layers[-1], real))
         return emotion[:, self.order], embedding
 
 
 class Dawn(PublishedTeacher):
-    """The teacher of a folder in the format of the published one.
+    """The teacher from a folder in the format of the published checkpoint.
 
     Raises:
-        WeightsError: if an array is missing or left over, or the configuration is of another network
+        WeightsError: if an array is missing or unknown, or the configuration is that of another network
     """
 
     name = "dawn"
@@ -79,10 +79,10 @@ class Dawn(PublishedTeacher):
         super().__init__(net, bf16, device)
 
     def normalise(self, signal: np.ndarray) -> np.ndarray:
-        """Zero mean, unit variance."""
+        """The signal with zero mean and unit variance."""
         return unit_variance(signal)
 
 
 def dawn(bf16: bool = False, device: str = "cpu") -> Dawn:
-    """The published one, from WAV2SMALL_MODELS or the hub."""
+    """Load the published teacher from WAV2SMALL_MODELS or the hub."""
     return Dawn(find_folder(HUB_NAME, REVISION), bf16, device)

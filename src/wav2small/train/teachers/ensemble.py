@@ -1,4 +1,4 @@
-"""Several teachers as one: their weighted mean, all their embeddings, and every licence of theirs."""
+"""Ensemble of teachers: weighted mean of the emotions, concatenated embeddings, joint licences."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Ensemble:
     """A weighted mean of teachers.
 
     Args:
-        name: that labels will bear
+        name: name of the teacher in the labels
         teachers: the members
-        weights: one each, above 0; default: all the same
+        weights: weight of each member, above 0; by default equal
     """
 
     def __init__(self, name: str, teachers: Sequence[Teacher], weights: Sequence[float] = ()) -> None:
@@ -29,11 +29,11 @@ class Ensemble:
         self.licence = joined(teacher.licence for teacher in teachers)
 
     def label(self, signals: Sequence[np.ndarray]) -> list[Emotion]:
-        """The weighted mean of what each says, shape=(samples,) a signal."""
+        """Weighted mean of the members' emotions, for signals of shape=(samples,)."""
         return self.label_and_embed(signals)[0]
 
     def label_and_embed(self, signals: Sequence[np.ndarray]) -> tuple[list[Emotion], np.ndarray]:
-        """The same, and the embeddings of all members side by side."""
+        """Weighted mean of the emotions, and the concatenated embeddings, shape=(signals, size)."""
         emotions, embeddings = zip(*(teacher.label_and_embed(signals) for teacher in self.teachers), strict=True)
         means = np.tensordot(self.weights, np.array(emotions), 1)
         return [Emotion(*row.tolist()) for row in means], np.concatenate(embeddings, axis=1)

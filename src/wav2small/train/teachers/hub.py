@@ -1,4 +1,4 @@
-"""Checkpoints in the format of the Hugging Face hub: a folder with a configuration and arrays by name, never code."""
+"""Checkpoints in the format of the Hugging Face hub: a folder with configuration and arrays. No code is executed."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import Arrays, check_arrays, read_safetensors
 
 MODELS = "WAV2SMALL_MODELS"
-"""Environment variable with a folder of checkpoints, each in its ``owner/name``."""
+"""Environment variable of the folder of checkpoints, each in ``owner/name``."""
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
 TRAINING_ONLY = re.compile(r"(.*\.)?masked_spec_embed")
-"""What stands for masked frames in training; some checkpoints have it and some do not, and no answer depends on it."""
+"""Embedding of masked frames, used in training only. Not all checkpoints contain it."""
 
 
 def models_folder() -> Path:
-    """The folder that ``MODELS`` names, else the current one."""
+    """The folder in the environment variable ``MODELS``, else the current folder."""
     return Path(os.environ.get(MODELS) or ".")
 
 
 def find_folder(name: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: one given by path, else in the folder of models, else of the hub or its cache.
+    """The folder of a checkpoint: a given path, else in the folder of models, else from the hub or its cache.
 
     Args:
-        name: a folder, or ``owner/name`` as on the hub and below WAV2SMALL_MODELS
-        revision: the commit of the hub that is meant
+        name: folder, or ``owner/name`` on the hub and below WAV2SMALL_MODELS
+        revision: commit on the hub
 
     Raises:
-        WeightsError: if it is in none of these places
+        WeightsError: if the checkpoint is not available
     """
     for folder in (Path(name), models_folder() / name):
         if (folder / CONFIG).is_file():
@@ -50,18 +50,18 @@ def find_folder(name: str, revision: str | None = None) -> Path:
         raise WeightsError(f"{name}: is neither a folder with a {CONFIG} nor owner/name of the hub. Give one of them.")
     try:
         return _from_hub(name, revision)
-    except Exception as error:  # the classes of what a network does wrong change with the version of the library
+    except Exception as error:  # the exception classes of network errors depend on the version of huggingface_hub
         models = os.environ.get(MODELS)
-        where = f"is not in {models}" if models else f"{MODELS} names no folder of models"
+        where = f"is not in {models}" if models else f"{MODELS} is not set"
         reason = next(iter(str(error).splitlines()), type(error).__name__).strip(" .")
         raise WeightsError(
             f"{name}: {where}, and it cannot be fetched ({reason}). "
-            f"Put its files into the folder {name} of a folder, and set {MODELS} to that."
+            f"Put its files into FOLDER/{name} and set {MODELS} to FOLDER."
         ) from None
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    """From the hub's cache or the hub, which is asked once: a download tries again for minutes."""
+    """From the hub's cache or the hub. One request checks the connection, because a download retries for minutes."""
     files = [CONFIG, PREPROCESSOR, WEIGHTS]
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=files, local_files_only=True))
@@ -77,25 +77,25 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A configuration.
+    """Read a configuration.
 
     Raises:
         WeightsError: if it is missing, or not a JSON object
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON ({error}). Copy it from the hub again.") from None
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path}: does not hold a JSON object. Copy it from the hub again.")
-    return found
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: does not contain a JSON object. Copy it from the hub again.")
+    return config
 
 
 def check_config(config: Mapping[str, Any], needed: Mapping[str, object], folder: Path) -> None:
-    """Refuse a configuration of something else.
+    """Check that a configuration has the needed values.
 
     Raises:
-        WeightsError: naming the first key that is not as needed
+        WeightsError: if a value differs; the message names the key
     """
     for key, value in needed.items():
         if config.get(key) != value:
@@ -103,10 +103,10 @@ def check_config(config: Mapping[str, Any], needed: Mapping[str, object], folder
 
 
 def output_order(config: Mapping[str, Any], folder: Path) -> list[int]:
-    """Which outputs are arousal, dominance and valence, by the names that the configuration has for them.
+    """Indices of arousal, dominance and valence in the outputs, from ``id2label`` of the configuration.
 
     Raises:
-        WeightsError: if it names others
+        WeightsError: if it has other outputs
     """
     names = [str(name).lower() for _, name in sorted(dict(config.get("id2label") or {}).items())]
     if sorted(names) != sorted(OUTPUTS):
@@ -118,10 +118,10 @@ def output_order(config: Mapping[str, Any], folder: Path) -> list[int]:
 
 
 def read_arrays(folder: Path) -> Arrays:
-    """Every array of a checkpoint, under the names that torch has today.
+    """All arrays of a checkpoint, with the names of current torch versions.
 
     Raises:
-        WeightsError: if there are none, or the file is damaged or holds anything but arrays
+        WeightsError: if there are none, or the file is damaged or contains other objects
     """
     if (folder / WEIGHTS).is_file():
         arrays, _ = read_safetensors(folder / WEIGHTS)
@@ -133,17 +133,17 @@ def read_arrays(folder: Path) -> Arrays:
 
 
 def _read_pickled(path: Path) -> Arrays:
-    """``weights_only`` lets arrays through and runs nothing."""
+    """Read a pickled checkpoint with ``weights_only``, which executes no code."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): tensor.float().numpy() for name, tensor in state.items()}
     except (AttributeError, EOFError, OSError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).strip(" .")
-        raise WeightsError(f"{path}: is not a file of arrays alone ({reason}). Copy it from the hub again.") from None
+        raise WeightsError(f"{path}: not a file of arrays only ({reason}). Copy it from the hub again.") from None
 
 
 def _today(name: str) -> str:
-    """The two halves of a weight norm have other names since torch 2.1."""
+    """The current name of an array: torch 2.1 renamed the two parts of a weight norm."""
     for half, number in (("g", 0), ("v", 1)):
         if name.endswith(f".conv.weight_{half}"):
             return f"{name.removesuffix(f'weight_{half}')}parametrizations.weight.original{number}"
@@ -151,7 +151,7 @@ def _today(name: str) -> str:
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names and float16 values in alphabetical order: the same for a float16 and a float32 copy."""
+    """sha256 over names and float16 values in alphabetical order, equal for float16 and float32 copies."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
@@ -160,10 +160,10 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def load_strictly(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
-    """Give a module its weights, in float32; what is ``TRAINING_ONLY`` may be missing or left over.
+    """Load weights into a module, in float32. ``TRAINING_ONLY`` arrays may be missing or superfluous.
 
     Raises:
-        WeightsError: naming every array that is missing, left over, misshapen or not finite
+        WeightsError: if an array is missing, unknown, has the wrong shape or is not finite; the message names it
     """
     own = module.state_dict()
     floats = {

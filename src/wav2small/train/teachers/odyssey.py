@@ -1,11 +1,11 @@
 """The teacher ``odyssey``: the baseline of the Odyssey 2024 challenge, WavLM-large with attentive statistics pooling.
 
 Source: ``3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes`` on the hub, MIT, trained on MSP-Podcast. Its own code is
-never run. Known from its model card and from the training code of the challenge (github.com/msplabresearch/
-MSP-Podcast_Challenge): the names of the arrays, the pooling with its floor of 1e-5 under the variance, the head of
-linear, layer norm and ReLU, the order arousal, dominance, valence, and mean and std in the configuration. The card
-subtracts the mean; the authors of Wav2Small add it, and so do we. The mean is -8e-5, so that is .002 of a standard
-deviation. In a padded batch the card's code pools over one token of padding at times; here a clip is as if alone.
+not executed. The model card and the training code of the challenge (github.com/msplabresearch/MSP-Podcast_Challenge)
+define the names of the arrays, the pooling with a variance floor of 1e-5, the head of linear layer, layer norm and
+ReLU, the order arousal, dominance, valence, and mean and std in the configuration. The card subtracts the mean; the
+authors of Wav2Small add it, and so do we. The mean is -8e-5, so the difference is .002 standard deviations. In padded
+batches the card's code may pool over one token of padding; here a clip's result is independent of its batch.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ WAVLM_LARGE: dict[str, Any] = {
     "num_conv_pos_embeddings": 128,
     "num_conv_pos_embedding_groups": 16,
 }
-"""Of ``microsoft/wavlm-large``, which the configuration names as its ``ssl_type`` and says no more about."""
+"""Configuration of ``microsoft/wavlm-large``; the checkpoint contains only its name, as ``ssl_type``."""
 
 
 class Regression(nn.Module):
-    """Hidden layers of linear, layer norm and ReLU, then one number a dimension."""
+    """Hidden layers (linear, layer norm, ReLU), then one output per dimension."""
 
     def __init__(self, width: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Regression(nn.Module):
         self.inp_drop = nn.Dropout(dropout)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, width) to the outputs and to the last hidden layer."""
+        """(batch, width) -> outputs (batch, outputs) and last hidden layer (batch, hidden)."""
         hidden = self.inp_drop(pooled)
         for layer in self.fc:
             hidden = layer(hidden)
@@ -63,12 +63,12 @@ class Regression(nn.Module):
 
 
 class OdysseyNet(nn.Module):
-    """WavLM, pooling and head, under the names of the published file.
+    """WavLM, pooling and head, with the names of the published file.
 
     Args:
-        config: the checkpoint's own
-        order: which of its outputs are arousal, dominance and valence
-        body: of its WavLM
+        config: configuration of the checkpoint
+        order: indices of arousal, dominance and valence in its outputs
+        body: configuration of WavLM
     """
 
     def __init__(self, config: dict[str, Any], order: list[int], body: WavLMConfig) -> None:
@@ -86,17 +86,17 @@ class OdysseyNet(nn.Module):
         )
 
     def forward(self, signals: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised signals, (batch, samples), to A/D/V and the embedding."""
+        """Normalised signals (batch, samples) -> A/D/V (batch, 3) and embedding (batch, size)."""
         layers, real = states(self.ssl_model, signals, lengths)
         emotion, embedding = self.ser_model(self.pool_model(layers[-1], real))
         return emotion[:, self.order], embedding
 
 
 class Odyssey(PublishedTeacher):
-    """The teacher of a folder in the format of the published one.
+    """The teacher from a folder in the format of the published checkpoint.
 
     Raises:
-        WeightsError: if an array is missing or left over, or the configuration is of another network
+        WeightsError: if an array is missing or unknown, or the configuration is that of another network
     """
 
     name = "odyssey"
@@ -111,20 +111,20 @@ class Odyssey(PublishedTeacher):
         super().__init__(net, bf16, device)
 
     def normalise(self, signal: np.ndarray) -> np.ndarray:
-        """(signal + mean) / std, with the plus sign of Wav2Small's authors."""
+        """(signal + mean) / std, with the plus sign as in the code of the authors of Wav2Small."""
         return ((signal + self.mean) / self.std).astype(np.float32)
 
 
 def _body_config(config: dict[str, Any]) -> WavLMConfig:
-    """Of WavLM-large, or of the ``config.json`` that another ``ssl_type`` has."""
+    """Configuration of WavLM-large, or of the checkpoint named by another ``ssl_type``."""
     if config["ssl_type"] == "microsoft/wavlm-large":
         return WavLMConfig(**WAVLM_LARGE)
     folder = find_folder(config["ssl_type"])
-    found = read_json(folder / "config.json")
-    check_config(found, {"model_type": "wavlm"}, folder)
-    return WavLMConfig.from_dict(found)
+    body = read_json(folder / "config.json")
+    check_config(body, {"model_type": "wavlm"}, folder)
+    return WavLMConfig.from_dict(body)
 
 
 def odyssey(bf16: bool = False, device: str = "cpu") -> Odyssey:
-    """The published one, from WAV2SMALL_MODELS or the hub."""
+    """Load the published teacher from WAV2SMALL_MODELS or the hub."""
     return Odyssey(find_folder(HUB_NAME, REVISION), bf16, device)

@@ -1,4 +1,4 @@
-"""The teacher ``open``: Whisper-base encoder, and our ensemble of heads fitted on openly licensed speech."""
+"""The teacher ``open``: the Whisper base encoder with an ensemble of heads fitted on openly licensed speech."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ HEAD_FILE = Path(__file__).parents[2] / "data" / "open.safetensors"
 
 
 class Heads:
-    """Several heads on the same statistics; their answer is the mean.
+    """Ensemble of heads on the same statistics; the prediction is their mean.
 
     Args:
-        layers: which sets of states they read
-        mean: of the statistics they were fitted on, shape=(layers, width)
-        spread: likewise
-        heads: fitted
+        layers: indices of the layers that the heads use
+        mean: mean of the training statistics, shape=(layers, width)
+        spread: standard deviation of the training statistics, shape=(layers, width)
+        heads: fitted heads
     """
 
     def __init__(self, layers: list[int], mean: np.ndarray, spread: np.ndarray, heads: list[Head]) -> None:
@@ -35,24 +35,24 @@ class Heads:
         self.heads = [head.eval() for head in heads]
 
     def __call__(self, statistics: np.ndarray) -> np.ndarray:
-        """A/D/V of statistics, shape=(clips, all layers, width) -> (clips, 3)."""
+        """A/D/V of statistics: (clips, all layers, width) -> (clips, 3)."""
         mean: np.ndarray = self.each(statistics).mean(0)
         return mean
 
     def each(self, statistics: np.ndarray) -> np.ndarray:
-        """The answer of every head, shape=(heads, clips, 3)."""
+        """A/D/V of every head, shape=(heads, clips, 3)."""
         standard = self._standard(statistics)
         with torch.inference_mode():
             return np.stack([head(standard)[0].cpu().numpy() for head in self.heads])
 
     def embed(self, statistics: np.ndarray) -> np.ndarray:
-        """The hidden layers of all heads side by side, shape=(clips, heads x hidden)."""
+        """Concatenated hidden layers of all heads, shape=(clips, heads x hidden)."""
         standard = self._standard(statistics)
         with torch.inference_mode():
             return np.concatenate([head.embed(standard).cpu().numpy() for head in self.heads], axis=1)
 
     def batch(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Answers (clips, 3) and embeddings of statistics on any device, shape=(clips, all layers, width)."""
+        """A/D/V (clips, 3) and embeddings of statistics (clips, all layers, width) on any device."""
         device = statistics.device
         mean, spread = (torch.as_tensor(array, device=device) for array in (self.mean, self.spread))
         standard = (statistics[:, self.layers] - mean) / spread
@@ -65,7 +65,7 @@ class Heads:
         return torch.from_numpy(standard).to(self.heads[0].mix.device)  # where ``batch`` left the heads
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
-        """Write as safetensors in float16, without the category outputs."""
+        """Write float16 safetensors, without the category outputs."""
         arrays = {"mean": self.mean, "spread": self.spread}
         for index, head in enumerate(self.heads):
             for name, tensor in head.state_dict().items():
@@ -76,17 +76,17 @@ class Heads:
 
     @classmethod
     def load(cls, path: Path) -> tuple[Heads, dict[str, str]]:
-        """Read what ``save`` wrote, and its metadata.
+        """Read heads that :meth:`save` wrote, and their metadata.
 
         Raises:
-            WeightsError: if an array is missing, left over or misshapen, or the metadata do not say what it is
+            WeightsError: if an array is missing, unknown or has the wrong shape, or metadata are missing
         """
         arrays, metadata = read_safetensors(path)
         shape: tuple[int, ...] = getattr(arrays.get("0.hidden.weight"), "shape", ())
         absent = [key for key in ("name", "version", "licence") if not metadata.get(key)]
         if absent or len(shape) != 2 or not re.fullmatch(r"\d+(,\d+)*", metadata.get("layers", "")):
             lacking = ", ".join(absent) or "layers with 0.hidden.weight"
-            raise WeightsError(f"{path}: does not hold heads of a teacher: it lacks {lacking}. Make it: wav2small fit.")
+            raise WeightsError(f"{path}: not heads of a teacher: missing {lacking}. Write heads with wav2small fit.")
         layers = [int(layer) for layer in metadata["layers"].split(",")]
         heads = [Head(len(layers), shape[1], shape[0]) for name in arrays if name.endswith(".mix")]
         net = nn.ModuleList(heads)
@@ -97,15 +97,15 @@ class Heads:
 
 
 class OpenTeacher(TransformerTeacher):
-    """Statistics of a frozen body through heads that fit fitted: Whisper base, unless the file names another body.
+    """A teacher of a frozen body and fitted heads. The body is Whisper base, unless the file names another.
 
     Args:
-        head: weights of the heads; default: those that ship
+        head: file of the heads; by default the shipped heads
         bf16: compute the encoder in bfloat16
-        device: that it computes on
+        device: torch device
 
     Raises:
-        WeightsError: if the encoder or the heads are not to be had
+        WeightsError: if the encoder or the heads are not available
     """
 
     def __init__(self, head: Path = HEAD_FILE, bf16: bool = False, device: str = "cpu") -> None:
@@ -116,16 +116,16 @@ class OpenTeacher(TransformerTeacher):
         self.body = _body(metadata, max(self.heads.layers), head, bf16, device)
 
     def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """A/D/V, then the hidden layers of all heads, shape=(signals, 3 + size)."""
+        """A/D/V followed by the hidden layers of all heads, shape=(signals, 3 + size)."""
         statistics = self.body.statistics(signals)
         return np.concatenate([self.heads(statistics), self.heads.embed(statistics)], axis=1)
 
     @torch.inference_mode()
     def label_batch(self, signals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Emotions (signals, 3) and embeddings (signals, size) of signals of one length, on the device of the body.
+        """Emotions (signals, 3) and embeddings (signals, size) of signals of equal length, on the device of the body.
 
         Args:
-            signals: at 16 kHz, at most 30 s long, shape=(signals, samples)
+            signals: audio at 16 kHz, at most 30 s, shape=(signals, samples)
         """
         emotion, embedding = self.heads.batch(self.body.batch_statistics(signals))
         return emotion.clamp(0, 1), embedding
@@ -137,11 +137,11 @@ def _body(metadata: dict[str, str], layers: int, path: Path, bf16: bool, device:
     body = load_body(metadata["body"], int(metadata["body_layers"]), metadata["pooling"], bf16, device)
     if body.key != metadata["body_fingerprint"]:
         raise WeightsError(
-            f"{path}: was fitted on another {metadata['body']} than is here. Copy that one, or fit again."
+            f"{path}: was fitted on a different version of {metadata['body']}. Copy that version, or fit again."
         )
     return body
 
 
 def open_teacher(bf16: bool = False, device: str = "cpu") -> OpenTeacher:
-    """The one that ships."""
+    """Load the shipped teacher."""
     return OpenTeacher(HEAD_FILE, bf16, device)

@@ -8,5 +8,5 @@ from wav2small.train.teachers.odyssey import odyssey
 
 
 def paper(bf16: bool = False, device: str = "cpu") -> Ensemble:
-    """Both published ones, from WAV2SMALL_MODELS or the hub."""
+    """Load both published teachers from WAV2SMALL_MODELS or the hub."""
     return Ensemble("paper", [odyssey(bf16, device), dawn(bf16, device)])

@@ -1,4 +1,4 @@
-"""Networks whose input is the waveform: wav2vec2 and its family, in batches that do not change a clip's answer."""
+"""Encoders on the signal (wav2vec2 and similar), in batches that do not change a clip's result."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from wav2small.train.teachers.base import TransformerTeacher
 from wav2small.train.teachers.hub import TRAINING_ONLY, fingerprint
 
 MIN_LENGTH = 1600
-"""Samples; a shorter signal is padded with zeros."""
+"""Shortest signal in samples; shorter signals are zero-padded."""
 BATCH_DUR = 120.0
-"""Seconds of audio in a batch, padding included: about 2 GB for a large network in float32."""
+"""Seconds of audio in a batch, including padding: about 2 GB for a large network in float32."""
 
 
 def unit_variance(signal: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance over the clip.
+    """The signal with zero mean and unit variance over the clip, float32, shape=(samples,).
 
     Source: ``Wav2Vec2FeatureExtractor`` of transformers with ``do_normalize``.
     """
@@ -30,17 +30,17 @@ def unit_variance(signal: np.ndarray) -> np.ndarray:
 
 
 def padding_is_safe(config: PretrainedConfig) -> bool:
-    """Whether a clip's states are its own in a padded batch; else only clips of one length can share one.
+    """Whether the states of a clip are independent of padding. Otherwise a batch must contain clips of equal length.
 
-    A group norm in the first convolution takes its statistics over all of the time, padding included, and the
-    positions of data2vec and of some HuBERTs pass several layers, in which padding leaks back.
+    A group norm in the first convolution computes statistics over time, including padding. The positional convolutions
+    of data2vec and some HuBERT models have several layers, through which padding affects the clip.
     """
     positions_leak = config.model_type == "data2vec-audio" or getattr(config, "conv_pos_batch_norm", False)
     return getattr(config, "feat_extract_norm", "group") == "layer" and not positions_leak
 
 
 def batches(lengths: Sequence[int], same_length: bool = False) -> Iterator[list[int]]:
-    """Indices of signals that go together, by length, each batch of at most ``BATCH_DUR`` with its padding."""
+    """Indices of the signals of each batch, sorted by length, with at most ``BATCH_DUR`` seconds including padding."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
         full = (len(batch) + 1) * lengths[index] > BATCH_DUR * SAMPLING_RATE
@@ -53,7 +53,7 @@ def batches(lengths: Sequence[int], same_length: bool = False) -> Iterator[list[
 
 
 def padded(signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Signals side by side with zeros after the shorter ones, shape=(batch, samples), and their lengths."""
+    """Signals zero-padded to equal length, shape=(batch, samples), and their lengths in samples."""
     lengths = [len(signal) for signal in signals]
     out = np.zeros((len(signals), max(lengths)), np.float32)
     for row, signal in zip(out, signals, strict=True):
@@ -62,12 +62,12 @@ def padded(signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def long_enough(signal: np.ndarray) -> np.ndarray:
-    """With zeros after it up to ``MIN_LENGTH``."""
+    """The signal, zero-padded to at least ``MIN_LENGTH``."""
     return np.pad(signal, (0, max(0, MIN_LENGTH - len(signal))))
 
 
 def is_real(lengths: Tensor, config: PretrainedConfig, tokens: int) -> Tensor:
-    """Which tokens come from a clip and not from its padding, shape=(batch, tokens)."""
+    """Mask of the tokens that are not padding, shape=(batch, tokens)."""
     counts = lengths
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         counts = torch.div(counts - kernel, stride, rounding_mode="floor") + 1
@@ -75,30 +75,30 @@ def is_real(lengths: Tensor, config: PretrainedConfig, tokens: int) -> Tensor:
 
 
 def states(encoder: PreTrainedModel, signals: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-    """States of an encoder: of the convolutions, then of each layer, the last with the norm after it.
+    """Hidden states of an encoder: of the convolutions, then of each layer; the last one includes the final norm.
 
     Args:
         encoder: Wav2Vec2Model, HubertModel, WavLMModel or Data2VecAudioModel
-        signals: normalised, shape=(batch, samples)
-        lengths: of each without its padding
+        signals: normalised signals, shape=(batch, samples)
+        lengths: samples of each signal without padding, shape=(batch,)
 
     Returns:
-        one (batch, tokens, width) a layer, and which tokens are real, (batch, tokens)
+        states of each layer, (batch, tokens, width), and the mask of real tokens, (batch, tokens)
     """
     mask = torch.arange(signals.shape[1], device=signals.device)[None] < lengths[:, None]
-    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # torch's, of WavLM's own code
-    found = encoder(signals, attention_mask=None if mask.all() else mask.long(), output_hidden_states=True)
-    layers = [*found.hidden_states[:-1], found.last_hidden_state]
+    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # of torch, caused by WavLM
+    output = encoder(signals, attention_mask=None if mask.all() else mask.long(), output_hidden_states=True)
+    layers = [*output.hidden_states[:-1], output.last_hidden_state]
     return layers, is_real(lengths, encoder.config, layers[-1].shape[1])
 
 
 class PublishedTeacher(TransformerTeacher):
-    """A network of the hub as a teacher.
+    """A published network as a teacher.
 
     Args:
-        net: (signals, lengths) to A/D/V in this order, (batch, 3), and an embedding, (batch, size)
-        bf16: matrix products in bfloat16
-        device: that torch computes on
+        net: module (signals, lengths) -> A/D/V (batch, 3) and embedding (batch, size)
+        bf16: compute matrix products in bfloat16
+        device: torch device
     """
 
     def __init__(self, net: nn.Module, bf16: bool = False, device: str = "cpu") -> None:
@@ -109,11 +109,11 @@ class PublishedTeacher(TransformerTeacher):
         self.version = fingerprint(used)[:12]
 
     def normalise(self, signal: np.ndarray) -> np.ndarray:
-        """A signal as the network was trained to have it."""
+        """The signal with the normalisation of the network's training."""
         raise NotImplementedError
 
     def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """A/D/V and the embedding of each signal, shape=(signals, 3 + size)."""
+        """A/D/V followed by the embedding of each signal, shape=(signals, 3 + size)."""
         ready = [self.normalise(long_enough(signal)) for signal in signals]
         rows: dict[int, np.ndarray] = {}
         for batch in batches([len(signal) for signal in ready]):

@@ -1,4 +1,4 @@
-"""A teacher whose body was trained too: encoder, pooling and head in one file, which says how to build them."""
+"""A fine-tuned teacher: encoder, pooling and head in one file, with their configuration."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from wav2small.train.teachers.speech import batches
 from wav2small.train.teachers.whisper import Head, WhisperBody
 
 NEEDED = ("name", "version", "licence", "encoder", "normalise", "pooling", "hidden")
-"""What the metadata of such a file must say."""
+"""Required metadata keys of such a file."""
 
 
 class TunedNet(nn.Module):
-    """States of a body's last layer, pooled and normalised, through a hidden layer to A/D/V.
+    """Body, pooling of the last hidden state, layer norm, and a head for A/D/V.
 
     Args:
-        body: whose encoder is trained, or not
+        body: the body; its encoder may be trained
         pooling: one of ``config.POOLINGS``
-        hidden: numbers of the hidden layer
-        dropout: before it and after
-        categories: that it also names while it is trained; not kept
+        hidden: units of the hidden layer
+        dropout: dropout before and after the hidden layer
+        categories: number of category outputs during training; they are not stored
     """
 
     def __init__(self, body: Body, pooling: str, hidden: int, dropout: float = 0.0, categories: int = 0) -> None:
         super().__init__()
-        self.body = [body]  # in a list, as its encoder alone is a module
+        self.body = [body]  # in a list, because only its encoder is a submodule
         self.pooling = pooling
         self.encoder = body.encoder
         self.pool = AttentiveStatistics(body.width) if pooling == ATTENTIVE else None
@@ -48,7 +48,7 @@ class TunedNet(nn.Module):
         self.to(body.device)
 
     def pooled(self, signals: Sequence[np.ndarray]) -> Tensor:
-        """What the head reads, (signals, 1, size); each signal's own, whatever else is there."""
+        """Input of the head, shape=(signals, 1, size); independent of the batching."""
         (body,) = self.body
         rows: dict[int, Tensor] = {}
         for group in groups(body, signals):
@@ -60,18 +60,18 @@ class TunedNet(nn.Module):
         return pooled[:, None]
 
     def forward(self, signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
-        """Signals at 16 kHz to A/D/V, (signals, 3), and logits of the categories."""
-        found: tuple[Tensor, Tensor | None] = self.head(self.pooled(signals))
-        return found
+        """Signals at 16 kHz -> A/D/V (signals, 3) and logits of the categories."""
+        outputs: tuple[Tensor, Tensor | None] = self.head(self.pooled(signals))
+        return outputs
 
     def arrays(self) -> Arrays:
-        """What inference needs, in float16."""
+        """Arrays for inference, float16, by name."""
         state = self.state_dict().items()
         kept = {n: t for n, t in state if not n.startswith("head.category") and not TRAINING_ONLY.fullmatch(n)}
         return {name: tensor.detach().cpu().numpy().astype(np.float16) for name, tensor in kept.items()}
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
-        """Write the whole teacher, and how to build it."""
+        """Write the teacher with its configuration."""
         (body,) = self.body
         config = body.encoder.config.to_dict()
         extra = {
@@ -84,7 +84,7 @@ class TunedNet(nn.Module):
 
 
 def is_json(value: Any) -> bool:
-    """Whether a value can be written as JSON; a configuration holds a dtype at times."""
+    """Whether a value can be written as JSON; a configuration may contain a dtype."""
     try:
         json.dumps(value)
     except TypeError:
@@ -93,28 +93,31 @@ def is_json(value: Any) -> bool:
 
 
 def groups(body: Body, signals: Sequence[np.ndarray]) -> list[list[int]]:
-    """Indices of signals that may go through a body together."""
+    """Indices of the signals of each batch of a body."""
     lengths = [len(signal) for signal in signals]
     return list(batches(lengths)) if isinstance(body, WhisperBody) else body.batches(signals)
 
 
 class TunedTeacher(TransformerTeacher):
-    """What ``TunedNet.save`` wrote.
+    """A teacher that :meth:`TunedNet.save` wrote.
 
     Args:
-        path: for messages
-        arrays, metadata: of the file
-        bf16: matrix products in bfloat16
-        device: that torch computes on
+        path: name of the file, for error messages
+        arrays: arrays of the file
+        metadata: metadata of the file
+        bf16: compute matrix products in bfloat16
+        device: torch device
 
     Raises:
-        WeightsError: if an array is missing or left over, or the metadata do not say how to build it
+        WeightsError: if an array is missing or unknown, or a metadata key of ``NEEDED`` is missing
     """
 
     def __init__(self, path: Path, arrays: Arrays, metadata: dict[str, str], bf16: bool, device: str) -> None:
         absent = [key for key in NEEDED if not metadata.get(key)]
         if absent:
-            raise WeightsError(f"{path}: is not a teacher, it lacks {', '.join(absent)}. Make it: wav2small finetune.")
+            raise WeightsError(
+                f"{path}: not a teacher: missing {', '.join(absent)}. Write a teacher with wav2small finetune."
+            )
         encoder = build(json.loads(metadata["encoder"]), path)
         body = wrap(encoder, json.loads(metadata["normalise"]), bf16, device)
         self.net = TunedNet(body, metadata["pooling"], int(metadata["hidden"])).eval()
@@ -123,8 +126,8 @@ class TunedTeacher(TransformerTeacher):
         self.bf16, self.device = bf16, torch.device(device)
 
     def answers(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """A/D/V, then the hidden layer, shape=(signals, 3 + size)."""
+        """A/D/V followed by the hidden layer, shape=(signals, 3 + size)."""
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             pooled = self.net.pooled(signals)
-            found = torch.cat([self.net.head(pooled)[0], self.net.head.embed(pooled)], 1)
-        return found.float().cpu().numpy()
+            outputs = torch.cat([self.net.head(pooled)[0], self.net.head.embed(pooled)], 1)
+        return outputs.float().cpu().numpy()

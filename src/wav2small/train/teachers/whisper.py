@@ -1,7 +1,7 @@
-"""The encoder of Whisper base as a body for teachers: speech -> mean and spread of every layer's states.
+"""The encoder of Whisper base as a body: speech -> mean and standard deviation of every layer's states.
 
-Source: Radford et al. 2022, arXiv:2212.04356; ``openai/whisper-base`` on the hub, MIT licence. The library's own
-``forward`` insists on 30 s of input; a short clip needs only the positions it has, at a tenth of the cost.
+Source: Radford et al. 2022, arXiv:2212.04356; ``openai/whisper-base`` on the hub, MIT licence. The ``forward`` of
+transformers requires 30 s of input; here a short clip uses only its own positions, at a tenth of the cost.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ ENCODER_FILE = "whisper-base-encoder.safetensors"
 HUB_NAME = "openai/whisper-base"
 REVISION = "e37978b90ca9030d5170a5c07aadb050351a65bb"
 FINGERPRINT = "f3106a6c48cd87ac450d9060cc1718094aa0df2d88edb62a759a1ffc758d60c1"
-"""``fingerprint`` of the encoder that our heads were fitted on."""
+"""``fingerprint`` of the encoder that the shipped heads were fitted on."""
 
 CONFIG = WhisperConfig(d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048)
 CPU_BATCH = 8
-"""Clips at once that the caches of a processor hold."""
+"""Batch size on a CPU, so that activations fit into its caches."""
 MIN_LENGTH = 1600
-"""Samples; a shorter signal is padded with zeros."""
+"""Shortest signal in samples; shorter signals are zero-padded."""
 
 
 def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT, layers: int | None = None) -> WhisperEncoder:
-    """The encoder, from ``ENCODER_FILE`` in the folder of models, else from a checkpoint as ``find_folder`` finds it.
+    """Load the encoder from ``ENCODER_FILE`` in the folder of models, else from a checkpoint (:func:`find_folder`).
 
     Args:
-        name: on the hub, or a folder with a ``model.safetensors``
-        expected: ``fingerprint`` that it must have, whole
-        layers: how many of its layers to keep, from the first; None keeps all. Time is in proportion to them.
+        name: name on the hub, or a folder with a ``model.safetensors``
+        expected: required ``fingerprint`` of the complete encoder
+        layers: number of layers to keep, from the first; None keeps all. The time is proportional to it.
 
     Raises:
-        WeightsError: if it is in neither place, or is not the one expected
+        WeightsError: if it is not available, or has another fingerprint
     """
     alone = models_folder() / ENCODER_FILE
     path = alone if alone.is_file() else find_folder(name, REVISION) / WEIGHTS
     encoder = _read_encoder(path)
     if fingerprint(encoder.state_dict()) != expected:
         raise WeightsError(
-            f"{path}: is not the Whisper encoder that the head was fitted on. "
-            f"Needed: the encoder of {HUB_NAME} as published; remove the file to fetch it again."
+            f"{path}: not the Whisper encoder that the head was fitted on. "
+            f"Needed: the published encoder of {HUB_NAME}; remove the file to fetch it again."
         )
     encoder.layers = encoder.layers[:layers]
     encoder.eval()  # type: ignore[no-untyped-call]
@@ -61,7 +61,7 @@ def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT, layers: int 
 
 
 def _read_encoder(path: Path) -> WhisperEncoder:
-    """From a file that holds the encoder, or the whole model."""
+    """Read a file of the encoder, or of the whole model."""
     arrays, _ = read_safetensors(path)
     inner = {name: match[1] for name in arrays if (match := re.match(r"(?:model\.)?encoder\.(.+)", name))}
     encoder = WhisperEncoder(CONFIG)
@@ -70,15 +70,15 @@ def _read_encoder(path: Path) -> WhisperEncoder:
 
 
 class WhisperBody:
-    """Statistics of the hidden states of every layer, the input of the first layer included.
+    """Pooled hidden states of all layers, including the input of the first layer.
 
     Args:
-        encoder: as ``find_encoder`` gives it
-        bf16: compute in bfloat16 where that is safe: twice as fast on processors that have it, and
-            labels move by .0008 on average and .004 at most (60 clips of EmoDB)
-        device: that torch computes on
+        encoder: encoder from :func:`find_encoder`
+        bf16: compute in bfloat16: twice as fast on CPUs that support it; labels change by .0008 on average and .004 at
+            most (60 clips of EmoDB)
+        device: torch device
         pooling: one of ``config.FIXED_POOLINGS``
-        key: distinguishes its statistics from those of another body
+        key: identifies the statistics of this body
     """
 
     def __init__(
@@ -98,23 +98,23 @@ class WhisperBody:
 
     @property
     def layers(self) -> int:
-        """How many sets of states there are: the convolutions' output, then one a layer."""
+        """Number of state tensors: the output of the convolutions, then one per layer."""
         return len(self.encoder.layers) + 1
 
     @property
     def width(self) -> int:
-        """Numbers in a state."""
+        """Size of a hidden state."""
         return int(self.encoder.config.d_model)
 
     def statistics(self, signals: Sequence[np.ndarray], batch_size: int | None = None) -> np.ndarray:
-        """Mean and standard deviation over time, batched by length; a clip's answer does not depend on its batch.
+        """Pooled states, batched by length; independent of the batching.
 
         Args:
-            signals: mono float32 at 16 kHz, at most 30 s, each shape=(samples,)
-            batch_size: None is eight for a processor, which its caches hold, and all for a GPU
+            signals: mono audio at 16 kHz, float32, at most 30 s, shape=(samples,) each
+            batch_size: clips of a batch; None is ``CPU_BATCH`` on a CPU, and all clips on a GPU
 
         Returns:
-            float32, shape=(signals, layers, 2 x width)
+            float32, shape=(signals, layers, size), with size = 2 x width for "mean+std"
         """
         order = sorted(range(len(signals)), key=lambda index: len(signals[index]))
         size = FIXED[self.pooling][1] * self.width
@@ -135,7 +135,7 @@ class WhisperBody:
 
     @torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]
     def prepare(self, signals: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Log-mels side by side, (batch, mels, frames), and how many frames each has."""
+        """Zero-padded log-mels, shape=(batch, mels, frames), and the number of frames of each."""
         padded = [np.pad(signal, (0, max(0, MIN_LENGTH - len(signal)))) for signal in signals]
         mels = [
             self.features(
@@ -150,7 +150,7 @@ class WhisperBody:
         return batch, lengths
 
     def states(self, mel: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, mels, frames) -> a state (batch, tokens, width) a layer, and which tokens are real."""
+        """(batch, mels, frames) -> states of each layer (batch, tokens, width), and the mask of real tokens."""
         encoder = self.encoder
         real = torch.arange(mel.shape[2], device=mel.device)[None] < lengths[:, None]
         hidden = functional.gelu(encoder.conv1(mel)) * real[:, None]
@@ -160,14 +160,16 @@ class WhisperBody:
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         states = [hidden]
         for layer in encoder.layers:
-            answer = layer(hidden, mask)
-            hidden = answer[0] if isinstance(answer, tuple) else answer  # transformers 5.0: also the attention
+            output = layer(hidden, mask)
+            hidden = (
+                output[0] if isinstance(output, tuple) else output
+            )  # a tuple with the attention in transformers 5.0
             states.append(hidden)
         return states, real
 
     @torch.inference_mode()
     def batch_statistics(self, signals: Tensor) -> Tensor:
-        """Of signals of one length on any device, at least ``MIN_LENGTH``: shape=(signals, samples) to that above."""
+        """Pooled states of signals (signals, samples) of equal length, at least ``MIN_LENGTH``, on any device."""
         size = CPU_BATCH if self.device.type == "cpu" else max(1, len(signals))
         return torch.cat([self._equal(part) for part in torch.split(signals.to(self.device), size)])
 
@@ -180,7 +182,7 @@ class WhisperBody:
             return torch.stack([pool(state.float(), real) for state in states], 1)
 
     def log_mel(self, signals: Tensor) -> Tensor:
-        """What ``WhisperFeatureExtractor`` computes, on any device: (signals, samples) to (signals, mels, frames)."""
+        """Log-mel of ``WhisperFeatureExtractor`` on any device: (signals, samples) -> (signals, mels, frames)."""
         features = self.features
         window = torch.hann_window(features.n_fft, device=signals.device)
         spectrum = torch.stft(signals, features.n_fft, features.hop_length, window=window, return_complex=True)
@@ -191,9 +193,14 @@ class WhisperBody:
 
 
 class Head(nn.Module):
-    """Statistics of some layers -> A/D/V: a learned mean of the layers, one hidden layer, three outputs.
+    """Head from statistics to A/D/V: learned mean of the layers, one hidden layer, three outputs.
 
-    ``categories`` further outputs name the category while the head is fitted; they are not kept.
+    Args:
+        layers: number of layers of the statistics
+        width: size of the statistics of a layer
+        hidden: units of the hidden layer
+        dropout: dropout before and after the hidden layer
+        categories: number of category outputs during training; they are not stored
     """
 
     def __init__(self, layers: int, width: int, hidden: int, dropout: float = 0.0, categories: int = 0) -> None:
@@ -205,13 +212,13 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Standardised statistics, shape=(batch, layers, width), to A/D/V (batch, 3) and category logits."""
+        """Standardised statistics (batch, layers, width) -> A/D/V (batch, 3) and category logits."""
         hidden = self.embed(statistics)
         emotion = 0.5 + 0.1 * self.out(hidden)
         return emotion, None if self.category is None else self.category(hidden)
 
     def embed(self, statistics: Tensor) -> Tensor:
-        """The hidden layer that everything is read from, shape=(batch, hidden)."""
+        """The hidden layer, shape=(batch, hidden)."""
         mixed = (statistics * self.mix.softmax(0)[:, None]).sum(1)
         hidden: Tensor = self.dropout(functional.gelu(self.hidden(self.dropout(mixed))))
         return hidden
