@@ -1,15 +1,15 @@
-"""Every form of a student side by side: C in floats and integers, ONNX Runtime, LiteRT, NumPy; and their CCC.
+"""Compare every form of a student: C in floats and integers, ONNX Runtime, LiteRT, NumPy; and their CCC.
 
     python benchmarks/c_forms.py
     python benchmarks/c_forms.py --dev run/dev-emodb.csv --dev run/dev-librispeech.csv
     python benchmarks/c_forms.py --litert wav2small=wav2small.tflite --litert micro=micro.tflite
 
-First what they cost on one thread, in turn, a round of all again and again: the fastest time for 5 s of a voice, also
-as a part of that of ONNX Runtime in floats, and the median; the peak memory of a process that does nothing else, which
-for C is the command w2s; the bytes of the file with the weights, which for C has the code too; the largest difference
-of an answer from the reference in the same numbers, on the example clips. With --dev then the CCC with the labels of
-all clips, also of wav2small in C when it is normalised by what it has heard so far. LiteRT hears 5 s, as its files have
-a fixed length: benchmarks/litert_forms.py makes them.
+The cost is measured on one thread, in rounds over all forms: minimum time for 5 s of speech, also relative to ONNX
+Runtime in floats, and the median; the peak memory of a process that does nothing else (for C, the command w2s); the
+size of the weights file (for C, including the code); the largest difference of a prediction from the reference of the
+same precision, on the example clips. With --dev, the CCC with the labels of all clips is added, also for wav2small in C
+normalised by the samples so far. LiteRT processes 5 s, because its files have a fixed length:
+benchmarks/litert_forms.py writes them.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 FIVE = voice(np.random.default_rng(0), 5.0)
 ROUNDS = 40
 SLOW_ROUNDS = 5
-"""Of the reference."""
-Answer = Callable[[np.ndarray], np.ndarray]
-"""A signal to arousal, dominance and valence, not clipped."""
+"""Name of the reference form."""
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Function from a signal to arousal, dominance and valence, not clipped."""
 
 
 class Form(NamedTuple):
@@ -74,8 +74,8 @@ def forms(litert: dict[str, str]) -> Iterator[Form]:
             yield Form(model, "fp32", "LiteRT", Path(litert[model]))
 
 
-def opened(form: Form) -> Answer:
-    """Loads and answers."""
+def opened(form: Form) -> Predict:
+    """Load a form; returns its function of prediction."""
     if form.runtime == "LiteRT":
         return opened_litert(form.path)
     if form.runtime == "C":
@@ -90,7 +90,7 @@ def opened(form: Form) -> Answer:
     return lambda signal: runner.run(["emotion"], {"signal": signal[None]})[0][0]
 
 
-def opened_litert(path: Path) -> Answer:
+def opened_litert(path: Path) -> Predict:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=1)
@@ -105,8 +105,8 @@ def opened_litert(path: Path) -> Answer:
     return answer
 
 
-def timed(answers: dict[Form, Answer]) -> dict[Form, list[float]]:
-    """Milliseconds of each round for 5 s."""
+def timed(answers: dict[Form, Predict]) -> dict[Form, list[float]]:
+    """Milliseconds for 5 s, per round."""
     found: dict[Form, list[float]] = {form: [] for form in answers}
     for number in range(ROUNDS):
         for form, answer in answers.items():
@@ -118,7 +118,7 @@ def timed(answers: dict[Form, Answer]) -> dict[Form, list[float]]:
 
 
 def size(form: Form) -> int:
-    """Bytes of the file; of C without symbols, as it is linked into a program."""
+    """Size of the file in bytes; for C without symbols, as linked into a program."""
     if form.runtime != "C":
         return form.path.stat().st_size
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def size(form: Form) -> int:
 
 
 def peak_megabytes(form: Form, litert: dict[str, str]) -> float:
-    """Of a process that loads the form and answers 5 s."""
+    """Peak memory of a process that loads the form and predicts 5 s."""
     if form.runtime == "C":
         return command_megabytes(form)
     arguments = [f"--litert={model}={path}" for model, path in litert.items()]
@@ -137,7 +137,7 @@ def peak_megabytes(form: Form, litert: dict[str, str]) -> float:
 
 
 def command_megabytes(form: Form) -> float:
-    """Of the command w2s, read while it waits for more than 5 s."""
+    """Memory of the command w2s, measured while it waits for more input after 5 s."""
     with tempfile.TemporaryDirectory() as folder:
         made = export_c(form.path, Path(folder) / "c").path
         program = Path(folder) / "w2s"
@@ -178,8 +178,8 @@ def costs(litert: dict[str, str]) -> None:
         print("| " + " | ".join([*cells, f"{size(form):,}", f"{max(differences):.1g}"]) + " |", flush=True)
 
 
-def heard_so_far(library: native.Library) -> Answer:
-    """C without being told the level of the utterance."""
+def level_so_far(library: native.Library) -> Predict:
+    """The C runtime without the level of the utterance."""
 
     def answer(signal: np.ndarray) -> np.ndarray:
         stream = library.stream()
@@ -194,7 +194,7 @@ def scores(segments: list[Segment], litert: dict[str, str]) -> None:
     answers = {form.name: opened(form) for form in forms(litert) if form.runtime in ("C", "ONNX Runtime")}
     for precision in ("fp32", "int8"):
         library = native.library(resolve(f"wav2small:{precision}", ".safetensors"))
-        answers[f"wav2small {precision}, C, level of the signal so far"] = heard_so_far(library)
+        answers[f"wav2small {precision}, C, level of the signal so far"] = level_so_far(library)
     found: dict[str, list[np.ndarray]] = {name: [] for name in answers}
     least = load("micro").metadata["min_length"]
     with click.progressbar(segments, label="clips", file=sys.stderr) as bar:

@@ -1,9 +1,9 @@
-"""Do the intervals and words of a calibration hold on a corpus that it was not made from?
+"""Test the intervals and words of a calibration on held-out corpora.
 
     python benchmarks/coverage.py teacher-ravdess.csv --model micro --dev dev-*.csv
 
-The manifests have the teacher's labels of whole clips, as `wav2small label` writes them; those of --dev are what the
-calibration was made from. Four tables, A / D / V:
+The manifests contain the teacher's labels of whole clips, as `wav2small label` writes them; those of --dev were used to
+fit the calibration. Four tables, A / D / V:
 
 - whole clips and their middle 1, 2 and 3 s: the share of labels inside the intervals of 80 and 95 %, the mean width of
   those of 80 %, and the CCC before and after the map;
@@ -50,7 +50,7 @@ def table(head: list[str], lines: Iterator[list[str]]) -> None:
 
 
 class Told(NamedTuple):
-    """Answers by a calibration, and the ends of their intervals, each shape=(rows, 3)."""
+    """Calibrated predictions and the ends of their intervals, each shape=(rows, 3)."""
 
     mapped: np.ndarray
     low: np.ndarray
@@ -95,7 +95,7 @@ def by_group(known: Heard, fitted: Mapping[str, Calibration], model: Model) -> I
 
 
 def at_home(name: str, heard: Heard, calibrations: Sequence[Calibration]) -> list[str]:
-    """A row for clips of which each is told by a calibration of its own, which has not heard it."""
+    """A row for clips, each with the calibration that was fitted without its corpus."""
     rows = zip(calibrations, heard.output, heard.speech_dur, heard.contrast, strict=True)
     known = [(own, own.calibrated(Emotion(*output)), dur, contrast) for own, output, dur, contrast in rows]
     cells = []
@@ -157,7 +157,7 @@ def words(
     heard: Heard, calibration: Calibration, known: Heard | None, fitted: Mapping[str, Calibration]
 ) -> Iterator[list[str]]:
     if known:
-        yield by_word("dev speakers, their corpus unheard", known[known.plain], fitted.__getitem__)
+        yield by_word("dev speakers, held-out corpus", known[known.plain], fitted.__getitem__)
     yield by_word("the corpus asked", heard, lambda _: calibration)
 
 
@@ -181,7 +181,7 @@ def main() -> None:
     if known:
         corpora = sorted(set(known.corpus))
         fitted = {corpus: fit_calibration(known[known.corpus != corpus], model.metadata) for corpus in corpora}
-        table(["unheard", "clips", "speakers", "80 % hold", "95 % hold"], by_group(known, fitted, model))
+        table(["held out", "clips", "speakers", "80 % hold", "95 % hold"], by_group(known, fitted, model))
     noisy = listen(rows, model.batch, quiet, cut_durs=(0.0,), snrs=SNRS)
     table(
         ["pink noise", "contrast, dB", "off by", "80 % hold", "width of 80 %", "off by, dev speakers"],

@@ -1,11 +1,11 @@
-"""What a clip of online distillation costs, by part, and the teacher's own rate beside it, in one run on one device.
+"""Cost of a clip in online distillation, by part, compared with the teacher's own rate, on one device.
 
     WAV2SMALL_MODELS=models python benchmarks/distil_cost.py open/emodb open/librispeech --noise open/noise \
         --student micro --student wav2small [--teacher FILE] [--device cuda] [--batch-size 256]
 
 The teacher's own rate is that of its encoder and heads on ready batches of white noise of the same length. A worker of
-the ring composes and labels, so its rate over the teacher's own is what the ring reaches; a student that learns a clip
-REUSE times pays distortion and step as often.
+the ring composes and labels, so its rate relative to the teacher's own is the efficiency of the ring; training uses a
+clip REUSE times, with one distortion and one step each time.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Which loss carries valence over to a new corpus? One factor at a time, by leaving whole open corpora out.
+"""Effect of the loss on valence in a held-out corpus, one factor at a time.
 
     WAV2SMALL_MODELS=models python benchmarks/distil_factors.py open/emogator open/sdap open/librispeech ... \
         --left-out open/emodb --teacher FILE --run RUN --steps 300 [--student micro] [--only NAME ...]
 
-Every form learns from the same ring of labelled clips, in which there is nothing of the corpora that are left out, and
-is scored on them against the teacher. A line a form; what is made is kept in RUN, so a run that was stopped goes on.
+Every form is trained on the same ring of labelled clips, without the held-out corpora, and is scored on these against
+the teacher. The output has one line per form. Results are kept in RUN, so an interrupted run can be resumed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What helps a student? One factor of the training at a time, on the dev speakers of the open corpora.
+"""Effect of training settings on a student, one factor at a time, on the dev speakers of the open corpora.
 
     python benchmarks/factors.py RUN --student micro --steps 1500
 
-RUN is a folder that recipes/open.sh filled. Every run sees the same batches of clips and differs from the first in one
-setting; a line a run, CCC of each dimension against the teacher.
+RUN is a folder that recipes/open.sh filled. Every run uses the same batches of clips and differs from the first run in
+one setting. The output has one line per run: CCC of each dimension against the teacher.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which int8 form of the student to ship: bytes, time and error of each, on real clips.
+"""Compare int8 forms of a student: size, time and error of each, on real clips.
 
     python benchmarks/int8_forms.py WEIGHTS.safetensors AUDIO_FOLDER...
 
@@ -95,7 +95,7 @@ def answers(model: onnx.ModelProto, signals: list[np.ndarray]) -> np.ndarray:
 
 
 def milliseconds(models: list[onnx.ModelProto], rounds: int = 60) -> list[float]:
-    """The fastest of ``rounds`` for 5 s on one thread, all models in turn: other work only ever adds time."""
+    """Minimum time of ``rounds`` for 5 s on one thread, all models in turn: other load can only increase the time."""
     runners, signal = (
         [session(model) for model in models],
         np.random.default_rng(0).standard_normal((1, 5 * SAMPLING_RATE)),
@@ -152,7 +152,7 @@ Replaced = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]
 
 
 def weights_only(model: onnx.ModelProto, replace: Callable[[str, np.ndarray], Replaced]) -> onnx.ModelProto:
-    """Each trained float weight gives way to the constants and nodes that ``replace`` makes of it."""
+    """Replace each trained float weight by the constants and nodes that ``replace`` returns for it."""
     small = onnx.ModelProto()
     small.CopyFrom(model)
     trained = [node.input[1] for node in model.graph.node if node.op_type == "Conv" and "dft" not in node.input[1]]

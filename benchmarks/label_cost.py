@@ -1,4 +1,4 @@
-"""What `wav2small label` costs beside the encoder alone, and beside Ray with two workers; and its memory over time.
+"""Cost of `wav2small label` compared with the encoder alone and with Ray and two workers; and its memory over time.
 
     WAV2SMALL_MODELS=models python benchmarks/label_cost.py open/* --clips 400 --rounds 3
     WAV2SMALL_MODELS=models python benchmarks/label_cost.py open/* --clips 1500 --memory
@@ -45,7 +45,7 @@ def draw(manifests: list[str], clips: int) -> list[Segment]:
 
 
 class Remembered:
-    """A feature extractor that works once for each signal, and then only remembers."""
+    """A feature extractor that caches the result of each signal."""
 
     def __init__(self, real: Callable) -> None:
         self.real, self.known = real, {}
@@ -91,7 +91,7 @@ def compare(segments: list[Segment], name: str, workers: int, rounds: int, with_
         engine.teacher.body.features = real
 
     def steady(key: str, made: object) -> None:
-        """Label, and note the hours a second between the first and the last clips that were told of."""
+        """Label, and measure the hours of audio per second between the first and the last reported clips."""
         told: list[tuple[float, float]] = []
         tell = lambda done, total, dur: told.append((time.perf_counter(), dur))  # noqa: E731
         label(segments, made, folder / f"{key}.csv", config, tell)

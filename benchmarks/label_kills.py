@@ -1,10 +1,10 @@
-"""`kill -9` of `wav2small label` at random moments, resumed each time: are rows lost, doubled or different?
+"""`kill -9` of `wav2small label` at random times, resumed each time: count lost, duplicate and different rows.
 
     WAV2SMALL_MODELS=models python benchmarks/label_kills.py open/mycroft open/sdap --clips 240 --kills 10
     WAV2SMALL_MODELS=models python benchmarks/label_kills.py open/mycroft open/sdap --clips 240 --kills 2 --ray
 
-Without --ray the command is killed, some time after it has written a new part; with it a worker of Ray is, and the
-command goes on. Every table is compared with that of a run which nobody killed.
+Without --ray the command is killed some time after it has written a new part; with --ray a worker is killed, and the
+command continues. Every table is compared with that of an uninterrupted run.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Which form should ``micro`` have? One difference at a time, on the dev speakers of the open corpora.
+"""Compare variants of ``micro``, one difference at a time, on the dev speakers of the open corpora.
 
     python benchmarks/micro_forms.py RUN --steps 800
 
-RUN is a folder that recipes/open.sh filled. All forms see the same batches; a line a form: parameters, million
-multiply-adds a second of audio after the log-mel, CCC of each dimension against the teacher.
+RUN is a folder that recipes/open.sh filled. All forms use the same batches. One line per form: parameters, million
+multiply-adds per second of audio after the log-mel, CCC of each dimension against the teacher.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wav2small.train.students.layered import LayeredStudent
 
 
 class Squeezed(LayeredStudent):
-    """Squeeze and excitation that looks back only: each channel scaled by what all had on average until then."""
+    """Causal squeeze and excitation: each channel is scaled depending on the running mean of all channels."""
 
     def __init__(self, network: Network, dropout: float) -> None:
         super().__init__(network, dropout)

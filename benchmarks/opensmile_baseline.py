@@ -1,4 +1,4 @@
-"""The baseline a user has today: openSMILE's eGeMAPS functionals and a regression, fitted on the open corpora.
+"""Baseline: openSMILE's eGeMAPS functionals and a regression, fitted on the open corpora.
 
     python benchmarks/opensmile_baseline.py DATA -o opensmile_ravdess.csv
     wav2small evaluate opensmile_ravdess.csv --on DATA/noncommercial/ravdess

@@ -1,4 +1,4 @@
-"""Share of windows that get an emotion, by kind of sound, with the energy rule and with Silero's network.
+"""Share of windows that get an emotion, by kind of sound, with detection by level and with the Silero VAD.
 
     python benchmarks/speech_or_not.py [FOLDER]
 
@@ -24,7 +24,7 @@ from wav2small.network.config import SAMPLING_RATE, Emotion
 
 DUR = 100.0
 LEVEL = 0.1
-"""RMS of what is made here, -20 dB re full scale, if nothing else is said."""
+"""Default RMS of the synthetic signals: -20 dB re full scale."""
 BURSTS = 400
 """Clips of vocal bursts, so that many speakers and emotions are among them."""
 

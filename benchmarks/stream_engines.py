@@ -1,4 +1,4 @@
-"""A step of ``micro`` by NumPy and by C with kept state, and by an ONNX graph with its state in and out, side by side.
+"""Compare a step of ``micro`` in NumPy and C, which keep their state, and in an ONNX graph with its state as input.
 
     python benchmarks/stream_engines.py
 

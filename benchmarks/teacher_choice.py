@@ -1,4 +1,4 @@
-"""How the heads of the teacher ``open`` do on corpora that they were not fitted on, one factor at a time.
+"""Accuracy of the heads of the teacher ``open`` on held-out corpora, one factor at a time.
 
     WAV2SMALL_MODELS=models python benchmarks/teacher_choice.py EMODB VOICES EMOGATOR TOHOKU --cache build/statistics
 
@@ -126,7 +126,7 @@ FORMS: dict[str, Form] = {
 
 
 class Reversed(torch.autograd.Function):
-    """What passes forward unchanged and whose gradient is turned round."""
+    """Gradient reversal: the identity in the forward pass, with a negated gradient."""
 
     @staticmethod
     def forward(ctx: object, tensor: Tensor) -> Tensor:

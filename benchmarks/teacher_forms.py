@@ -1,9 +1,9 @@
-"""Forms of the teacher's head compared on speakers, and on a corpus and language, that they have not heard.
+"""Compare forms of the teacher's head on held-out speakers, and on a held-out corpus and language.
 
     WAV2SMALL_MODELS=models python benchmarks/teacher_forms.py open/emodb open/emogator --cache build/statistics
 
-Uses the statistics that `wav2small fit --bf16` with the same cache made. The first corpus is the one with speech: the
-column "unheard corpus" is a head fitted on the second alone and scored on the first. Nothing here sees a test corpus.
+Uses the statistics that `wav2small fit --bf16` with the same cache computed. The first corpus contains speech: the
+column "held-out corpus" is a head fitted on the second corpus only and scored on the first. No test corpus is used.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
         for corpus in load_corpora(m, body, config, arguments.cache, lambda *_: None)
     ]
     speech, bursts = corpora
-    row("form", f"CCC, unheard speakers, {speech.name}", f"the same, {bursts.name}", f"r, {speech.name} unheard")
+    row("form", f"CCC, held-out speakers, {speech.name}", f"the same, {bursts.name}", f"r, {speech.name} held out")
     row("---", "---", "---", "---")
     for layers in ([3, 4, 5], [2, 3, 4]):
         answers = ridge(corpora, layers)

@@ -1,4 +1,4 @@
-"""Record what the shipped weights answer, and compare a record with another.
+"""Record the predictions of the shipped weights, and compare two records.
 
     python recipes/golden.py record FILE.npz --clips FOLDER     every answer of the installed package
     python recipes/golden.py compare FILE.npz FILE.npz          what differs; exit code 1 if anything does
@@ -41,7 +41,7 @@ def clips(folder: Path) -> list[tuple[str, np.ndarray]]:
 
 
 def backends(row: dict[str, object]) -> list[str]:
-    """Those that read a shipped file."""
+    """Backends that can read a shipped file."""
     if str(row["file"]).endswith(".onnx"):
         return ["onnx"]
     if row["name"] == "open":
@@ -84,7 +84,7 @@ def folders() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def record(file: Path, folder: Path) -> None:
-    """Write every answer into one file."""
+    """Write all predictions into one file."""
     found = dict(answers(clips(folder))) | dict(folders())
     wasm = next(Path(__file__).parents[1].glob("web/*.wasm"))
     found["wasm"] = np.frombuffer(hashlib.sha256(wasm.read_bytes()).digest(), np.uint8)
@@ -93,7 +93,7 @@ def record(file: Path, folder: Path) -> None:
 
 
 def compare(one: Path, other: Path) -> int:
-    """How many answers of two records differ; each is named."""
+    """Number of predictions that differ between two records; each is printed."""
     with np.load(one) as before, np.load(other) as after:
         names = sorted(set(before) | set(after))
         changed = []
@@ -112,7 +112,7 @@ def compare(one: Path, other: Path) -> int:
 
 
 def main() -> None:
-    """Read the arguments."""
+    """Parse the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     recording = commands.add_parser("record")

@@ -1,4 +1,4 @@
-"""Write data/wav2small.golden.npz: what the shipped weights answer at three depths to a second of an EmoDB clip.
+"""Write data/wav2small.golden.npz: log-mel, embedding and emotion of a second of an EmoDB clip by the shipped weights.
 
     python recipes/make_golden.py
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A network that is only data, from JSON to every form: micro with 48 channels, trained for 200 steps on EmoDB.
+# A network from a JSON description to every form: micro with 48 channels, trained for 200 steps on EmoDB.
 #
 #   WAV2SMALL_MODELS=models recipes/network.sh DATA RUN
 #
-# DATA as for recipes/open.sh. It shows that no line of code is needed, not how good 200 steps are. Five minutes on two
-# cores; each step goes on where it was stopped. Prints the largest difference of each form from the NumPy reference.
+# DATA as for recipes/open.sh. It shows that no code is needed; 200 steps are too few for accuracy. Five minutes on two
+# cores; each step can be resumed. Prints the largest difference of each form from the NumPy reference.
 set -euo pipefail
 data=$1 run=$2
 mkdir -p "$run"

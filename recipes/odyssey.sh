@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Weights by a state-of-the-art teacher, in one evening on one GPU: the MIT-licensed `odyssey` labels any folders of
-# audio, and all students of the paper learn from it at once, online: no clip and no label is stored.
+# Weights from a state-of-the-art teacher, in a few hours on one GPU: the MIT-licensed `odyssey` labels any folders of
+# audio, and all students of the paper are distilled online at the same time, without storing clips or labels.
 #
 #   recipes/odyssey.sh RUN AUDIO...
 #   recipes/odyssey.sh --rehearse [RUN]

@@ -48,7 +48,7 @@ for student in micro micro-l; do
     "${exported[@]}" --name $student --version $version "$run/$student-int8/$student-int8.safetensors"
 done
 
-# 5. The evaluation, on speech that neither teacher nor student has learnt from.
+# 5. The evaluation, on speech that was not used to train the teacher or the students.
 ravdess=$data/noncommercial/ravdess
 [ -f "$run/teacher-ravdess.csv" ] || wav2small label "$ravdess" --teacher "$run/open.safetensors" -o "$run/teacher-ravdess.csv"
 [ -f "$run/opensmile.csv" ] || python "$here/../benchmarks/opensmile_baseline.py" "$data" -o "$run/opensmile.csv"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The paper: the teacher `paper`, its labels, Wav2Small and the MobileNets that learn from them and from nothing else,
-# and their CCC against people's annotation on MSP-Podcast Test-1 and Test-2, and on IEMOCAP, which nobody trains on.
+# The paper: the teacher `paper`, its labels, Wav2Small and the MobileNets trained on these labels only, and their CCC
+# with human annotation on MSP-Podcast Test-1 and Test-2, and on IEMOCAP, which is not used for training.
 #
 #   WAV2SMALL_MODELS=models recipes/paper.sh MSP IEMOCAP RUN [AUDIO...]
 #   recipes/paper.sh --rehearse [RUN]
@@ -41,8 +41,8 @@ for number in "${!audio[@]}"; do
     heard+=("$run/audio-$number.csv")
 done
 
-# 2. New clips of the training speakers and of all other sound, a quarter of them mixtures: as the teacher hears them,
-#    and distorted, as the students do.
+# 2. New clips of the training speakers and of all other audio, a quarter of them mixtures: undistorted for the teacher,
+#    and distorted for the students.
 draw=(wav2small augment "${heard[@]}" --where split=train --clips "${CLIPS:-200000}" --seed 1)
 "${draw[@]}" -o "$run/plain" --plain
 "${draw[@]}" -o "$run/clips"

@@ -1,4 +1,4 @@
-"""The paper's table, from what ``recipes/paper.sh`` wrote: CCC of teacher and students, and what is published.
+"""The paper's table, from the output of ``recipes/paper.sh``: CCC of teacher and students, and published results.
 
 python recipes/paper_table.py RUN
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every student of the same teacher by one command, from the same batches: what the paper compares. Then what else ships,
-# the bench, and the cards.
+# All students of one teacher, trained by one command on the same batches, for the comparison of the paper. Then the other
+# shipped weights, the bench, and the cards.
 #
 #   WAV2SMALL_MODELS=models recipes/students.sh DATA RUN
 #

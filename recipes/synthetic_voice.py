@@ -1,4 +1,4 @@
-"""Acted speech of one synthetic Japanese voice, tohoku-f01, in four emotions and by many made-up speakers.
+"""Acted speech of one synthetic Japanese voice, tohoku-f01, in four emotions and with many synthetic speakers.
 
     apt-get install open-jtalk open-jtalk-mecab-naist-jdic
     python recipes/synthetic_voice.py models/htsvoice-tohoku-f01 -o tohoku
@@ -93,7 +93,7 @@ class Speaker(NamedTuple):
 
 
 def draw_speakers(number: int, seed: int) -> list[Speaker]:
-    """Made-up speakers; the lower the voice, the longer the vocal tract."""
+    """Synthetic speakers; a lower voice has a longer vocal tract."""
     rng = np.random.default_rng(seed)
     speakers = []
     for _ in range(number):

@@ -33,7 +33,7 @@ METADATA = {
 
 
 def metadata_of(network: Network = WAV2SMALL) -> dict[str, str]:
-    """What a file of these weights says."""
+    """Metadata of a file of these weights."""
     return METADATA | {"student": network.name, NETWORK: network.to_json()}
 
 

@@ -1,4 +1,4 @@
-"""Made-up corpora for ``recipes/paper.sh --rehearse``: MSP-Podcast and IEMOCAP in small, and some sound beside.
+"""Synthetic corpora for ``recipes/paper.sh --rehearse``: small versions of MSP-Podcast and IEMOCAP, and noise.
 
     python recipes/rehearsal/corpora.py FOLDER
 
@@ -28,7 +28,7 @@ TURNS = 4
 
 
 def turn(path: Path, rng: np.random.Generator) -> np.ndarray:
-    """Write one turn; returns its arousal, dominance and valence, each from 0 to 1."""
+    """Write one turn and return its arousal, dominance and valence, each from 0 to 1."""
     name = list(EXAMPLES)[rng.integers(len(EXAMPLES))]
     signal, _ = soundfile.read(Path(__file__).parents[2] / "examples" / f"{name}.flac", dtype="float32")
     places = np.arange(0, len(signal) - 1, rng.uniform(0.8, 1.25))

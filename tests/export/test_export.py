@@ -1,4 +1,4 @@
-"""Export: every artefact agrees with the reference at three depths, says what it is, and is written whole or not."""
+"""Export: every artefact agrees with the reference at three depths, has metadata, and is written atomically."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_the_windows_of_micro_are_those_of_its_front_end(micro, samples, seed):
 
 @pytest.mark.parametrize("frequency", [60, 100, 1000, 4000, 7800])
 def test_a_tone_is_in_its_bins_and_nowhere_else(micro, frequency):
-    """A bin that was missed or heard twice would be 3 dB or all of it off where it matters."""
+    """A bin that is missing or used twice would change a band by 3 dB or more."""
     signal = np.sin(2 * np.pi * frequency * np.arange(16000) / 16000).astype(np.float32)
     (found,) = micro.run(["log_mel"], {"signal": signal[None]})
     expected = np.maximum(reference.features(signal, MICRO), -60)  # below is what float32 rounds

@@ -78,7 +78,7 @@ def speech(tmp_path_factory) -> Path:
 
 
 def labels(path: Path, speech: Path, model: Path) -> Path:
-    """What the network itself says about the speech, so that its CCC is 1."""
+    """Labels of the speech by the network itself, so that its CCC is 1."""
     answers = load(model, backend="numpy")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

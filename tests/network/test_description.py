@@ -1,4 +1,4 @@
-"""A network is data: JSON both ways, every field checked, and old weights that do not depend on defaults."""
+"""Descriptions of networks: JSON round trip, checks of every field, and old weights independent of defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The integer student: torch while training, and the integers that C repeats, are one network."""
+"""The integer student: the torch network of the training equals the integer reference of C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wav2small.train.students.integer import IntegerStudent, rounded  # noqa: E4
 
 @pytest.fixture(scope="module")
 def net() -> IntegerStudent:
-    """Begun with random weights of micro, and shown a voice as training would."""
+    """Initialised with random weights of micro, and run on a voice in training mode."""
     made = IntegerStudent(MICRO_INT8)
     made.start_from(dict(random_arrays(0, MICRO)), "random")
     made.train()

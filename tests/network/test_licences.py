@@ -1,4 +1,4 @@
-"""Licences go along: from teacher to labels, to weights, to what is exported."""
+"""Licences are carried from teacher to labels, weights and exported files."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ EVERY = {
 
 
 def noise(samples: int, seed: int = 0, rms: float = 0.1) -> np.ndarray:
-    """White, and read only: whoever works in place is found out."""
+    """White noise in a read-only array, so that an in-place change raises an error."""
     signal = (rms * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
     signal.flags.writeable = False
     return signal

@@ -1,4 +1,4 @@
-"""Composed batches: the same for the same draw, of RMS 1, and each thing done to a piece is what it says."""
+"""Composed batches: deterministic, of RMS 1, and each operation has the documented effect."""
 
 from __future__ import annotations
 

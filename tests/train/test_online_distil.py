@@ -64,7 +64,7 @@ def distil(data: Path, output: Path, *arguments: object, corpora: tuple[str, ...
 
 
 def one_sentence(result: Result) -> str:
-    """What a command that failed said."""
+    """Error message of a command that failed."""
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.output
     return result.stderr.removeprefix("wav2small: ").strip()
 
@@ -136,7 +136,7 @@ def test_a_speaker_inside_and_outside_the_dev_fold_is_refused(data, tmp_path):
 
 
 def test_where_no_corpus_has_folds_speakers_are_dealt_and_none_is_on_both_sides(data, tmp_path):
-    """What was made of a corpus has speakers of its own too, which must not move the folds of the others."""
+    """Variants of a corpus have their own speakers, which must not change the folds of the others."""
     names = [f"s{number}" for number in range(45)]
     for name, speakers in (("one", names[5:]), ("made", names)):
         (tmp_path / name).mkdir()

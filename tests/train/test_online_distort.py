@@ -1,4 +1,4 @@
-"""Distortions: some clips stay clean, each part does what it says, recordings are used, and nothing is ever NaN."""
+"""Distortions: some clips stay clean, each part has the documented effect, recordings are used, no value is NaN."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def test_the_window_of_a_step_follows_from_the_step_and_each_clip_is_learnt_as_o
 
 @pytest.fixture
 def made(data, tmp_path):
-    """A ring with what its shards are made of."""
+    """A ring with the inputs of its shards."""
 
     class Held(Exception):
         pass

@@ -1,4 +1,4 @@
-"""A reader's student: the code of docs/students.md is installed, trained, exported and asked, and wrong use is told."""
+"""A plug-in student: the code of docs/students.md is installed, trained, exported and run; wrong use is reported."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def models(tmp_path, monkeypatch) -> Path:
-    """Both checkpoints, small and random, where WAV2SMALL_MODELS says."""
+    """Both checkpoints, small and random, in the folder WAV2SMALL_MODELS."""
     make_odyssey(tmp_path)
     make_dawn(tmp_path)
     monkeypatch.setenv("WAV2SMALL_MODELS", str(tmp_path))
@@ -214,7 +214,7 @@ def test_another_architecture_is_refused(models, hub_name, changes, sentence, mo
 
 
 def test_the_stock_class_answers_from_a_random_head_and_ours_does_not(models):
-    """The trap: transformers loads the body, finds no head of its own and says nothing that stops anybody."""
+    """transformers loads the body with a random head and raises no error."""
     folder, clip = models / DAWN, torch.from_numpy(voice(0.5))[None]
     with torch.inference_mode():
         stock = [Wav2Vec2ForSequenceClassification.from_pretrained(folder).eval()(clip).logits for _ in range(2)]

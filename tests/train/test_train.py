@@ -1,4 +1,4 @@
-"""Training: the seed repeats, resume equals uninterrupted whenever it was stopped, and an easy task is learnt."""
+"""Training: the seed repeats, a resumed run equals an uninterrupted one, and an easy task reaches a high CCC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training a body: what is frozen stays, an easy task is learnt, resume equals uninterrupted, pretraining goes on."""
+"""Training a body: frozen weights do not change, an easy task reaches a high CCC, resume equals uninterrupted."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ MICRO = DATA / "micro-int8.safetensors"
 NAMES = ("arousal", "dominance", "valence")
 RATES = ((8000, "wav"), (44100, "wav"), (48000, "flac"), (44100, "ogg"))
 PART, PARTS = audio.SAMPLING_RATE // 2, 6
-"""Samples from event to event, and how many of these stretches an answer hears."""
+"""Samples between events, and the number of these parts in the window of an event."""
 NODE = """
 import { readFileSync } from "node:fs";
 import { Live, SpeechMeter, load } from "./web/node.js";
@@ -169,7 +169,7 @@ def expected(signal: np.ndarray) -> list[float]:
 
 
 def expected_events(signal: np.ndarray, ends: list[int], ended: bool) -> list[dict]:
-    """Of a stream with so many samples at each event: the latest parts, where Python's rule hears enough speech."""
+    """Predictions for the last parts of a stream at each event, where Python's rule detects enough speech."""
     arrays, _, config = reference.load_student(MICRO)
     log_mel = fixed_frontend.log_mel(fixed_frontend.to_samples(signal), config)
     tokens = fixed_point.tokens(log_mel, arrays, config)
@@ -422,7 +422,7 @@ def taken(heard: list[dict], rate: int) -> np.ndarray:
 
 
 def similarity(heard: np.ndarray, played: np.ndarray) -> float:
-    """Correlation, at the best shift, of what was heard first with a clip that is played over and over."""
+    """Correlation, at the best shift, of the first samples with a clip that is played repeatedly."""
     spectra = [np.fft.rfft(part[: len(played)].astype(np.float64)) for part in (heard, played)]
     shifted = np.fft.irfft(spectra[0] * spectra[1].conj(), len(played))
     return float(shifted.max() / np.sqrt(np.sum(np.square(played, dtype=float)) * np.sum(heard[: len(played)] ** 2.0)))
