@@ -170,8 +170,8 @@ def costs(litert: dict[str, str]) -> None:
     heads = ("model", "", "fastest ms for 5 s", "relative", "median ms", "peak MB", "bytes", "difference")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for form, answer in answers.items():
-        heard = [FIVE] if form.runtime == "LiteRT" else clips
-        differences = [np.abs(answer(clip) - exact[form.model, form.precision](clip)).max() for clip in heard]
+        signals = [FIVE] if form.runtime == "LiteRT" else clips
+        differences = [np.abs(answer(clip) - exact[form.model, form.precision](clip)).max() for clip in signals]
         ratio = min(times[form]) / min(times[base[form.model]])
         cells = [form.model, f"{form.runtime}, {form.precision}", f"{min(times[form]):.2f}"]
         cells += [f"{ratio:.2f}", f"{np.median(times[form]):.2f}", f"{peak_megabytes(form, litert):.1f}"]

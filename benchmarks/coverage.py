@@ -7,12 +7,12 @@ fit the calibration. Four tables, A / D / V:
 
 - whole clips and their middle 1, 2 and 3 s: the share of labels inside the intervals of 80 and 95 %, the mean width of
   those of 80 %, and the CCC before and after the map;
-- those of --dev, under every condition that a calibration is made from: whether intervals hold for speakers and for a
-  corpus that they were not made from, each corpus and in it each speaker weighing the same;
-- whole clips with pink noise: the contrast that is heard, how far the calibrated answer is off (mean), and whether the
-  intervals of 80 % hold and how wide they are; and how far it is off on those of --dev, by a map of the other corpora;
-- whole clips with a word, and how many of those are right: the label is on the sides of the mean that the word says,
-  or for neutral as near to it as that says. Clips of --dev are told by a calibration of the other corpora.
+- those of --dev, under every condition of the fit: the coverage on held-out speakers and on a held-out corpus, with
+  equal weights for corpora and for the speakers within a corpus;
+- whole clips with pink noise: the measured contrast, the mean error of the calibrated prediction, the coverage and
+  width of the 80 % intervals; and the error on those of --dev, with a map fitted on the other corpora;
+- whole clips that get a word, and the share of correct words: the label is on the sides of the mean that the word
+  denotes, or, for neutral, as close to the mean as defined. Clips of --dev use a calibration of the other corpora.
 """
 
 from __future__ import annotations

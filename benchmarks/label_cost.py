@@ -92,11 +92,13 @@ def compare(segments: list[Segment], name: str, workers: int, rounds: int, with_
 
     def steady(key: str, made: object) -> None:
         """Label, and measure the hours of audio per second between the first and the last reported clips."""
-        told: list[tuple[float, float]] = []
-        tell = lambda done, total, dur: told.append((time.perf_counter(), dur))  # noqa: E731
-        label(segments, made, folder / f"{key}.csv", config, tell)
-        first = next(number for number, (_, dur) in enumerate(told) if dur)
-        marks.setdefault(key, []).append((told[-1][1] - told[first][1]) / 3600 / (told[-1][0] - told[first][0]))
+        reports: list[tuple[float, float]] = []
+        progress = lambda done, total, dur: reports.append((time.perf_counter(), dur))  # noqa: E731
+        label(segments, made, folder / f"{key}.csv", config, progress)
+        first = next(number for number, (_, dur) in enumerate(reports) if dur)
+        marks.setdefault(key, []).append(
+            (reports[-1][1] - reports[first][1]) / 3600 / (reports[-1][0] - reports[first][0])
+        )
 
     ways = {
         "encoder, log-mel in memory": encoder,

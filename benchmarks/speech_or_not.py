@@ -56,7 +56,7 @@ def main() -> None:
     for kind, make in kinds.items():
         signal, cells = make(), []
         for vad in ("energy", "silero"):
-            found = list(Stream(lambda heard: Emotion(0.5, 0.5, 0.5), 1.0, 3.0, vad=vad).run([signal]))
+            found = list(Stream(lambda signal: Emotion(0.5, 0.5, 0.5), 1.0, 3.0, vad=vad).run([signal]))
             cells.append((np.mean([e.speech for e in found]), np.mean([e.speech_ratio for e in found])))
         (energy, energy_ratio), (silero, silero_ratio) = cells
         row = f"| {kind} | {len(found)} | {energy:.0%} | {silero:.0%} | {energy_ratio:.2f} | {silero_ratio:.2f} |"
@@ -75,8 +75,8 @@ def answered(folder: Path) -> None:
     for vad in ("energy", "silero"):
         what = detector(vad)
         signals = map(read, paths)
-        heard = [(sound(signal, what).ratio, len(signal), MIN_SPEECH_DUR, FILE_DUR) for signal in signals]
-        shares.append(np.mean([is_enough(*one) for one in heard]))
+        rows = [(sound(signal, what).ratio, len(signal), MIN_SPEECH_DUR, FILE_DUR) for signal in signals]
+        shares.append(np.mean([is_enough(*row) for row in rows]))
     print(f"| {folder.name} | {len(paths)} | {shares[0]:.1%} | {shares[1]:.1%} |", flush=True)
 
 

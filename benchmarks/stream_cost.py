@@ -3,8 +3,8 @@
     python benchmarks/stream_cost.py [HOURS]
 
 A step is a chunk of 100 ms that gives an event, hop 0.1 s, window 3 s: median and 95th percentile of 2,000. The hour
-is the example clips again and again, as FLAC at 44.1 kHz: the whole command, and its peak memory. The day, 24 hours if
-not said otherwise, is pushed as fast as possible in chunks of 100 ms at 16 kHz, int16: events, seconds, and the memory
+is the example clips, repeated, as FLAC at 44.1 kHz: the whole command, and its peak memory. The day, 24 hours by
+default, is pushed as fast as possible in chunks of 100 ms at 16 kHz, int16: events, seconds, and the memory
 of the process after each twelfth of it. One thread throughout. Needs a C compiler.
 """
 

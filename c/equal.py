@@ -104,7 +104,7 @@ def run(folders: list[str], model: str, hours: float, seed: int, state: Path) ->
         tally = json.loads(state.read_text())
         if any(tally[key] != value for key, value in about.items()):
             raise SystemExit(f"{state}: of other weights or another seed; give another file.")
-    while (heard := tally["real_s"] + tally["random_s"]) < hours * 3600:
+    while (total_s := tally["real_s"] + tally["random_s"]) < hours * 3600:
         rng = np.random.default_rng([seed, tally["sessions"]])
         size = int(rng.integers(10 * SAMPLING_RATE, 120 * SAMPLING_RATE))
         kind = "real_s" if tally["real_s"] <= tally["random_s"] else "random_s"
@@ -117,7 +117,7 @@ def run(folders: list[str], model: str, hours: float, seed: int, state: Path) ->
         with whole_file(state) as temporary:
             temporary.write_text(json.dumps(tally) + "\n")
         if tally["sessions"] % 10 == 0 or differing:
-            print(f"{time.strftime('%H:%M:%S')} {heard / 3600:.2f} h, {tally['differing']} differ", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {total_s / 3600:.2f} h, {tally['differing']} differ", flush=True)
     print(
         f"{model}: {tally['real_s'] / 3600:.2f} h of real and {tally['random_s'] / 3600:.2f} h of random audio, "
         f"{tally['sessions']} streams, {tally['answers']} answers compared, {tally['differing']} differ"

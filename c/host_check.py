@@ -81,14 +81,14 @@ def main(folder: Path) -> None:
     np.testing.assert_allclose(lines[:, 1], np.arange(1, len(samples) // 8000 + 1) / 2)
     np.testing.assert_allclose(lines[0, 2:], reference.forward(signal[:8000], arrays, config)[1], atol=2e-4)
     wrong = {
-        "no WAV": (b"hello", ()),
+        "not a WAV file": (b"hello", ()),
         "not at 16000 Hz": (wav(samples, "PCM_16", 44100), ()),
         "32-bit": (wav(signal, "PCM_24"), ()),
-        "ends in its header": (wav(samples, "PCM_16")[:20], ()),
+        "truncated in its header": (wav(samples, "PCM_16")[:20], ()),
         "no audio": (b"", ("--raw",)),
         "number of seconds": (b"", ("--hop", "soon")),
         "--window needs": (b"", ("--window", "3")),
-        "there are --raw": (b"", ("--colour",)),
+        "the options are --raw": (b"", ("--colour",)),
     }
     for said, (data, options) in wrong.items():
         assert said in run(program, data, *options, code=1), said

@@ -35,15 +35,15 @@ manifest() {  # NAME FOLDER TABLE [OPTION...]
 }
 manifest msp-podcast "$msp" msp.csv
 manifest iemocap "$iemocap" iemocap.csv --fold session
-heard=("$run/msp.csv")
+manifests=("$run/msp.csv")
 for number in "${!audio[@]}"; do
     manifest plain "${audio[$number]}" "audio-$number.csv"
-    heard+=("$run/audio-$number.csv")
+    manifests+=("$run/audio-$number.csv")
 done
 
 # 2. New clips of the training speakers and of all other audio, a quarter of them mixtures: undistorted for the teacher,
 #    and distorted for the students.
-draw=(wav2small augment "${heard[@]}" --where split=train --clips "${CLIPS:-200000}" --seed 1)
+draw=(wav2small augment "${manifests[@]}" --where split=train --clips "${CLIPS:-200000}" --seed 1)
 "${draw[@]}" -o "$run/plain" --plain
 "${draw[@]}" -o "$run/clips"
 

@@ -91,7 +91,7 @@ int main(void)
 {
     int16_t samples[HOP];
     uint64_t ticks = 0;
-    int64_t heard = 0;
+    int64_t received = 0;
     uint32_t most = 0;
     w2s_emotion emotion;
     systick[1] = 0xffffff;
@@ -101,7 +101,7 @@ int main(void)
     const int32_t file = open_clip();
     if (file < 0 || w2s_init(&stream) != W2S_OK) return 1;
     paint_stack();
-    for (int n; (n = read_clip(file, samples)) > 0; heard += n) {
+    for (int n; (n = read_clip(file, samples)) > 0; received += n) {
         const uint32_t start = systick[2];
         if (w2s_push_int16(&stream, samples, n) < 0) return 1;
         const uint32_t passed = ticks_since(start);
@@ -114,7 +114,7 @@ int main(void)
     print_number("arousal", whole(emotion.arousal));
     print_number("dominance", whole(emotion.dominance));
     print_number("valence", whole(emotion.valence));
-    print_number("samples", heard);
+    print_number("samples", received);
     print_number("state_bytes", (int64_t)sizeof stream);
     print_number("stack_bytes", stack_used());
     print_number("instructions", (int64_t)(ticks * 1000000 / million));

@@ -1,11 +1,11 @@
-/* w2s: a voice on standard input, arousal, dominance and valence on standard output.
+/* w2s: reads speech from standard input and writes arousal, dominance and valence to standard output.
  *
  *     cc -O3 -march=native -ffp-contract=fast -DW2S_PARTS=64 -Isrc host/w2s.c src/w2s.c -o w2s
  *     w2s < talk.wav
  *     arecord -q -f S16_LE -r 16000 -t raw | w2s --raw --hop 0.5 --window 3
  *
- * In floats, -DW2S_BLOCK=64 -DW2S_LANES=16 makes it several times as fast.
- * WAV of 16-bit integers or 32-bit floats, any number of channels, which are mixed down; or raw 16-bit samples, mono.
+ * For float models, -DW2S_BLOCK=64 -DW2S_LANES=16 makes it several times faster.
+ * The input is WAV (16-bit integers or 32-bit floats, up to 8 channels, mixed to mono) or raw 16-bit mono samples.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ enum { CHANNELS = 8, CHUNK = 1600 };
 
 typedef struct {
     int channels, is_float;
-    uint32_t bytes; /* of audio, or UINT32_MAX if that is not known */
+    uint32_t bytes; /* of audio, or UINT32_MAX if unknown */
 } format;
 
 static int fail(const char *why)
@@ -39,18 +39,18 @@ static int skip(uint32_t bytes)
     return bytes == 0;
 }
 
-/* Until the audio begins. NULL, or what is wrong. */
+/* Read the WAV header. Returns NULL or an error message. */
 static const char *read_header(format *found)
 {
     unsigned char head[16];
     if (fread(head, 1, 12, stdin) != 12 || memcmp(head, "RIFF", 4) != 0 || memcmp(head + 8, "WAVE", 4) != 0)
-        return "no WAV on standard input; give --raw for 16-bit samples at 16 kHz";
+        return "standard input is not a WAV file; give --raw for 16-bit samples at 16 kHz";
     found->channels = 0;
     while (fread(head, 1, 8, stdin) == 8) {
         const uint32_t size = number(head + 4, 4);
         if (memcmp(head, "data", 4) == 0) {
             found->bytes = size == 0 ? UINT32_MAX : size;
-            return found->channels ? NULL : "the WAV has no format before its audio";
+            return found->channels ? NULL : "the WAV file has no format chunk before its audio";
         }
         if (memcmp(head, "fmt ", 4) != 0 || size < 16) {
             if (!skip(size + (size & 1))) break;
@@ -58,18 +58,18 @@ static const char *read_header(format *found)
         }
         if (fread(head, 1, 16, stdin) != 16) break;
         const uint32_t kind = number(head, 2), channels = number(head + 2, 2), bits = number(head + 14, 2);
-        if (number(head + 4, 4) != W2S_SAMPLING_RATE) return "the WAV is not at 16000 Hz; bring it there first";
-        if (channels < 1 || channels > CHANNELS) return "the WAV has no channel, or more than 8";
-        if (bits != 16 && bits != 32) return "the WAV is neither of 16-bit integers nor of 32-bit floats";
-        if (kind != (bits == 16 ? 1 : 3) && kind != 0xfffe) return "the WAV is compressed, or of 32-bit integers";
+        if (number(head + 4, 4) != W2S_SAMPLING_RATE) return "the WAV file is not at 16000 Hz; resample it first";
+        if (channels < 1 || channels > CHANNELS) return "the WAV file has no channels, or more than 8";
+        if (bits != 16 && bits != 32) return "the WAV file has neither 16-bit integers nor 32-bit floats";
+        if (kind != (bits == 16 ? 1 : 3) && kind != 0xfffe) return "the WAV file is compressed, or has 32-bit integers";
         found->channels = (int)channels;
         found->is_float = bits == 32;
         if (!skip(size - 16 + (size & 1))) break;
     }
-    return "the WAV ends in its header";
+    return "the WAV file is truncated in its header";
 }
 
-/* Up to n more samples, mixed down. */
+/* Read up to n samples, mixed to mono. */
 static int read_samples(format *audio, float *samples, int n)
 {
     static unsigned char bytes[CHUNK * CHANNELS * 4];
@@ -101,44 +101,45 @@ static void print_line(double start, double end, const w2s_emotion *emotion)
     fflush(stdout);
 }
 
-/* A line every so many samples, over the last parts; and one for all, at the end. */
+/* Print a line every hop samples for the last parts, or one line for the whole input at the end. */
 static int run(format *audio, long hop, int parts)
 {
     static w2s_stream stream;
     static float samples[CHUNK];
     w2s_emotion emotion;
-    long heard = 0, in_part = 0;
-    if (w2s_init(&stream) != W2S_OK) return fail("compiled with another model than the library");
+    long received = 0, in_part = 0;
+    if (w2s_init(&stream) != W2S_OK) return fail("was compiled with a different model than the library");
     puts("start\tend\tarousal\tdominance\tvalence");
     for (int got = 1; got > 0;) {
         const long left = hop > 0 && hop - in_part < CHUNK ? hop - in_part : CHUNK;
         got = read_samples(audio, samples, (int)left);
         w2s_push_float(&stream, samples, got);
-        heard += got;
+        received += got;
         in_part += got;
         if (hop == 0 || in_part < hop) continue;
         if (w2s_read_window(&stream, parts, &emotion, NULL) == W2S_OK) {
-            const long start = heard - parts * hop;
-            print_line((double)(start > 0 ? start : 0) / W2S_SAMPLING_RATE, (double)heard / W2S_SAMPLING_RATE, &emotion);
+            const long start = received - parts * hop;
+            print_line((double)(start > 0 ? start : 0) / W2S_SAMPLING_RATE, (double)received / W2S_SAMPLING_RATE,
+                       &emotion);
         }
         w2s_mark(&stream);
         in_part = 0;
     }
     w2s_finish(&stream);
     if (w2s_read(&stream, &emotion, NULL) != W2S_OK) return fail("no audio on standard input");
-    if (hop == 0) print_line(0, (double)heard / W2S_SAMPLING_RATE, &emotion);
+    if (hop == 0) print_line(0, (double)received / W2S_SAMPLING_RATE, &emotion);
     return 0;
 }
 
 static int help(void)
 {
     const w2s_description *about = w2s_describe();
-    printf("w2s %s: arousal, dominance and valence of the voice on standard input\n", w2s_version());
+    printf("w2s %s: arousal, dominance and valence of the speech on standard input\n", w2s_version());
     printf("model %s %s, %s, %s\n\n", about->name, about->version, about->precision, about->licence);
-    puts("  w2s < talk.wav                     one line for all of it");
+    puts("  w2s < talk.wav                     one line for the whole file");
     puts("  w2s --hop 0.5 --window 3 < a.wav a line every half second, for the last three");
     puts("  w2s --raw < samples                16-bit samples, mono, 16 kHz, instead of a WAV");
-    puts("\nLines have start and end in seconds, then arousal, dominance and valence from 0 to 1, between tabs.");
+    puts("\nEach line has start and end in seconds, arousal, dominance and valence from 0 to 1, separated by tabs.");
     return 0;
 }
 
@@ -157,14 +158,14 @@ int main(int count, char **words)
         } else if (strcmp(words[i], "--window") == 0 && i + 1 < count) {
             window = strtod(words[++i], &end);
         } else {
-            return fail("there are --raw, --hop SECONDS, --window SECONDS and --help");
+            return fail("the options are --raw, --hop SECONDS, --window SECONDS and --help");
         }
-        if (end && (end == words[i] || *end != '\0')) return fail("--hop and --window take a number of seconds");
+        if (end && (end == words[i] || *end != '\0')) return fail("--hop and --window need a number of seconds");
     }
-    if (window > 0 && !(hop > 0)) return fail("--window needs --hop, which says how often");
-    if (hop != 0 && !(hop >= 0.02 && hop <= 3600)) return fail("--hop is from 0.02 to 3600 seconds");
+    if (window > 0 && !(hop > 0)) return fail("--window needs --hop, the time between lines");
+    if (hop != 0 && !(hop >= 0.02 && hop <= 3600)) return fail("--hop must be from 0.02 to 3600 seconds");
     const double parts = hop > 0 ? (window > 0 ? window : hop) / hop : 1;
-    if (!(parts > 0.999 && parts <= W2S_PARTS)) return fail("--window is at least --hop, and at most 64 times as long");
+    if (!(parts > 0.999 && parts <= W2S_PARTS)) return fail("--window must be from 1 to 64 times --hop");
     const char *wrong = raw ? NULL : read_header(&audio);
     if (wrong) return fail(wrong);
     return run(&audio, (long)(hop * W2S_SAMPLING_RATE + 0.5), (int)(parts + 0.5));

@@ -1,4 +1,4 @@
-// Prints arousal, dominance and valence once a second; fill read_microphone with what your board has.
+// Prints arousal, dominance and valence once per second. Implement read_microphone for your board.
 #include <w2s.h>
 
 static w2s_stream stream;
@@ -16,13 +16,13 @@ void setup() {
 
 void loop() {
   static int16_t samples[160];
-  static long heard = 0;
+  static long received = 0;
   w2s_emotion emotion;
   int n = read_microphone(samples, 160);
   w2s_push_int16(&stream, samples, n);
-  heard += n;
-  if (heard < 16000) return;
-  heard = 0;
+  received += n;
+  if (received < 16000) return;
+  received = 0;
   if (w2s_read(&stream, &emotion, NULL) != W2S_OK) return;
   Serial.print(emotion.arousal);
   Serial.print(' ');
