@@ -48,7 +48,7 @@ def export_c(weights: str | Path, folder: str | Path) -> CFolder:
     """Write a folder that a C compiler, Arduino, PlatformIO or Zephyr can build.
 
     Args:
-        weights: a student's safetensors file, or ``NAME[:PRECISION]`` that ships, such as micro:int8
+        weights: safetensors file of a student, or ``NAME[:PRECISION]`` of shipped weights, such as micro:int8
         folder: a new folder, or one that this function wrote
 
     Raises:

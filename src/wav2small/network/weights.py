@@ -185,15 +185,15 @@ def shipped_names(folder: Path = DATA) -> list[str]:
 
 
 def full_name(row: Mapping[str, Any]) -> str:
-    """The name of a row of the index as commands and ``load`` take it: ``micro``, ``micro:int8``."""
+    """The full name of a row of the index, which commands and ``load`` accept: ``micro``, ``micro:int8``."""
     return str(row["name"]) if row["precision"] == PRECISIONS[0] else f"{row['name']}:{row['precision']}"
 
 
 def split_precision(name: str) -> tuple[str, str]:
-    """``NAME[:PRECISION]`` in two parts; the precision is "" if it is not given.
+    """Split ``NAME[:PRECISION]`` into name and precision, which is "" if it is not given.
 
     Raises:
-        WeightsError: if there is no such precision
+        WeightsError: if the precision is not one of ``PRECISIONS``
     """
     base, colon, precision = name.partition(":")
     if colon and precision not in PRECISIONS:
@@ -202,10 +202,10 @@ def split_precision(name: str) -> tuple[str, str]:
 
 
 def resolve(name: str, suffix: str = ".onnx", folder: Path = DATA) -> Path:
-    """The path of shipped weights, after a check of its sha256.
+    """The path of shipped weights, after a check of their sha256.
 
     Args:
-        name: ``NAME[:PRECISION]``, such as ``micro`` or ``micro:int8``; without a precision fp32, or the only one that
+        name: ``NAME[:PRECISION]``, such as ``micro`` or ``micro:int8``; without a precision, fp32 or the only one that
             ships
         suffix: ``.onnx``, or ``.safetensors`` for the arrays
         folder: folder of ``index.json``
