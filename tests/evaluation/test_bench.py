@@ -267,6 +267,7 @@ def test_the_table_shows_the_rows(measured):
     assert sorted(os.listdir(folder)) == ["b.jsonl", "b.png"]
 
 
+@pytest.mark.slow
 def test_the_ccc_is_that_of_evaluate(measured, corpus, tmp_path):
     _, rows, _ = measured
     file = tmp_path / "scores.json"
