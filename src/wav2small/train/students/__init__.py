@@ -33,6 +33,13 @@ def build(student: str | Network, dropout: float = 0.0) -> StudentNet:
     Raises:
         PluginError: if there is none of that name, saying which is closest
         NetworkError: if it is a network in integers that are not trained
+
+    Examples:
+        >>> import torch
+        >>> from wav2small.train.students import build
+        >>> emotion, embedding = build("micro").eval()(torch.zeros(2, 16000))
+        >>> emotion.shape, embedding.shape
+        (torch.Size([2, 3]), torch.Size([2, 128]))
     """
     found = plugins.load(plugins.STUDENTS, student) if isinstance(student, str) else student
     if isinstance(found, Network):

@@ -15,6 +15,12 @@ class StudentNet(nn.Module):
     """What training and export ask of a student beside being a module.
 
     ``embedding_size`` is the length of the embedding, ``min_length`` the samples of the shortest signal.
+
+    Examples:
+        >>> from wav2small.train.students import build
+        >>> net = build("micro")
+        >>> net.embedding_size, net.min_length
+        (128, 400)
     """
 
     embedding_size: int

@@ -29,8 +29,14 @@ def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
 
     Raises:
         PluginError: if there is none of that name, saying which is closest
-        WeightsError: if its weights are not to be had, or are not its own
+        WeightsError: if its weights cannot be loaded, or belong to another teacher
         MissingExtraError: if the extra ``train`` is not installed
+
+    Examples:
+        >>> from wav2small.train.teachers import load_teacher
+        >>> load_teacher("dwan")
+        Traceback (most recent call last):
+        wav2small.errors.PluginError: there is no teacher 'dwan'. Did you mean 'dawn'? ...
     """
     check_extra()
     if name.startswith(ENSEMBLE):
