@@ -2,6 +2,7 @@
 #     make demo     the package without extras, on the example clips
 #     make check    style, types and the tests of up to a second
 #     make test     style, types and all tests; the C runtime on this machine and on emulated boards
+#     make docs     the documentation site in site/, from docs/ and the docstrings; a warning is an error
 #     make tools    compilers, emulators and browsers for the tests, as root on Debian; without one its tests are skipped
 PYTHON ?= python3
 BIN = .venv-test/bin
@@ -9,7 +10,7 @@ INSTALLED = .venv-test/installed
 TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,libclang-rt-dev cmake=cmake \
   g++=g++ qemu-system-arm=qemu-system-arm valgrind=valgrind wasm-ld=lld chromium=chromium node=nodejs npm=npm
 
-.PHONY: demo check test style tools
+.PHONY: demo check test docs style tools
 demo:
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet .
@@ -21,6 +22,9 @@ check: style
 test: style
 	$(BIN)/pytest
 	$(MAKE) --no-print-directory -C c check firmware-check PYTHON=$(CURDIR)/$(BIN)/python
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 style: $(INSTALLED)
 	$(BIN)/ruff format --check

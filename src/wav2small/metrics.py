@@ -1,4 +1,4 @@
-"""Agreement of predictions with the truth: CCC, r, AUC, their mean within groups, and a bootstrap interval."""
+"""Agreement of predictions with the truth: CCC, r, AUC, their mean within groups, and bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ def concordance_cc(truth: ArrayLike, prediction: ArrayLike) -> float:
         prediction: shape=(samples,)
 
     Returns:
-        -1 to 1. Two equal constants agree wholly: 1. A constant against anything else has no covariance: 0.
+        -1 to 1. Two equal constants agree perfectly: 1. A constant and anything else have no covariance: 0.
 
     Raises:
-        Wav2SmallError: if the lengths differ, nothing is there, or a value is not finite
+        Wav2SmallError: if the lengths differ, there are no values, or a value is not finite
+
+    Examples:
+        >>> wav2small.concordance_cc([0.1, 0.5, 0.9], [0.1, 0.5, 0.9])
+        1.0
+        >>> round(wav2small.concordance_cc([0.1, 0.5, 0.9], [0.3, 0.5, 0.7]), 3)
+        0.8
     """
     t, p = _pair(truth, prediction)
     if np.ptp(t) == 0 and np.ptp(p) == 0:
@@ -45,10 +51,15 @@ def pearson_cc(truth: ArrayLike, prediction: ArrayLike) -> float:
         prediction: shape=(samples,)
 
     Returns:
-        -1 to 1; not a number where one of the two is constant
+        -1 to 1; NaN if one of the two is constant
 
     Raises:
-        Wav2SmallError: if the lengths differ, nothing is there, or a value is not finite
+        Wav2SmallError: if the lengths differ, there are no values, or a value is not finite
+
+    Examples:
+        >>> from wav2small.metrics import pearson_cc
+        >>> round(pearson_cc([0.1, 0.5, 0.9], [0.3, 0.5, 0.7]), 3)
+        1.0
     """
     t, p = _pair(truth, prediction)
     if np.ptp(t) == 0 or np.ptp(p) == 0:
@@ -57,7 +68,9 @@ def pearson_cc(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def auc(positive: ArrayLike, score: ArrayLike) -> float:
-    """Area under the ROC curve: how often a positive sample scores above a negative one, ties counted half.
+    """Area under the ROC curve: the share of (positive, negative) pairs that the score ranks correctly.
+
+    Ties count as half.
 
     Source: the Mann-Whitney statistic; Hanley and McNeil 1982, Radiology 143:29
 
@@ -66,10 +79,15 @@ def auc(positive: ArrayLike, score: ArrayLike) -> float:
         score: shape=(samples,)
 
     Returns:
-        0 to 1, chance .5; not a number where all samples are of one class
+        0 to 1, chance level 0.5; NaN if all samples are of one class
 
     Raises:
-        Wav2SmallError: if the lengths differ, nothing is there, or a score is not finite
+        Wav2SmallError: if the lengths differ, there are no values, or a score is not finite
+
+    Examples:
+        >>> from wav2small.metrics import auc
+        >>> auc([True, True, False], [0.9, 0.4, 0.4])
+        0.75
     """
     is_positive = np.asarray(positive, dtype=bool)
     _, values = _pair(is_positive, score)
@@ -87,7 +105,9 @@ def mean_within(
     prediction: ArrayLike,
     groups: Sequence[Hashable] | NDArray[np.generic],
 ) -> float:
-    """Mean over groups of a statistic computed within each: what differs between corpora alone does not raise it.
+    """Mean over groups of a statistic that is computed within each group.
+
+    Differences between groups, such as the mean level of a corpus, do not raise it.
 
     Args:
         statistic: (truth, prediction) -> value, e.g. ``concordance_cc``
@@ -96,10 +116,17 @@ def mean_within(
         groups: group of each sample, e.g. its corpus, shape=(samples,)
 
     Returns:
-        the mean over the groups in which the statistic is a number, each counted once; not a number if there is none
+        the mean over the groups in which the statistic is not NaN, with equal weight; NaN if there is no such group
 
     Raises:
         Wav2SmallError: if the lengths differ
+
+    Examples:
+        >>> from wav2small.metrics import concordance_cc, mean_within
+        >>> corpora = ["emodb", "emodb", "ravdess", "ravdess"]
+        >>> truth, prediction = [0.1, 0.3, 0.7, 0.9], [0.1, 0.3, 0.5, 0.7]
+        >>> round(mean_within(concordance_cc, truth, prediction, corpora), 2)
+        0.67
     """
     t, p, codes = np.asarray(truth), np.asarray(prediction), np.unique(np.asarray(groups), return_inverse=True)[1]
     if not len(t) == len(p) == len(codes):
@@ -118,34 +145,46 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic, resampling whole groups: speakers, not their clips.
+    """Percentile bootstrap interval of a statistic, which resamples whole groups: speakers, not clips.
 
-    Clips of one speaker are alike, so resampling clips would claim more certainty than there is.
+    Clips of one speaker are correlated, so an interval that resamples clips is too narrow.
 
     Source: Efron and Tibshirani 1993, chapter 13; for groups Davison and Hinkley 1997, section 3.8
 
     Args:
         statistic: value of the samples at these indices, shape=(resampled samples,)
         groups: group of each sample, shape=(samples,)
-        draws: times that as many groups as there are get drawn, with replacement
+        draws: number of bootstrap samples; each has as many groups as there are, drawn with replacement
         level: share of the draws inside the interval
-        seed: the same seed draws the same groups
+        seed: random seed
 
     Returns:
-        low, high; not numbers with fewer than two groups, or where fewer than half of the draws had a value
+        low, high; NaN with fewer than two groups, or if the statistic is NaN in more than half of the draws
+
+    Examples:
+        >>> from wav2small.metrics import bootstrap_interval
+        >>> truth, speakers = np.array([0.1, 0.2, 0.6, 0.9]), ["a", "a", "b", "c"]
+        >>> low, high = bootstrap_interval(lambda indices: truth[indices].mean(), speakers)
+        >>> round(low, 2), round(high, 2)
+        (0.15, 0.9)
     """
     return percentile_interval([statistic(indices) for indices in resample(groups, draws, seed)], level)
 
 
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """The interval that holds the middle share of a bootstrap's draws.
+    """The central interval of the draws of a bootstrap.
 
     Args:
-        values: a statistic of each draw, shape=(draws,); not a number where it is undefined
+        values: the statistic of each draw, shape=(draws,); NaN where it is undefined
         level: share of the draws inside the interval
 
     Returns:
-        low, high; not numbers without draws, or where fewer than half of them are numbers
+        low, high; NaN without draws, or if more than half of them are NaN
+
+    Examples:
+        >>> from wav2small.metrics import percentile_interval
+        >>> percentile_interval([0, 1, 2, 3, 4], level=0.5)
+        (1.0, 3.0)
     """
     drawn = np.asarray(values, dtype=np.float64)
     numbers = drawn[np.isfinite(drawn)]
@@ -158,9 +197,20 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, 
 def resample(
     groups: Sequence[Hashable] | NDArray[np.generic], draws: int, seed: int | Sequence[int]
 ) -> Iterator[Indices]:
-    """Indices of the samples of each draw: as many whole groups as there are, with replacement.
+    """Indices of the samples of each bootstrap draw: as many whole groups as there are, with replacement.
 
-    There are no draws of fewer than two groups, as they would always be the same.
+    Args:
+        groups: group of each sample, shape=(samples,)
+        draws: number of draws
+        seed: random seed
+
+    Yields:
+        indices, shape=(resampled samples,); nothing if there are fewer than two groups
+
+    Examples:
+        >>> from wav2small.metrics import resample
+        >>> [indices.tolist() for indices in resample(["a", "a", "b"], draws=2, seed=1)]
+        [[0, 1, 2], [2, 2]]
     """
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) > 1:

@@ -1,4 +1,4 @@
-"""How audio is answered: one frozen record whose defaults are those of the Python calls and of the command line."""
+"""Options of predictions: one frozen record, whose defaults are those of the Python API and of the command line."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ class Options:
 
     Raises:
         AudioError: if a hop or a window is too short, or a hop longer than a window
+
+    Examples:
+        >>> wav2small.Options(hop_dur=1.0).win_dur
+        3.0
+        >>> wav2small.Options(hop_dur=4.0, win_dur=3.0)
+        Traceback (most recent call last):
+        wav2small.errors.AudioError: a window of 3 s every 4 s would skip the audio between them; ...
     """
 
     hop_dur: float | None = HOP_DUR

@@ -19,7 +19,9 @@ from wav2small.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOT_RUN = "<!-- not run"
+"""Begins the line before a block of Python that cannot run by itself; the reason follows."""
 PROGRAM = [sys.executable, "-m", "wav2small"]
 SHOWN = ("predict", "models")
 """Commands whose output in the README is compared; the others take long or need a corpus."""
@@ -27,9 +29,11 @@ SHOWN = ("predict", "models")
 pytestmark = pytest.mark.skipif(not README.exists(), reason="no README.md yet")
 
 
-def blocks(document: Path, *languages: str) -> list[str]:
-    found = re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [text for language, text in found if language in languages]
+def blocks(document: Path, *languages: str, marked: bool = True) -> list[str]:
+    """Code blocks of some languages; without ``marked`` those that are marked as not run are left out."""
+    block = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    found = block.findall("\n" + document.read_text(encoding="utf-8"))
+    return [text for before, language, text in found if language in languages and (marked or NOT_RUN not in before)]
 
 
 def spoken(document: Path) -> Iterator[tuple[str, list[str]]]:
@@ -89,6 +93,21 @@ def test_the_python_of_the_readme_runs(number):
     assert done.returncode == 0, done.stderr
 
 
+WITH_PYTHON = [document for document in DOCUMENTS if blocks(document, "python", marked=False)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", WITH_PYTHON, ids=lambda path: path.name)
+def test_the_python_of_a_document_runs(document, tmp_path):
+    """Slow because each document has an interpreter of its own, and some import torch."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    code = "\n".join(blocks(document, "python", marked=False))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    if re.search(r"No module named '(torch|timm|sklearn)'", done.stderr):
+        pytest.skip("needs an extra")
+    assert done.returncode == 0, f"{done.stderr}\nMark a block that cannot run with {NOT_RUN}: reason -->"
+
+
 def test_every_wav2small_command_and_option_in_the_documents_exists():
     for program, _ in calls("wav2small"):
         arguments = program[1:]
@@ -102,12 +121,12 @@ def test_every_wav2small_command_and_option_in_the_documents_exists():
                 assert argument.split("=")[0] in options | {"-h", "--help"}, f"{argument} in {shlex.join(program)}"
 
 
-def test_every_make_target_in_the_documents_exists_and_the_gate_runs_both():
+def test_every_make_target_in_the_documents_exists_and_the_gate_runs_them():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     spoken_of = {target for program, _ in calls("make") for target in program[1:] if "=" not in target}
     assert {"demo", "test"} <= spoken_of <= targets
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert re.findall(r"^make (\w+)$", gate, re.MULTILINE) == ["tools", "demo", "test"]
+    assert re.findall(r"^make (\w+)$", gate, re.MULTILINE) == ["tools", "demo", "test", "docs"]
 
 
 def test_every_command_is_spoken_of():

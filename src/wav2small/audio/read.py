@@ -45,6 +45,12 @@ def read(source: Source, channel: int | None = None) -> np.ndarray:
 
     Raises:
         AudioError: if it is missing, empty, undecodable, damaged, truncated, without samples, or not finite
+
+    Examples:
+        >>> from wav2small.audio.read import read
+        >>> signal = read("examples/10b10Wa.flac")
+        >>> signal.shape, signal.dtype
+        ((42339,), dtype('float32'))
     """
     return read_with_duration(source, channel)[0]
 
@@ -69,6 +75,11 @@ def prepare(signal: np.ndarray, sampling_rate: float, channel: int | None = None
 
     Raises:
         AudioError: if it has another shape or type, no samples, or samples that are not finite
+
+    Examples:
+        >>> from wav2small.audio.read import prepare
+        >>> prepare(np.zeros((44100, 2), np.int16), sampling_rate=44100).shape
+        (16000,)
     """
     signal = np.asarray(signal)
     if signal.ndim == 2 and signal.shape[1] > signal.shape[0] > 0:
@@ -116,10 +127,15 @@ def blocks(source: Source, channel: int | None = None) -> Iterator[np.ndarray]:
         channel: as in ``read``
 
     Yields:
-        what follows, at 16 kHz, float32, shape=(samples,), of any length
+        the next samples at 16 kHz, float32, shape=(samples,), of any length
 
     Raises:
         AudioError: as in ``read``, when the damage is reached
+
+    Examples:
+        >>> from wav2small.audio.read import blocks
+        >>> sum(len(block) for block in blocks("examples/10b10Wa.flac"))
+        42339
     """
     with opened(source) as recording:
         yield from _resampled(recording, channel)

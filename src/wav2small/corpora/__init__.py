@@ -32,6 +32,16 @@ class Corpus:
         read: folder -> one segment per annotation, with or without audio; A/D/V from 0 to 1
         unpack: extracts audio from archives and writes a manifest into a folder, which is then read
         audio: regular expression that matches the path of every file that should be annotated
+
+    Examples:
+        >>> from wav2small.corpora import Corpus
+        >>> from wav2small.corpora.folder import audio_files, segment
+        >>> def read(root):
+        ...     return [segment(root, file, {"label": "neutral"}) for file in audio_files(root)]
+        >>> corpus = Corpus("Four clips, German", "none", "by speaker", "CC0-1.0", "examples", read)
+        >>> from pathlib import Path
+        >>> corpus.read(Path("examples"))[0].file
+        '08a05Fe.flac'
     """
 
     title: str
@@ -47,8 +57,16 @@ class Corpus:
 def load_corpus(name: str) -> Corpus:
     """Load a corpus by name.
 
+    Args:
+        name: of an entry point of the group ``wav2small.corpora``
+
     Raises:
         PluginError: if no corpus has that name, or it cannot be imported
+
+    Examples:
+        >>> from wav2small.corpora import load_corpus
+        >>> load_corpus("ravdess").splits
+        'by speaker'
     """
     corpus: Corpus = plugins.load(plugins.CORPORA, name)
     return corpus

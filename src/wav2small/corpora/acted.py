@@ -19,6 +19,13 @@ class Names:
         pattern: regular expression of the end of a path without suffix; each named group is a column
         codes: for a column, the meaning of each code; a file with another code is not annotated
         example: example of a file name, for error messages
+
+    Examples:
+        >>> from wav2small.corpora.acted import Names
+        >>> codes = {"label": {"F": "happiness", "W": "anger"}}
+        >>> names = Names(r"(?P<speaker>\\d\\d)[ab]\\d\\d(?P<label>[A-Z])[a-c]", codes, "08a05Fe.flac")
+        >>> names.columns("examples/08a05Fa.flac")
+        {'speaker': '08', 'label': 'happiness'}
     """
 
     pattern: str

@@ -42,7 +42,7 @@ def training_notes(model: str, training_data: str, corpora: Iterable[str]) -> li
     Names are compared without case, and in letters and digits alone; a name of four characters or more also stands for
     the longer names that begin with it, as ``speechocean`` for ``speechocean762``.
 
-    Example:
+    Examples:
         >>> training_notes("micro", "EmoDB, EmoGator", ["emodb", "ravdess"])
         ['emodb is in the training data of micro; this is not held-out']
     """

@@ -24,7 +24,12 @@ FORMAT = 1
 
 
 class Emotion(NamedTuple):
-    """One prediction: arousal, dominance and valence, nominally 0 to 1."""
+    """One prediction: arousal, dominance and valence, nominally 0 to 1.
+
+    Examples:
+        >>> wav2small.Emotion(arousal=0.7, dominance=0.6, valence=0.4)._asdict()
+        {'arousal': 0.7, 'dominance': 0.6, 'valence': 0.4}
+    """
 
     arousal: float
     dominance: float
@@ -69,6 +74,11 @@ class Frontend:
         NetworkError: if a value is out of range
 
     Source: arXiv:2408.13920, layers 1 and 2.
+
+    Examples:
+        >>> from wav2small.network.config import Frontend
+        >>> Frontend().num_frames(16000), Frontend(hop_length=160, win_length=400, n_fft=512).n_bins
+        (499, 257)
     """
 
     sampling_rate: int = SAMPLING_RATE
@@ -127,6 +137,11 @@ class Layer:
 
     Raises:
         NetworkError: if a value is out of range
+
+    Examples:
+        >>> from wav2small.network.config import Layer
+        >>> Layer("conv", outputs=64, kernel=(5, 1), causal=True, norm="norm").padding
+        (4, 0)
     """
 
     name: str
@@ -212,6 +227,13 @@ class Network:
         NetworkError: if a value is out of range, or layers do not fit together
 
     Source: arXiv:2408.13920 for ``normalisation="utterance"`` and both poolings; the running level is ours.
+
+    Examples:
+        >>> network = wav2small.load("micro").network
+        >>> network.num_parameters(), network.is_causal, network.embedding_size
+        (53267, True, 128)
+        >>> type(network).from_json(network.to_json()) == network
+        True
     """
 
     name: str
@@ -370,8 +392,18 @@ class Network:
 def read_network(path: str | Path) -> Network:
     """Read a network from a JSON file, as :meth:`Network.to_json` writes it.
 
+    Args:
+        path: of the file
+
     Raises:
         NetworkError: if the file cannot be read, or the description is not valid
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from wav2small.network.config import read_network
+        >>> _ = Path("micro.json").write_text(wav2small.load("micro").network.to_json(indent=1))
+        >>> read_network("micro.json").name
+        'micro'
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -81,7 +81,7 @@ def forward(signal: np.ndarray, arrays: Mapping[str, np.ndarray], network: Netwo
     Raises:
         AudioError: if there is less than one window of samples
 
-    Example:
+    Examples:
         >>> arrays, metadata, network = load_student("micro.safetensors")
         >>> embedding, emotion = forward(signal, arrays, network)
     """

@@ -44,6 +44,13 @@ def read_safetensors(path: str | Path) -> tuple[Arrays, dict[str, str]]:
 
     Raises:
         WeightsError: if the file is missing, truncated, or not safetensors
+
+    Examples:
+        >>> from wav2small.network.weights import read_safetensors, write_safetensors
+        >>> write_safetensors("a.safetensors", {"bias": np.zeros(3, np.float32)}, {"name": "a"})
+        >>> arrays, metadata = read_safetensors("a.safetensors")
+        >>> arrays["bias"].shape, metadata
+        ((3,), {'name': 'a'})
     """
     path = Path(path)
     content = read_bytes(path)
@@ -77,6 +84,10 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metada
 
     Raises:
         WeightsError: if safetensors does not support a dtype
+
+    Examples:
+        >>> from wav2small.network.weights import write_safetensors
+        >>> write_safetensors("a.safetensors", {"bias": np.zeros(3, np.float32)}, {"name": "a"})
     """
     with whole_file(path) as temporary:
         Path(temporary).write_bytes(to_bytes(arrays, metadata))

@@ -54,11 +54,11 @@ class Baseline:
         sha256: of the file of that model
         is_calibrated: the answers are those of a calibration, on the scale of the teacher's labels
 
-    Example:
-        >>> baseline = Baseline()
+    Examples:
+        >>> baseline = wav2small.Baseline()
         >>> for arousal in (0.3, 0.4, 0.5, 0.4) * 3:
-        ...     baseline.add(Emotion(arousal, 0.5, 0.5), speech_dur=3.0)
-        >>> baseline.is_ready, round(baseline.deviation(Emotion(0.8, 0.5, 0.5)).arousal, 1)
+        ...     baseline.add(wav2small.Emotion(arousal, 0.5, 0.5), speech_dur=3.0)
+        >>> baseline.is_ready, round(baseline.deviation(wav2small.Emotion(0.8, 0.5, 0.5)).arousal, 1)
         (True, 3.9)
     """
 
@@ -202,8 +202,17 @@ def add_baselines(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]
 def load_baseline(path: str | Path) -> Baseline:
     """Read a file that :meth:`Baseline.save` wrote.
 
+    Args:
+        path: of the file
+
     Raises:
         WeightsError: if it cannot be read or is not a baseline
+
+    Examples:
+        >>> baseline = wav2small.Baseline(forget_dur=600.0)
+        >>> baseline.save("speaker.json")
+        >>> wav2small.load_baseline("speaker.json").forget_dur
+        600.0
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""What a network's answers mean: on the teacher's scale, within which interval, how surely, and in a word.
+"""Calibrations of a network's output: the teacher's scale, intervals, confidence, and a word.
 
-A calibration is of one set of weights and was measured on some population of voices. It is a small JSON file beside
-the weights, which stay as they are; ``fit_calibration`` makes it, rows and events use it.
+A calibration belongs to one set of weights and is measured on a population of voices. It is a small JSON file beside
+the weights, which do not change; ``fit_calibration`` makes it, predictions and events use it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from wav2small.network.weights import check_made_for
 
 KIND = "wav2small calibration"
 LEVELS = (0.8, 0.95)
-"""Shares of unheard clips whose label an interval is made to hold."""
+"""Shares of held-out clips whose label is inside an interval."""
 LEVEL = LEVELS[0]
-"""Of confidence and words."""
+"""The level of confidence and words."""
 NEUTRAL = 1.25
-"""Spreads from the mean within which arousal and valence are neutral: about half of the dev speakers' clips are."""
+"""Standard deviations from the mean within which arousal and valence are neutral: about half of the dev clips."""
 WORDS = {(1, -1): "tense", (1, 1): "elated", (-1, 1): "calm", (-1, -1): "low"}
-"""Sides of the mean on which arousal and valence are, to the quadrant's word."""
+"""Sign of arousal and of valence around their means -> word of the quadrant."""
 
 PLANE = ("arousal", "valence")
 
@@ -39,12 +39,22 @@ Table = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Scale:
-    """One dimension.
+    """The calibration of one dimension: piecewise linear, from the network's output to the teacher's label.
 
-    ``label`` is what the teacher says where the network says ``output``, both rising; between them it is linear.
-    ``mean`` and ``spread`` (standard deviation) are of the calibrated output over the voices it was fitted on, and
-    the middle 80 % of them lie from ``low`` to ``high``. ``half_width`` has, for each level, a row a bin of
-    speech and a column a bin of contrast.
+    Args:
+        output: knots of the network's output, rising
+        label: the teacher's label at each knot, rising
+        mean: of the calibrated output over the voices it was fitted on
+        spread: standard deviation of the same
+        low: tenth percentile of the same
+        high: ninetieth percentile of the same
+        half_width: of the interval, by level: a row per bin of speech, a column per bin of contrast
+
+    Examples:
+        >>> from wav2small.runtime.calibration import Scale
+        >>> scale = Scale((0.2, 0.8), (0.0, 1.0), 0.5, 0.2, 0.2, 0.8, {"0.8": ((0.1,),)})
+        >>> scale(0.2), scale(0.8)
+        (0.0, 1.0)
     """
 
     output: tuple[float, ...]
@@ -56,12 +66,18 @@ class Scale:
     half_width: Mapping[str, Table]
 
     def __call__(self, output: float) -> float:
-        """The calibrated output."""
+        """The calibrated value of an output."""
         return float(np.interp(output, self.output, self.label))
 
 
 class Reading(NamedTuple):
-    """One answer and how far it can be trusted; ``low`` and ``high`` hold the label for 80 % of unheard clips."""
+    """A calibrated prediction; ``low`` to ``high`` holds the teacher's label for 80 % of held-out clips.
+
+    Examples:
+        >>> calibration = wav2small.load("micro", calibration=True).calibration
+        >>> calibration.read(wav2small.Emotion(0.5, 0.5, 0.5), speech_dur=3.0, contrast=30.0)._fields
+        ('emotion', 'low', 'high', 'confidence', 'word')
+    """
 
     emotion: Emotion
     low: Emotion
@@ -75,12 +91,18 @@ class Calibration:
     """Scales of arousal, dominance and valence, for one set of weights.
 
     Args:
-        weights: name, version and precision
+        weights: their name, version and precision
         sha256: of their file
         scales: by dimension
-        speech_dur: upper edges of the bins of speech heard, seconds; there is one bin more
+        speech_dur: upper edges of the bins of speech, seconds; there is one bin more
         contrast: upper edges of the bins of contrast, dB; there is one bin more
-        made: from what, for people
+        made: the data it was made from, for people
+
+    Examples:
+        >>> calibration = wav2small.load("micro", calibration=True).calibration
+        >>> reading = calibration.read(wav2small.Emotion(0.9, 0.6, 0.3), speech_dur=3.0, contrast=30.0)
+        >>> reading.low.arousal < reading.emotion.arousal < reading.high.arousal
+        True
     """
 
     weights: str
@@ -91,15 +113,15 @@ class Calibration:
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def calibrated(self, emotion: Emotion) -> Emotion:
-        """The output on the scale of the labels: a monotone map for each dimension."""
+        """An output on the scale of the labels, by a monotone map for each dimension."""
         return Emotion(*(self.scales[name](value) for name, value in emotion._asdict().items()))
 
     def half_width(self, speech_dur: float, contrast: float, level: float = LEVEL) -> Emotion:
-        """Half the width of the interval, before it is cut at 0 and 1.
+        """Half the width of the interval, before it is clipped to 0 and 1.
 
         Args:
-            speech_dur: seconds of speech heard
-            contrast: dB, as ``speech.Sound`` says
+            speech_dur: seconds of speech
+            contrast: dB, as ``wav2small.audio.vad.Sound`` has it
             level: one of ``LEVELS``
         """
         row, column = bisect_right(self.speech_dur, speech_dur), bisect_right(self.contrast, contrast)
@@ -108,17 +130,17 @@ class Calibration:
     def interval(
         self, emotion: Emotion, speech_dur: float, contrast: float, level: float = LEVEL
     ) -> tuple[Emotion, Emotion]:
-        """Low and high end around a calibrated emotion, within 0 and 1."""
+        """Low and high end around a calibrated emotion, within 0 and 1; the arguments are those of ``half_width``."""
         pairs = list(zip(emotion, self.half_width(speech_dur, contrast, level), strict=True))
         return Emotion(*(max(0.0, x - half) for x, half in pairs)), Emotion(*(min(1.0, x + half) for x, half in pairs))
 
     def read(self, output: Emotion, speech_dur: float, contrast: float) -> Reading:
-        """What an answer means.
+        """A network's output on the scale of the labels, with interval, confidence and word.
 
         Args:
             output: of the network
-            speech_dur: seconds of speech that it heard
-            contrast: dB, as ``speech.Sound`` says
+            speech_dur: seconds of speech
+            contrast: dB, as ``wav2small.audio.vad.Sound`` has it
         """
         emotion = self.calibrated(output)
         low, high = self.interval(emotion, speech_dur, contrast)
@@ -138,7 +160,7 @@ class Calibration:
         return WORDS.get((sides[0], sides[1]), "neutral" if all(near) and not any(sides) else None)
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write it as JSON, atomically."""
         content = {"kind": KIND} | asdict(self)
         with whole_file(path) as temporary:
             Path(temporary).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -149,10 +171,20 @@ class Calibration:
 
 
 def load_calibration(path: str | Path) -> Calibration:
-    """A calibration that ``Calibration.save`` wrote.
+    """Read a calibration that ``Calibration.save`` or ``wav2small calibrate`` wrote.
+
+    Args:
+        path: of the file
 
     Raises:
         WeightsError: if there is no such file, or its contents are not those of a calibration
+
+    Examples:
+        >>> from wav2small.runtime.calibration import load_calibration
+        >>> calibration = wav2small.load("micro", calibration=True).calibration
+        >>> calibration.save("mine.json")
+        >>> load_calibration("mine.json") == calibration
+        True
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -199,5 +231,5 @@ def rises(values: Sequence[float]) -> bool:
 
 
 def calibration_path(weights: str | Path) -> Path:
-    """Where the calibration of a file of weights is: beside it."""
+    """The path of the calibration of a file of weights: beside it."""
     return Path(weights).with_suffix(".calibration.json")

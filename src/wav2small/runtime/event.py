@@ -1,4 +1,4 @@
-"""The record of an answer, and how it is made from a network's output, its calibration and its head."""
+"""The record of a prediction, and its making from the network's output, the calibration and the head."""
 
 from __future__ import annotations
 
@@ -17,17 +17,39 @@ from wav2small.runtime.model import Model
 
 @dataclass(frozen=True)
 class Event:
-    """The answer for the audio from ``start`` to ``end`` in seconds.
+    """The prediction for the audio from ``start`` to ``end``.
 
-    Arousal, dominance and valence go from 0 to 1. They are None where there is too little speech (``speech`` is False),
-    or less confidence than asked for. ``speech_ratio`` is the share of speech. A calibration adds the ``confidence``,
-    the mean of the three dimensions' (0 to 1), the ``word``, one of tense, elated, calm, low and neutral or None where
-    that is open, and ``_low`` to ``_high``, which hold the teacher's label for 80 % of held-out clips. A head adds its
-    most probable ``category`` and the ``probability`` of that. A baseline adds each ``_deviation`` from the speaker's
-    mean, in the speaker's spreads, and with intervals ``change``, such as "calmer than usual", None if it is uncertain.
+    Args:
+        start: seconds
+        end: seconds
+        arousal: 0 to 1; None where there is too little speech, or less confidence than asked for
+        dominance: as ``arousal``
+        valence: as ``arousal``
+        speech: whether there is enough speech
+        speech_ratio: share of speech, 0 to 1
+        confidence: mean of the three dimensions, 0 to 1; None without a calibration
+        word: tense, elated, calm, low or neutral; None where that is undecided, and without a calibration
+        category: the most probable category of a head; None without one
+        probability: of the category, 0 to 1
+        arousal_low: low end of the interval, which holds the teacher's label for 80 % of held-out clips; None
+            without a calibration. The other ends likewise
+        arousal_high: high end
+        dominance_low: low end
+        dominance_high: high end
+        valence_low: low end
+        valence_high: high end
+        arousal_deviation: from the speaker's mean, in the speaker's spreads; None without a baseline
+        dominance_deviation: as ``arousal_deviation``
+        valence_deviation: as ``arousal_deviation``
+        change: words such as "calmer than usual"; None if it is uncertain, and without a baseline and intervals
 
     ``start``, ``end``, ``speech`` and ``speech_ratio`` are None only in the row of a file that failed. The ``repr``
     shows the fields that are not None.
+
+    Examples:
+        >>> event = wav2small.Event(start=0.0, end=3.0, speech=False, speech_ratio=0.1)
+        >>> event.arousal is None
+        True
     """
 
     start: float | None = None
@@ -76,7 +98,7 @@ INTERVAL_COLUMNS = tuple(f"{name}_{end}" for name in OUTPUTS for end in ("low", 
 
 
 class EventBuilder:
-    """Makes events from a network's outputs, with the calibration and the head of its model, if it has them.
+    """Makes events from a network's outputs, with the calibration and the head of its model if there are any.
 
     Raises:
         WeightsError: if there is a ``min_confidence`` and no calibration

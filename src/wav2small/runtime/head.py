@@ -1,4 +1,4 @@
-"""Categories of one's own: a linear head on the embedding of a model. ``fit_head`` makes it; it is two arrays."""
+"""Heads: your own categories, by a linear layer on the embedding of a model; ``fit_head`` makes one."""
 
 from __future__ import annotations
 
@@ -22,12 +22,19 @@ from wav2small.network.weights import (
 
 @dataclass(frozen=True)
 class Head:
-    """What turns the embedding of one model's weights into the probabilities of categories.
+    """A linear layer and a softmax: the embedding of one model to the probabilities of categories.
 
     Args:
         labels: the categories, sorted
         arrays: ``weight``, shape=(labels, embedding), and ``bias``, shape=(labels,)
-        metadata: which weights the embedding is of, and what was measured
+        metadata: the weights that the embedding is from, and how well the head classifies
+
+    Examples:
+        >>> from wav2small.runtime.head import Head
+        >>> arrays = {"weight": np.eye(2, dtype=np.float32), "bias": np.zeros(2, np.float32)}
+        >>> head = Head(("calm", "tense"), arrays, metadata={})
+        >>> list(head(np.array([0.0, 2.0])))
+        ['tense', 'calm']
     """
 
     labels: tuple[str, ...]
@@ -35,7 +42,7 @@ class Head:
     metadata: dict[str, str]
 
     def __call__(self, embedding: np.ndarray) -> dict[str, float]:
-        """Probability of each category, most probable first; together 1.
+        """Probability of each category, most probable first; they sum to 1.
 
         Args:
             embedding: of ``Model.embed``, shape=(size,)
@@ -51,19 +58,28 @@ class Head:
         check_made_for("the head", fitted, self.metadata.get("weights_sha256", ""), metadata)
 
     def save(self, path: str | Path) -> None:
-        """Write it as safetensors, whole or not at all."""
+        """Write it as safetensors, atomically."""
         write_safetensors(path, self.arrays, self.metadata)
 
 
 def load_head(path: str | Path) -> Head:
-    """A head that ``Head.save`` wrote.
+    """Read a head that ``Head.save`` or ``wav2small head`` wrote.
+
+    Args:
+        path: of the file
 
     Raises:
-        WeightsError: if the file is damaged, or holds something else
+        WeightsError: if the file is damaged, or is not a head
+
+    Examples:
+        >>> from wav2small.runtime.head import load_head
+        >>> load_head("missing.safetensors")
+        Traceback (most recent call last):
+        wav2small.errors.WeightsError: missing.safetensors: ...
     """
     arrays, metadata = read_safetensors(path)
     if metadata.get("kind") != "head" or "weight" not in arrays or arrays["weight"].ndim != 2:
-        raise WeightsError(f"{path}: is no head of categories; give a file that wav2small head wrote")
+        raise WeightsError(f"{path}: not a head; give a file that wav2small head wrote")
     labels = tuple(json.loads(metadata["labels"]))
     check_arrays(arrays, {"weight": (len(labels), arrays["weight"].shape[1]), "bias": (len(labels),)}, str(path))
     return Head(labels, arrays, metadata)

@@ -1,4 +1,4 @@
-"""The door to the network: load weights by name or path, ask for the emotion or the embedding of signals."""
+"""Loaded networks: weights by name or path, and the emotion or the embedding of signals."""
 
 from __future__ import annotations
 
@@ -28,17 +28,28 @@ BATCH_LENGTH = 5 * SAMPLING_RATE
 
 
 class Model:
-    """A loaded network. Calls may come from many threads at once; nothing in it changes.
+    """A loaded network, which ``load`` returns. It is immutable: threads may share it.
 
     Args:
-        run: what computes
-        metadata: name, version, licence, teacher and more, as stored with the weights, and their file's sha256
-        causal: gives the weights of a causal network, which a stream runs frame by frame
-        native: gives the same network in C, whose streams have windows of at most so many parts
-        calibration: rows and events are on its scale, if there is one; a call answers what the network does
-        head: gives rows and events a category, if there is one
+        run: computes emotion and embedding of a batch of signals
+        metadata: name, version, licence, teacher and more, as stored with the weights, and the sha256 of their file
+        causal: returns the weights of a causal network, which a stream runs frame by frame
+        native: returns the same network in C, for streams with windows of at most so many parts
+        calibration: scale of ``predict`` and ``Stream``, if there is one; a call returns the network's own output
+        head: adds a category to predictions and events, if there is one
 
     ``network`` is its description, None for an ONNX file of a network that is not described.
+
+    Examples:
+        >>> model = wav2small.load("micro")
+        >>> signal = np.sin(np.arange(16000) / 9).astype(np.float32)
+        >>> emotion = model(signal, sampling_rate=16000)
+        >>> 0.0 <= emotion.arousal <= 1.0
+        True
+        >>> model.embed(signal).shape
+        (128,)
+        >>> model.metadata["name"], model.metadata["licence"], model.network.is_causal
+        ('micro', 'Apache-2.0', True)
     """
 
     def __init__(
@@ -77,9 +88,8 @@ class Model:
         Raises:
             AudioError: if it is too short, not finite, not a signal, or a file that cannot be read
 
-        Example:
-            >>> from wav2small import load
-            >>> model = load("micro")
+        Examples:
+            >>> model = wav2small.load("micro")
             >>> emotion = model("examples/10b10Wa.flac")
             >>> print(f"{emotion.arousal:.1f}")
             0.8
@@ -89,20 +99,36 @@ class Model:
         return self.batch([signal], sampling_rate)[0]
 
     def batch(self, signals: Sequence[np.ndarray], sampling_rate: float = SAMPLING_RATE) -> list[Emotion]:
-        """The same for many signals of any lengths, in their order."""
+        """Emotions of several signals of any lengths, in their order.
+
+        Args:
+            signals: each as in a call
+            sampling_rate: of all signals, Hz
+
+        Raises:
+            AudioError: as a call
+        """
         return [clipped(row) for row in self._answers(signals, sampling_rate)[0]]
 
     def embed(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> np.ndarray:
-        """What the three outputs are read from, float32, shape=(size,): 169 values for ``wav2small``."""
+        """Embedding of one signal, the input of the last layer: float32, shape=(size,), 169 for ``wav2small``.
+
+        Args:
+            signal: as in a call
+            sampling_rate: of ``signal``, Hz
+
+        Raises:
+            AudioError: as a call
+        """
         return self._answers([signal], sampling_rate)[1][0]
 
     def answer(self, signal: np.ndarray, sampling_rate: float = SAMPLING_RATE) -> tuple[Emotion, np.ndarray]:
-        """Both in one pass: the emotion as of a call, and the embedding as of ``embed``."""
+        """Emotion, as of a call, and embedding, as of ``embed``, in one pass."""
         emotion, embedding = self._answers([signal], sampling_rate)
         return clipped(emotion[0]), embedding[0]
 
     def causal(self) -> Causal | None:
-        """The network to run frame by frame, with a state of its own; None if it needs whole windows."""
+        """The network with a new state, to run frame by frame; None if it needs whole windows."""
         return self._begun.another() if self._begun else None
 
     @cached_property
@@ -167,19 +193,21 @@ def load(
             Runtime on one thread, ``numpy`` is the slow and readable reference, ``c`` the C runtime, which the
             machine's C compiler builds at the first load and the user's cache keeps; ``torch`` and ``openvino`` need
             these packages
-        calibration: what ``predict`` and ``Stream`` tell its answers by: a file of ``wav2small calibrate``, or True for
-            the one beside the weights, as all that ship have it. Without, they say the network's own numbers
-        head: a file of ``wav2small head``, by which they tell a category
+        calibration: scale, confidence and intervals of ``predict`` and ``Stream``: a file of ``wav2small calibrate``,
+            or True for the one beside the weights, which all shipped weights have; without it they return the
+            network's own output
+        head: a file of ``wav2small head``, which adds a category to ``predict`` and ``Stream``
 
     Raises:
         WeightsError: if there is no such network, or a file is damaged or of another network
         PluginError: if there is no such backend
         NativeError: if the backend is ``c``, and there is no C compiler or it fails
 
-    Example:
-        >>> model = load("micro:int8")
-        >>> model(np.zeros(16000, np.float32)).arousal <= 1.0
-        True
+    Examples:
+        >>> model = wav2small.load("micro:int8")
+        >>> emotion = model(np.zeros(16000, np.float32), sampling_rate=16000)
+        >>> emotion._fields
+        ('arousal', 'dominance', 'valence')
     """
     engine = backends.find(backends.of_file(name_or_path) if backend == "auto" else backend)
     path = locate(name_or_path, engine.suffix)
@@ -213,15 +241,15 @@ def models() -> list[dict[str, Any]]:
 
     Those whose file is present: the repository has all, a wheel leaves out the MobileNets.
 
-    Example:
-        >>> sorted({row["precision"] for row in models() if row["name"] == "wav2small-17k"})
+    Examples:
+        >>> sorted({row["precision"] for row in wav2small.models() if row["name"] == "wav2small-17k"})
         ['fp32', 'int8']
     """
     return present()
 
 
 def locate(name_or_path: str | Path, suffix: str) -> Path:
-    """The file of shipped weights, sha256 checked, or the path as given."""
+    """The file of shipped weights, whose sha256 is checked, or the path as given."""
     path, name = Path(name_or_path), str(name_or_path)
     if name.partition(":")[0] not in shipped_names():
         if path.is_file():

@@ -48,6 +48,11 @@ class Prediction(Event):
     """One row: an event of a file, or the ``error`` of a file that failed, where all but ``file`` may be None.
 
     Its ``repr`` shows the fields that are not None.
+
+    Examples:
+        >>> row = wav2small.predict("examples/10b10Wa.flac")[0]
+        >>> row.file, row.start, round(row.end, 1), row.error
+        ('examples/10b10Wa.flac', 0.0, 2.6, None)
     """
 
     file: str
@@ -101,7 +106,7 @@ def predict(
             ``error``
         WeightsError: if there are no such weights, or there is a ``min_confidence`` and no calibration
 
-    Example:
+    Examples:
         >>> from wav2small import predict
         >>> [row] = predict("examples/10b10Wa.flac")
         >>> print(f"{row.arousal:.1f} {row.speech}")
@@ -146,6 +151,13 @@ def predict_files(
     Yields:
         rows in the order of the files; a file that turns out to be damaged half-way has its row of error after those
         before it
+
+    Examples:
+        >>> from wav2small.runtime.predict import predict_files
+        >>> options = wav2small.Options(hop_dur=1.0, win_dur=2.0)
+        >>> rows = list(predict_files(["examples", "missing.wav"], options=options))
+        >>> rows[0].end, rows[-1].error
+        (2.0, 'there is no such file; check the name')
     """
     predictor = FilePredictor(model, options)
     files = list_files(paths)
@@ -177,6 +189,13 @@ def predict_segments(
 
     Yields:
         each segment with its row; one that ends more than half a second after the file has an error
+
+    Examples:
+        >>> from wav2small.runtime.predict import predict_segments
+        >>> from wav2small.tables.spans import Span
+        >>> spans = [Span(0.0, 1.5, speaker="A"), Span(1.5, 2.6, speaker="B")]
+        >>> [(span.speaker, row.speech) for span, row in predict_segments("examples/10b10Wa.flac", spans)]
+        [('A', True), ('B', True)]
     """
     predictor = FilePredictor(model, replace(options, hop_dur=None))
     file = str(source) if isinstance(source, (str, Path)) else STDIN

@@ -41,8 +41,8 @@ class Stream:
         WeightsError: if there is a ``min_confidence``, and the model was loaded without a calibration, or the baseline
             is of another model
 
-    Example:
-        >>> stream = Stream("micro", hop_dur=0.5, win_dur=3.0)
+    Examples:
+        >>> stream = wav2small.Stream("micro", hop_dur=0.5, win_dur=3.0)
         >>> [event.end for event in stream.push(np.zeros(60000, np.int16), 16000)]
         [3.0, 3.5]
         >>> [(event.end, event.speech) for event in stream.finish()]

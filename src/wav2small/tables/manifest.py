@@ -33,10 +33,25 @@ KNOWN = ("file", "root", "start", "end", "speaker", "split", "label", *OUTPUTS)
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one file, and what is known about it; ``file``, ``start`` and ``end`` together are unique.
+    """A part of one file, and its annotations; ``file``, ``start`` and ``end`` together are unique.
 
-    ``file`` is as written in the manifest and ``path`` is where the audio is; ``start`` and ``end`` are in seconds,
-    ``end`` None is the end of the file; ``fields`` holds every column that has no attribute here, as text.
+    Args:
+        file: as written in the manifest
+        path: of the audio
+        start: seconds
+        end: seconds; None is the end of the file
+        speaker: name; "" if it is unknown, as for all text
+        split: ``train``, ``dev``, ``test`` or one of the corpus's own
+        label: a category, such as ``anger``
+        emotion: labels or annotations, nominally 0 to 1; None without any
+        fields: every other column, as text
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from wav2small.tables.manifest import Segment
+        >>> segment = Segment("a.wav", Path("corpus/a.wav"), start=1.0, end=2.5, fields={"gender": "f"})
+        >>> segment.column("gender"), segment.cut(np.zeros(48000, np.float32)).shape
+        ('f', (24000,))
     """
 
     file: str
@@ -56,7 +71,10 @@ class Segment:
         return self.fields.get(name, "")
 
     def cut(self, signal: np.ndarray) -> np.ndarray:
-        """Its samples out of those of the whole file, shape=(samples,), at 16 kHz.
+        """The samples of the segment, shape=(samples,).
+
+        Args:
+            signal: the whole file, at 16 kHz, shape=(samples,)
 
         Raises:
             AudioError: if the file ends before the segment begins
@@ -80,7 +98,13 @@ def segment_signal(segment: Segment) -> np.ndarray:
 
 
 class Norm(NamedTuple):
-    """What a category's name says: an emotion on 0 to 1, and its class in the two AUCs ("" where it has none)."""
+    """The norm of a category's name: an emotion on 0 to 1, and its class in the two AUCs ("" where it has none).
+
+    Examples:
+        >>> from wav2small.tables.manifest import load_norms
+        >>> load_norms()["sadness"].arousal_class
+        'low'
+    """
 
     emotion: Emotion
     arousal_class: str
@@ -96,10 +120,17 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> list[Se
         root: folder that ``file`` is relative to; default: the folder of the manifest, and its column ``root``
 
     Returns:
-        one segment a row, in the order of the table; for a folder of audio one segment a file, sorted
+        one segment per row, in the order of the table; for a folder of audio one segment per file, sorted
 
     Raises:
-        ManifestError: if the table has no column ``file``, no rows, a segment twice, or a number that is none
+        ManifestError: if the table has no column ``file``, no rows, a duplicate segment, or an invalid number
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from wav2small.tables.manifest import read_manifest
+        >>> _ = Path("manifest.csv").write_text("file,speaker,label\\na.wav,s1,anger\\nb.wav,s2,sadness\\n")
+        >>> [(segment.file, segment.speaker) for segment in read_manifest("manifest.csv")]
+        [('a.wav', 's1'), ('b.wav', 's2')]
     """
     path = locate(source)
     if path.is_dir() and (path / "manifest.csv").is_file():
@@ -225,10 +256,17 @@ def select(segments: Sequence[Segment], where: Iterable[tuple[str, str]]) -> lis
 
     Args:
         segments: of a manifest
-        where: (column, value) pairs; of one column any value will do, of several columns each must match
+        where: (column, value) pairs; several values of one column are alternatives, every column must match
 
     Raises:
-        ManifestError: if nothing is left, naming the values that the column has
+        ManifestError: if no segment is left, naming the values that the column has
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from wav2small.tables.manifest import Segment, select
+        >>> segments = [Segment(name, Path(name), split=name[0]) for name in ("a1", "b1", "b2")]
+        >>> [segment.file for segment in select(segments, [("split", "b")])]
+        ['b1', 'b2']
     """
     wanted: dict[str, set[str]] = {}
     for column, value in where:
@@ -268,6 +306,11 @@ def load_norms(path: str | Path | None = None) -> Norms:
 
     Raises:
         ManifestError: if there are no rows, a label comes twice, a number is not within 0 to 1, or a class is unknown
+
+    Examples:
+        >>> from wav2small.tables.manifest import load_norms
+        >>> load_norms()["Anger"].valence_class
+        'negative'
     """
     source = NORMS if path is None else Path(path)
     norms = Norms()

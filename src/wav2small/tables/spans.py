@@ -18,7 +18,13 @@ CLOCK = re.compile(r"(?:(?P<days>\d+) days? )?(?P<hours>\d+):(?P<minutes>\d+):(?
 
 
 class Span(NamedTuple):
-    """From ``start`` to ``end`` in seconds; ``speaker`` is "" where none is named, ``file`` where all are of one."""
+    """From ``start`` to ``end`` in seconds; ``speaker`` and ``file`` are "" where they are not named.
+
+    Examples:
+        >>> from wav2small.tables.spans import Span
+        >>> Span(start=0.5, end=2.0, speaker="A").file
+        ''
+    """
 
     start: float
     end: float
@@ -33,8 +39,18 @@ def read_spans(path: str | Path) -> list[Span]:
     (CSV, JSON, Parquet) with ``start`` and ``end`` in seconds or as audformat writes them, and ``speaker`` and ``file``
     if they have them.
 
+    Args:
+        path: of the file
+
     Raises:
         ManifestError: if it is none of these, or a span is empty or not a number
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from wav2small.tables.spans import read_spans
+        >>> _ = Path("talk.rttm").write_text("SPEAKER talk 1 0.50 1.50 <NA> <NA> A <NA> <NA>\\n")
+        >>> read_spans("talk.rttm")
+        [Span(start=0.5, end=2.0, speaker='A', file='talk')]
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")

@@ -1,8 +1,8 @@
-"""A store of many rows: Parquet parts, each written whole, and a plan that says which rows each part holds.
+"""A store of many rows: a folder of Parquet parts, each written atomically, and a plan of the rows in each part.
 
-``plan.json`` says what was asked for; ``part-00017.parquet`` holds rows 17 x ``part_rows`` and on. A part that is
-there, and whole, is done. That is recorded nowhere else, so nothing can disagree with it: whenever the writer is
-killed, each row is in one part or still to do. Any reader of Parquet data sets reads the folder.
+``plan.json`` has the request; ``part-00017.parquet`` has ``part_rows`` rows, from row 17 x ``part_rows``. A part is
+done if its file exists and is complete. That is recorded nowhere else, so whenever the writer is killed, each row is
+in one part or still missing. Any reader of Parquet data sets reads the folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ class Store:
 
     Args:
         folder: with the plan
-        plan: what is in it: ``rows``, ``part_rows``, ``columns`` (name to type of Arrow), and what the rows are
+        plan: its content: ``rows``, ``part_rows``, ``columns`` (name -> type of Arrow), and a description of the rows
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from wav2small.tables.store import Store
+        >>> plan = {"rows": 3, "part_rows": 2, "columns": {"file": "string"}}
+        >>> store = Store.begin(Path("labels"), plan)
+        >>> store.write(0, [{"file": "a.wav"}, {"file": "b.wav"}])
+        >>> store.missing()
+        [1]
     """
 
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
@@ -42,7 +51,7 @@ class Store:
 
         Raises:
             ManifestError: if the folder has another plan, naming what differs
-            Wav2SmallError: if it holds something else, or cannot be made
+            Wav2SmallError: if it has other content, or cannot be made
             MissingExtraError: if pyarrow is not installed
         """
         store, found = cls(folder, plan), _read_plan(folder)
@@ -71,7 +80,7 @@ class Store:
         return store
 
     def numbers(self, part: int) -> range:
-        """Which rows a part holds."""
+        """The rows of a part."""
         size = self.plan["part_rows"]
         return range(part * size, min(self.plan["rows"], (part + 1) * size))
 
@@ -80,14 +89,14 @@ class Store:
         return self.folder / f"part-{part:05d}.parquet"
 
     def missing(self) -> list[int]:
-        """Parts that are not there, or are damaged: without the rows that they should have."""
+        """Parts that are missing, or damaged: without the rows that they should have."""
         there = {path.name for path in self.folder.iterdir()}
         with ThreadPoolExecutor(READERS) as readers:
             whole = readers.map(lambda part: self.path(part).name in there and self._is_whole(part), self.parts)
             return [part for part, is_whole in zip(self.parts, whole, strict=True) if not is_whole]
 
     def write(self, part: int, rows: Sequence[Row]) -> None:
-        """Write one part, whole or not at all."""
+        """Write one part, atomically."""
         assert len(rows) == len(self.numbers(part))
         columns = {name: [row.get(name) for row in rows] for name in self.schema.names}
         with whole_file(self.path(part)) as temporary:
@@ -104,7 +113,7 @@ class Store:
         return sum(int(table.num_rows - table[column].null_count) for table in map(self._read, self.parts))
 
     def render(self, output: Path) -> None:
-        """Write all rows as one table, whole or not at all, in the format of its suffix."""
+        """Write all rows as one table, atomically, in the format of its suffix."""
         if format_of(output) != "parquet":
             write_table(self.rows(), output, columns=self.schema.names)
             return

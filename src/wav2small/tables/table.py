@@ -36,12 +36,21 @@ Row = Mapping[str, object]
 def read_table(path: str | Path) -> list[dict[str, str]]:
     """Rows of a CSV, TSV, JSON, JSON lines or Parquet file; its content determines which, not its name.
 
+    Args:
+        path: of the file, or its URL
+
     Returns:
         one dictionary a row, every value as text: "" for none, "true" and "false" for booleans
 
     Raises:
         ManifestError: if there is no such file, or it is not a table
         MissingExtraError: if it is Parquet and pyarrow is not installed
+
+    Examples:
+        >>> from wav2small.tables.table import read_table, write_table
+        >>> write_table([{"file": "a.wav", "arousal": 0.5, "speech": True}], "rows.csv")
+        >>> read_table("rows.csv")
+        [{'file': 'a.wav', 'arousal': '0.5000', 'speech': 'true'}]
     """
     try:
         content = locate(path).read_bytes()
@@ -105,6 +114,11 @@ def write_table(
     Raises:
         Wav2SmallError: if the format is unknown or the file cannot be written
         MissingExtraError: if the format is parquet and pyarrow is not installed
+
+    Examples:
+        >>> from wav2small.tables.table import write_table
+        >>> rows = [vars(row) for row in wav2small.predict("examples/10b10Wa.flac")]
+        >>> write_table(rows, "rows.json")
     """
     format = format_of(path) if format is None else format
     if format == "parquet":

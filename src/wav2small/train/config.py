@@ -42,6 +42,11 @@ class TrainConfig:
         seed: random seed
         bf16: compute the network in bfloat16
         compiled: compile the network with torch.compile
+
+    Examples:
+        >>> from wav2small.train.config import TrainConfig
+        >>> TrainConfig(student="micro", steps=800).batch_size
+        32
     """
 
     student: str = "wav2small"

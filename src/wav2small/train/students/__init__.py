@@ -33,6 +33,13 @@ def build(student: str | Network, dropout: float = 0.0) -> StudentNet:
     Raises:
         PluginError: if no student has that name; the message names the closest one
         NetworkError: if it is an integer network without quantisation-aware training
+
+    Examples:
+        >>> import torch
+        >>> from wav2small.train.students import build
+        >>> emotion, embedding = build("micro").eval()(torch.zeros(2, 16000))
+        >>> emotion.shape, embedding.shape
+        (torch.Size([2, 3]), torch.Size([2, 128]))
     """
     plugin = plugins.load(plugins.STUDENTS, student) if isinstance(student, str) else student
     if isinstance(plugin, Network):

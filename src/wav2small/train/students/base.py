@@ -17,6 +17,12 @@ class StudentNet(nn.Module):
     Attributes:
         embedding_size: length of the embedding
         min_length: samples of the shortest signal
+
+    Examples:
+        >>> from wav2small.train.students import build
+        >>> net = build("micro")
+        >>> net.embedding_size, net.min_length
+        (128, 400)
     """
 
     embedding_size: int

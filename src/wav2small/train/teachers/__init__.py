@@ -31,6 +31,12 @@ def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
         PluginError: if no teacher has that name; the message names the closest one
         WeightsError: if its weights are not available, or do not fit
         MissingExtraError: if the extra ``train`` is not installed
+
+    Examples:
+        >>> from wav2small.train.teachers import load_teacher
+        >>> load_teacher("dwan")
+        Traceback (most recent call last):
+        wav2small.errors.PluginError: there is no teacher 'dwan'. Did you mean 'dawn'? ...
     """
     check_extra()
     if name.startswith(ENSEMBLE):

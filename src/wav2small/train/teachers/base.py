@@ -12,7 +12,22 @@ from wav2small.runtime.windows import mean, parts
 
 
 class Teacher(Protocol):
-    """A teacher labels audio. Its name, version and licence are stored with each label."""
+    """A teacher labels audio. Its name, version and licence are stored with each label.
+
+    Examples:
+        >>> class Loudness:
+        ...     name, version, licence = "loudness", "1", "CC0-1.0"
+        ...
+        ...     def label(self, signals):
+        ...         levels = [float(np.sqrt(np.mean(signal**2))) for signal in signals]
+        ...         return [wav2small.Emotion(level, level, 0.5) for level in levels]
+        ...
+        ...     def label_and_embed(self, signals):
+        ...         emotions = self.label(signals)
+        ...         return emotions, np.array(emotions, np.float32)
+        >>> Loudness().label([np.full(16000, 0.5, np.float32)])
+        [Emotion(arousal=0.5, dominance=0.5, valence=0.5)]
+    """
 
     name: str
     version: str
