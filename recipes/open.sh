@@ -5,15 +5,16 @@
 #
 # DATA holds the folders open/emodb, open/emogator, ... of the table in docs/data.md, each with a manifest.csv, and
 # noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 20 GB. Every step goes on where it
-# was stopped. STEPS, WAV2SMALL_STEPS and INTEGER_STEPS say how long; on a GPU give many more: clips are then new each
-# time, and DEVICE=cuda. START is a folder with micro.safetensors and wav2small.safetensors to start from: what ships
-# started from versions 2 and 3 (src/wav2small/data at commit bf536f6); without it the students start from nothing. Needs `pip install wav2small[dev]` (the baseline is openSMILE, whose licence is not commercial)
-# and Debian's open-jtalk for the synthetic voice.
+# was stopped. STEPS, WAV2SMALL_STEPS and INTEGER_STEPS are the lengths of the rounds; on a GPU give many more, with
+# DEVICE=cuda: clips are then new each time. START is a folder with micro.safetensors and wav2small.safetensors to start
+# from: what ships started from versions 2 and 3 (src/wav2small/data at commit bf536f6); without it the students start
+# from nothing. Needs `pip install wav2small[dev]` (the openSMILE baseline is not licensed for commercial use) and
+# Debian's open-jtalk for the synthetic voice.
 set -euo pipefail
 data=$1 run=$2
 here=$(cd "$(dirname "$0")" && pwd)
 open=$data/open
-steps=${STEPS:-1800} wav2small_steps=${WAV2SMALL_STEPS:-800} integer_steps=${INTEGER_STEPS:-300}
+steps=(${STEPS:-1800 2000}) wav2small_steps=(${WAV2SMALL_STEPS:-800 1100}) integer_steps=${INTEGER_STEPS:-400}
 mkdir -p "$run"
 
 # 1. Expressive speech in other voices and manners: EmoDB is the only acted speech, and small. And a synthetic voice.
@@ -28,23 +29,32 @@ wav2small resynthesise "$open/sdap" -o "$run/sdap-voices" --variants 4 --seed 1
     -o "$run/open.safetensors" --name open --version 2 --cache "$run/statistics"
 
 # 3. The students, online, without the dev speakers of fold 0. Bursts are drawn less than their number, and what is acted
-#    or expressive more.
+#    or expressive more. The second round continues from the weights of the first, with new clips.
 source "$here/learn.sh"
-begin() { [ -z "${START:-}" ] || echo "--from $1=$START/$1.safetensors"; }
-"${learn[@]}" -o "$run/micro" --student micro --student micro-l $(begin micro) --steps "$steps" --batch-size 128
-"${learn[@]}" -o "$run/wav2small" --student wav2small $(begin wav2small) --steps "$wav2small_steps" --batch-size 64 --reuse 4 \
-    --learning-rate 1.5e-3
+from() { [ ! -f "$1/$2.safetensors" ] || echo "--from $2=$1/$2.safetensors"; }
+before=${START:-/nowhere}
+for round in 1 2; do
+    learn $round -o "$run/micro-$round" --student micro --student micro-l $(from "$before" micro) $(from "$before" micro-l) \
+        --steps "${steps[round - 1]}" --batch-size 128
+    before=$run/micro-$round
+done
+before=${START:-/nowhere}
+for round in 1 2; do
+    learn $round -o "$run/wav2small-$round" --student wav2small $(from "$before" wav2small) \
+        --steps "${wav2small_steps[round - 1]}" --batch-size 64 --reuse 4 --learning-rate 1.5e-3
+    before=$run/wav2small-$round
+done
 for student in micro micro-l; do
-    "${learn[@]}" -o "$run/$student-int8" --student $student-int8 --from "$student-int8=$run/micro/$student.safetensors" \
+    learn 2 -o "$run/$student-int8" --student $student:int8 --from "$student:int8=$run/micro-2/$student.safetensors" \
         --steps "$integer_steps" --batch-size 64 --learning-rate 5e-4
 done
 
 # 4. ONNX files, each compared with the reference and with the CCC of its training, or refused.
-exported=(wav2small export --dev "$run/micro/dev.csv" -o "$run/export")
-"${exported[@]}" --name wav2small --version 4 "$run/wav2small/wav2small.safetensors"
+exported=(wav2small export --dev "$run/micro-2/dev.csv" -o "$run/export")
+"${exported[@]}" --name wav2small --version 5 "$run/wav2small-2/wav2small.safetensors"
 for student in micro micro-l; do
-    version=1; [ $student = micro ] && version=3
-    "${exported[@]}" --name $student --version $version "$run/micro/$student.safetensors"
+    version=2; [ $student = micro ] && version=4
+    "${exported[@]}" --name $student --version $version "$run/micro-2/$student.safetensors"
     "${exported[@]}" --name $student --version $version "$run/$student-int8/$student-int8.safetensors"
 done
 

@@ -9,8 +9,10 @@ data=$1 run=$2
 here=$(dirname "$0")
 package=$here/../src/wav2small/data
 mkdir -p "$here/open"
-cp "$run/micro/log.jsonl" "$here/open/micro-log.jsonl" # of micro and micro-l, which learnt together
-cp "$run/wav2small/log.jsonl" "$here/open/wav2small-log.jsonl"
+for round in 1 2; do
+    cp "$run/micro-$round/log.jsonl" "$here/open/micro-$round-log.jsonl" # of micro and micro-l, trained together
+    cp "$run/wav2small-$round/log.jsonl" "$here/open/wav2small-$round-log.jsonl"
+done
 for student in micro micro-l; do cp "$run/$student-int8/log.jsonl" "$here/open/$student-int8-log.jsonl"; done
 cp "$run"/{ravdess-norms,ravdess-teacher,emodb-norms}.json "$here/open/"
 cp "$run/open.safetensors" "$package/open.safetensors"
@@ -30,15 +32,15 @@ PYTHON
 ship() {  # WEIGHTS NAME VERSION ARTEFACT
     wav2small export "$run/$1.safetensors" --ship --name "$2" --version "$3" --metadata "ccc=$(ccc "$4")"
 }
-ship wav2small/wav2small wav2small 4 wav2small.onnx
-ship micro/micro micro 3 micro.onnx
-ship micro-int8/micro-int8 micro 3 micro-int8.onnx
-ship micro/micro-l micro-l 1 micro-l.onnx
-ship micro-l-int8/micro-l-int8 micro-l 1 micro-l-int8.onnx
-wav2small export "$package/wav2small.safetensors" --ship --to integers --calibrate "$run/wav2small/dev.csv"
+ship wav2small-2/wav2small wav2small 5 wav2small.onnx
+ship micro-2/micro micro 4 micro.onnx
+ship micro-int8/micro-int8 micro 4 micro-int8.onnx
+ship micro-2/micro-l micro-l 2 micro-l.onnx
+ship micro-l-int8/micro-l-int8 micro-l 2 micro-l-int8.onnx
+wav2small export "$package/wav2small.safetensors" --ship --to integers --calibrate "$run/wav2small-2/dev.csv"
 for name in wav2small micro micro-l; do  # what their answers mean, beside the weights
     for suffix in "" int8; do
-        wav2small calibrate "$run/micro/dev.csv" --model $name${suffix:+:$suffix} \
+        wav2small calibrate "$run/micro-2/dev.csv" --model $name${suffix:+:$suffix} \
             -o "$package/$name${suffix:+-$suffix}.calibration.json"
     done
 done

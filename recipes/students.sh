@@ -17,7 +17,7 @@ mkdir -p "$here/students"
 source "$here/learn.sh"
 
 # 1. Train, and export, each held to its CCC.
-"${learn[@]}" -o "$run/alike" $(printf -- "--student %s " "${students[@]}") --steps "$steps" --batch-size 128
+learn 3 -o "$run/alike" $(printf -- "--student %s " "${students[@]}") --steps "$steps" --batch-size 128
 cp "$run/alike/log.jsonl" "$here/students/log.jsonl"
 python - "$run/alike" "$here/students" "${students[@]}" <<'PYTHON' # what recipes/table.py reads: the step that was kept, and its CCC
 import json, sys
