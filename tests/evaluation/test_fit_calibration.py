@@ -16,6 +16,7 @@ from wav2small.errors import ManifestError
 from wav2small.evaluation import fit_calibration as fitting
 from wav2small.evaluation.fit_calibration import Heard, conformal, fit_calibration, listen, pink
 from wav2small.network.config import OUTPUTS, Emotion
+from wav2small.network.weights import weights_name
 from wav2small.runtime.calibration import load_calibration
 from wav2small.runtime.model import load
 from wav2small.tables.manifest import Segment
@@ -144,7 +145,8 @@ def test_the_command_writes_what_predict_reads(tmp_path):
 
     done = run("calibrate", tmp_path / "labels.csv", "--model", "micro", "-o", tmp_path / "c.json")
     assert done.exit_code == 0, done.output
-    assert done.stderr.startswith(f"{tmp_path}/c.json: calibration of micro 3 fp32, 30 clips, 30 speakers, ")
+    micro, wav2small = (weights_name(load(name).metadata) for name in ("micro", "wav2small"))
+    assert done.stderr.startswith(f"{tmp_path}/c.json: calibration of {micro}, 30 clips, 30 speakers, ")
     assert "80 % interval, at best" in done.stdout
     assert load_calibration(tmp_path / "c.json").made["labels"] is True
     told = run("predict", tmp_path / "3.wav", "--model", "micro", "--calibration", tmp_path / "c.json", "--intervals",
@@ -153,7 +155,7 @@ def test_the_command_writes_what_predict_reads(tmp_path):
     assert row["arousal_low"] <= row["arousal"] <= row["arousal_high"]
     other = run("predict", tmp_path / "3.wav", "--model", "wav2small", "--calibration", tmp_path / "c.json")
     digest = load("micro").metadata["sha256"][:12]
-    said = f"the calibration is of micro 3 fp32 (sha256 {digest}...), the weights are wav2small 4 fp32"
+    said = f"the calibration is of {micro} (sha256 {digest}...), the weights are {wav2small}"
     assert other.exit_code == 1 and said in other.stderr
     write_table([*rows[:6], *({"file": row["file"]} for row in rows[6:])], tmp_path / "half.csv")
     half = run("calibrate", tmp_path / "half.csv", "-o", tmp_path / "d.json")

@@ -15,7 +15,7 @@ from wav2small.audio import read as audio
 from wav2small.cli import main
 from wav2small.errors import ManifestError, WeightsError
 from wav2small.evaluation.fit_head import fit_head
-from wav2small.network.weights import write_safetensors
+from wav2small.network.weights import weights_name, write_safetensors
 from wav2small.runtime.head import load_head
 from wav2small.runtime.model import load
 from wav2small.runtime.predict import predict
@@ -188,6 +188,7 @@ def test_a_long_file_is_told_by_the_mean_of_its_parts(emodb_head, tmp_path):
 
 def test_a_head_of_other_weights_is_refused(emodb_head):
     said = told(Path(__file__).parents[2] / "examples", "--head", emodb_head, "--model", "micro:int8")
-    digest = load("micro").metadata["sha256"][:12]
-    assert said.startswith(f"wav2small: the head is of micro 3 fp32 (sha256 {digest}...), the weights are micro 3 int8")
+    micro, other = load("micro").metadata, weights_name(load("micro:int8").metadata)
+    made = f"{weights_name(micro)} (sha256 {micro['sha256'][:12]}...)"
+    assert said.startswith(f"wav2small: the head is of {made}, the weights are {other}")
     assert len(said.splitlines()) == 1
