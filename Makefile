@@ -20,7 +20,7 @@ check: style
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test: style
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 	$(MAKE) --no-print-directory -C c check firmware-check PYTHON=$(CURDIR)/$(BIN)/python
 
 docs: $(INSTALLED)
