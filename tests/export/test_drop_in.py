@@ -77,7 +77,7 @@ int main(void)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return export_c("micro-int8", tmp_path_factory.mktemp("drop") / "wav2small_micro_int8").path
+    return export_c("micro:int8", tmp_path_factory.mktemp("drop") / "wav2small_micro_int8").path
 
 
 def silence(samples: int) -> list[float]:
