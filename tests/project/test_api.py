@@ -23,14 +23,21 @@ LISTED = [
     for name in re.findall(r"^::: (wav2small\S*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 ]
 """Names in the reference, from the lines from which mkdocstrings makes an entry."""
+PACKAGES = {
+    "wav2small.train.students": "torch",
+    "wav2small.train.teachers": "torch",
+    "wav2small.tables.store": "pyarrow",
+}
+"""What the example of a name needs beyond the base installation."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def found(name: str) -> Any:
     """What has a dotted name: an attribute of a module, or of the package."""
     module, _, attribute = name.rpartition(".")
-    if module.startswith("wav2small.train.students"):
-        pytest.importorskip("torch", reason="needs the extra train")
+    for prefix, package in PACKAGES.items():
+        if name.startswith(prefix):
+            pytest.importorskip(package, reason=f"needs {package}")
     return getattr(import_module(module), attribute)
 
 
