@@ -24,6 +24,7 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
+
 from wav2small import Baseline, load
 from wav2small.agents import Reading, Turn
 from wav2small.errors import Wav2SmallError
@@ -34,7 +35,7 @@ METADATA = "wav2small"
 MAX_SPEAKERS = 16
 """Speakers whose turns are kept; the one whose audio is oldest is forgotten, except for its baseline."""
 PATIENCE_DUR = 1.0
-"""Seconds that a transcription waits for the reading of its turn, which takes milliseconds unless the worker is late."""
+"""Seconds that a transcription waits for the reading of its turn, milliseconds unless the worker is late."""
 END_PATIENCE_DUR = 10.0
 """The same for the end of the pipeline, so that the reading of the last turn is not lost."""
 
