@@ -38,7 +38,7 @@ class Clips(AudioInput):
 
 async def main(clips: list[str]) -> None:
     """Print the reading of each turn; in an agent, ``await emotion.add_to(turn_ctx, new_message)`` hands it over."""
-    session = AgentSession(vad=inference.VAD(), turn_detection="vad")
+    session = AgentSession(vad=inference.VAD(), turn_handling={"turn_detection": "vad"})
     emotion = EmotionInput(Clips(clips), session)
     ended = asyncio.Queue()
 
