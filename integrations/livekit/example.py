@@ -54,7 +54,6 @@ async def main(clips: list[str]) -> None:
         reading = await emotion.reading()
         print(f"{reading.dur:.1f} s: arousal {reading.arousal:.2f} dominance {reading.dominance:.2f}", end=" ")
         print(f"valence {reading.valence:.2f}; {reading.note or 'no note'}")
-    emotion.close()
     await session.aclose()
 
 

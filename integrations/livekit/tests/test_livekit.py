@@ -184,6 +184,22 @@ def test_late_audio_is_dropped_and_counted_and_passes_through(monkeypatch):
     in_session(check, max_waiting_dur=0.2)
 
 
+def test_a_session_that_closes_ends_the_thread_and_audio_still_passes():
+    async def check(session, emotion):
+        session.input.audio = emotion
+        await session.start(Agent(instructions=""))
+        await spoken(emotion, session, audio(clip(0)))
+        reading = await emotion.reading()
+        await session.aclose()
+        emotion.source.frames = iter(audio(clip(1)))
+        assert len([frame async for frame in emotion]) == len(audio(clip(1)))
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            emotion._thread.submit(print)
+        assert await emotion.reading() == reading
+
+    in_session(check)
+
+
 def test_the_plugin_is_registered():
     (plugin,) = (plugin for plugin in Plugin.registered_plugins if "wav2small" in plugin.package)
     assert plugin.package == "livekit.plugins.wav2small" and plugin.logger.name == plugin.package

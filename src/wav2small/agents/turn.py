@@ -78,7 +78,7 @@ class Turn:
     Raises:
         WeightsError: if there are no such weights, no calibration, or the baseline was made with other weights
 
-    Example:
+    Examples:
         >>> turn = Turn("micro")
         >>> for chunk in np.zeros((100, 320), np.int16):
         ...     turn.push(chunk.tobytes(), 16000)
@@ -111,7 +111,7 @@ class Turn:
         """
         baseline = Baseline() if baseline is None else baseline
         if isinstance(self._model, Model):
-            baseline.bind(self._model.metadata)
+            baseline.bind(self._model.metadata, self._model.calibration is not None)
         self.baseline = baseline
         self.reset()
 
@@ -151,7 +151,10 @@ class Turn:
         self._prefix, self._prefix_rate = np.concatenate([before, mono])[-length:].copy(), sampling_rate
 
     def stop(self) -> Reading:
-        """End the turn and answer for it; the answer is compared with the baseline and then added to it."""
+        """End the turn and answer for it.
+
+        The answer is compared with the baseline and then added to it, unless that was enrolled.
+        """
         self._add(self._stream.finish())
         dur = self._stream.position / SAMPLING_RATE
         speech_ratio = float(self._speech_dur / self._dur) if self._dur else 0.0
@@ -161,7 +164,7 @@ class Turn:
 
     def _begin(self) -> None:
         self._stream.reset()
-        self._is_new = True
+        self._is_new: bool = True
         self._dur, self._speech_dur = 0.0, 0.0
         self._answered_dur, self._answered_speech_dur = 0.0, 0.0
         self._sums = np.zeros(len(VALUES))
@@ -180,19 +183,12 @@ class Turn:
     def _answered(self, dur: float, speech_ratio: float) -> Reading:
         means = (self._sums / self._answered_dur).tolist()
         values = {name: None if np.isnan(value) else value for name, value in zip(VALUES, means, strict=True)}
-        emotion = Emotion(*means[: len(OUTPUTS)])
-        deviation, note = None, None
-        if self.baseline.is_ready:
-            deviation = self.baseline.deviation(emotion)
-            note = self._note(emotion, means)
-        self.baseline.add(emotion, self._answered_speech_dur)
+        event = Event(0.0, dur, speech=True, speech_ratio=speech_ratio, **values)
+        event = self.baseline.compare(event, self._answered_speech_dur)
+        deviations = [getattr(event, f"{name}_deviation") for name in OUTPUTS]
+        deviation = None if None in deviations else Emotion(*deviations)
+        note = NOTE.format(change=event.change) if event.change else None
         return Reading(dur, speech_ratio, **values, deviation=deviation, note=note)
-
-    def _note(self, emotion: Emotion, means: list[float]) -> str | None:
-        """A sentence where an interval excludes the baseline; NaN, without a calibration, excludes nothing."""
-        low, high = Emotion(*means[len(OUTPUTS) :: 2]), Emotion(*means[len(OUTPUTS) + 1 :: 2])
-        change = self.baseline.change(emotion, low, high)
-        return None if change is None else NOTE.format(change=change)
 
 
 def from_bytes(pcm: bytes | bytearray | memoryview, channels: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from livekit import rtc
-from livekit.agents import AgentSession, UserStateChangedEvent, llm
+from livekit.agents import AgentSession, CloseEvent, UserStateChangedEvent, llm
 from livekit.agents.voice.io import AudioInput
 from livekit.plugins.wav2small.log import logger
 
@@ -72,11 +72,15 @@ class EmotionInput(AudioInput):
         self._is_speaking, self._is_muted = False, False
         self._reading: Future[Reading] | None = None
         self._session = session
+        self._is_closed = False
         session.on("user_state_changed", self._on_user_state)
+        session.on("close", self._on_close)
 
     async def __anext__(self) -> rtc.AudioFrame:
         """The next frame of the source, which the thread gets too."""
         frame = await super().__anext__()
+        if self._is_closed:
+            return frame
         dur = frame.samples_per_channel / frame.sample_rate
         with self._lock:
             is_late = self._waiting_dur + dur > self._max_waiting_dur
@@ -121,12 +125,20 @@ class EmotionInput(AudioInput):
         """No audio flows: forget what came before."""
         super().on_detached()
         self._is_muted, self._is_speaking = True, False
-        self._submit(self.turn.reset)
+        if not self._is_closed:
+            self._submit(self.turn.reset)
 
     def close(self) -> None:
-        """Stop following the session, and end the thread when it has done what waits."""
+        """Only pass audio on from now, and end the thread when it has done what waits; a closing session calls it."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._session.off("user_state_changed", self._on_user_state)
+        self._session.off("close", self._on_close)
         self._thread.shutdown(wait=False)
+
+    def _on_close(self, event: CloseEvent) -> None:
+        self.close()
 
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking" and not self._is_speaking and not self._is_muted:
