@@ -101,6 +101,7 @@ class Turn:
         self._stream = Stream(self._model, WHOLE_DUR, WHOLE_DUR, min_speech=min_speech, vad=vad)
         self._channel = channel
         self._prefix, self._prefix_rate = np.zeros(0, np.float32), float(SAMPLING_RATE)
+        self._is_new = True
         self.new_speaker(baseline)
 
     def new_speaker(self, baseline: Baseline | None = None) -> None:
@@ -164,7 +165,7 @@ class Turn:
 
     def _begin(self) -> None:
         self._stream.reset()
-        self._is_new: bool = True
+        self._is_new = True
         self._dur, self._speech_dur = 0.0, 0.0
         self._answered_dur, self._answered_speech_dur = 0.0, 0.0
         self._sums = np.zeros(len(VALUES))
