@@ -3,14 +3,16 @@
 #     make check    style, types and the tests of up to a second
 #     make test     style, types and all tests; the C runtime on this machine and on emulated boards
 #     make docs     the documentation site in site/, from docs/ and the docstrings; a warning is an error
+#     make integrations  the packages for voice agents and the MCP server with their frameworks, and their tests
 #     make tools    compilers, emulators and browsers for the tests, as root on Debian; without one its tests are skipped
 PYTHON ?= python3
 BIN = .venv-test/bin
 INSTALLED = .venv-test/installed
+OWN = .venv-integrations
 TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,libclang-rt-dev cmake=cmake \
   g++=g++ qemu-system-arm=qemu-system-arm valgrind=valgrind wasm-ld=lld chromium=chromium node=nodejs npm=npm
 
-.PHONY: demo check test docs style tools
+.PHONY: demo check test docs style tools integrations
 demo:
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet .
@@ -36,6 +38,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
+
+# The packages for voice agents, each with its framework, and their tests; in an environment of its own, 1 GB.
+integrations: $(OWN)/bin/python
+	$(OWN)/bin/python -m pip install --quiet -e '.[mcp]' hypothesis $(foreach p,pipecat livekit wyoming,-e 'integrations/$p[test]')
+	$(OWN)/bin/python -m pytest -q tests/agents tests/integrations
+
+$(OWN)/bin/python:
+	$(PYTHON) -m venv $(OWN)
 
 tools:
 	.ci/install $(TOOLS)

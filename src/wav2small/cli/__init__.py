@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": ("wav2small.cli.predict:command", "Predict arousal, dominance and valence of audio files."),
     "stream": ("wav2small.cli.stream:command", "Predict them live, from a microphone, a pipe or a file."),
     "enroll": ("wav2small.cli.enroll:command", "Record what a speaker's voice is usually like."),
+    "mcp": ("wav2small.cli.mcp:command", "Serve tools for language models: the tone of files and of a voice."),
     "demo": ("wav2small.cli.demo:command", "Serve a page that runs the network in the browser."),
     "models": ("wav2small.cli.models:command", "List the models that ship, and the students to train."),
     "evaluate": ("wav2small.cli.evaluate:command", "Score models or tables of predictions against labelled audio."),
