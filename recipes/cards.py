@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wav2small.export.card import USE
 from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import DATA, full_name, read_index, read_safetensors
 from wav2small.runtime.calibration import calibration_path, load_calibration
@@ -40,14 +41,6 @@ ABOUT = {
     "wav2small-17k": "`wav2small` with a fifth of its parameters and nearly its arithmetic, for comparison.",
     "wav2small-running": "`wav2small` over a running level instead of the level of the window, for comparison.",
 }
-USE = """\
-- **Intended:** how a voice sounds over time and relative to itself, in research, media, and programs that
-  inform their users.
-- **Not intended:** what a person feels, decisions about a person, comparing two people, a single short clip.
-- **Forbidden in the EU** at work and in education, except for medical and safety reasons: AI Act, Art. 5(1)(f).
-
-Read [use.md](../use.md) before you use it.
-"""
 LIMITS = """\
 - The teacher was fitted on acted German of 10 speakers, on the same clips in other voices made by a
   vocoder, and on vocal bursts. Its errors are also those of its students.
@@ -184,7 +177,7 @@ def intended_use(name: str) -> Iterator[str]:
     yield "## Intended use\n"
     if name == TEACHER:
         yield "- **Intended:** labels for the training of students."
-    yield USE
+    yield f"{USE}\nRead [use.md](../use.md) before you use it.\n"
 
 
 def accuracy(name: str, scores: list[dict[str, str]], forms: list[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""wav2small export: weights to ONNX, fp32 and int8, or to C, each checked against its reference."""
+"""wav2small export: weights to ONNX, to C or to folders of other tools, each checked against its reference."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from wav2small.tables.table import TEXT_FORMATS, render
+
+FOLDERS = ("c", "audonnx", "hub", "transformers-js")
+"""Forms that are a folder, written as a whole."""
 
 
 def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -23,10 +26,10 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
 @click.option("-o", "--output", metavar="FOLDER", help="Folder to write into; made if it does not exist.")
 @click.option(
     "--to",
-    type=click.Choice(("onnx", "integers", "c")),
+    type=click.Choice(("onnx", "integers", *FOLDERS)),
     default="onnx",
     show_default=True,
-    help="Form: ONNX files, safetensors of integers, or a folder of C.",
+    help="Form: ONNX files, safetensors of integers, or a folder for C or another tool.",
 )
 @click.option("--ship", is_flag=True, help="Write into the package's own folder and its index, instead of -o.")
 @click.option("--name", help="Name of the files, also in their metadata.  [default: that of the weights]")
@@ -50,6 +53,11 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     help="Folder or manifest of speech that sets the scales of eight-bit activations; with --to onnx it needs --dev.",
 )
 @click.option(
+    "--scores",
+    metavar="REPORT",
+    help="With --to hub: report of evaluate -o REPORT.json on these weights, for CCC with intervals in the card.",
+)
+@click.option(
     "--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True, help="Format of the report."
 )
 def command(
@@ -62,9 +70,10 @@ def command(
     metadata: dict[str, str],
     dev: tuple[str, ...],
     calibrate: str | None,
+    scores: str | None,
     format: str,
 ) -> None:
-    """Export a student's weights to ONNX, in float32 and with eight-bit weights, or to integers or C.
+    """Export a student's weights to ONNX, in float32 and with eight-bit weights, to integers, C or other tools.
 
     MODEL is a safetensors file that train or distil wrote, or NAME[:PRECISION] of weights that ship.
 
@@ -80,6 +89,10 @@ def command(
     --to c writes a folder of C: the runtime, a header with the weights, and project files for Arduino, PlatformIO and
     Zephyr. It is compared with the reference if there is a C compiler.
 
+    --to audonnx writes a folder for audonnx, audinterface and nkululeko; --to transformers-js one for transformers.js
+    in Node.js and browsers; --to hub one to push to the Hugging Face hub, which also --model FOLDER reads. Each has a
+    card with licence, training data, CCC and the sha256 of its files.
+
     \b
     Example:
       wav2small export best.safetensors -o models --name mine --version 1.0 --metadata licence=Apache-2.0
@@ -87,6 +100,7 @@ def command(
       wav2small export best.safetensors -o models --dev dev.csv --calibrate open/librispeech
       wav2small export best.safetensors -o models --to integers --calibrate open/librispeech
       wav2small export micro:int8 --to c -o firmware/wav2small
+      wav2small export best.safetensors --to audonnx -o audonnx-folder
     """
     from wav2small.export.artefacts import export, export_integers
     from wav2small.export.artefacts import ship as export_into_package
@@ -96,10 +110,15 @@ def command(
 
     if bool(output) == ship:
         raise click.UsageError("Give one of -o FOLDER and --ship.")
-    if to == "c":
+    if scores and to != "hub":
+        raise click.UsageError("--scores needs --to hub.")
+    if to in FOLDERS:
         if name or version or metadata or dev or calibrate or ship:
-            raise click.UsageError("--to c takes MODEL and -o FOLDER only: it says what the weights say.")
-        click.echo(render([c_row(weights, str(output))], format), nl=False)
+            raise click.UsageError(f"--to {to} takes MODEL and -o FOLDER only: it says what the weights say.")
+        made = c_row(weights, str(output)) if to == "c" else tool_row(to, weights, str(output), scores)
+        click.echo(render([made], format), nl=False)
+        if is_non_commercial(str(made.get("licence", ""))):
+            click.echo(f"{output}: {made['licence']}: not for commercial use", err=True)
         return
     if to == "integers":
         if not calibrate or dev:
@@ -140,3 +159,22 @@ def c_row(weights: str, folder: str) -> dict[str, object]:
     made = export_c(weights, folder)
     error = "not compared, no C compiler" if made.error is None else f"{made.error:.1e}"
     return {"folder": str(made.path), "precision": made.precision, "header bytes": made.header_bytes, "error": error}
+
+
+def tool_row(to: str, weights: str, folder: str, scores: str | None) -> dict[str, object]:
+    """A line about a folder for another tool, which is written."""
+    from wav2small.export.hub import export_hub
+    from wav2small.export.tools import export_audonnx, export_transformers_js
+
+    if to == "hub":
+        made = export_hub(weights, folder, scores)
+    else:
+        made = (export_audonnx if to == "audonnx" else export_transformers_js)(weights, folder)
+    error = f"{made.error:.1e}"
+    return {
+        "folder": str(made.path),
+        "precision": ", ".join(made.precisions),
+        "bytes": made.bytes,
+        "emotion error": error,
+        "licence": made.licence,
+    }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import string
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 
 import wav2small
 from wav2small.errors import NativeError, WeightsError
+from wav2small.export.folder import whole_folder
 from wav2small.network import reference
 from wav2small.network.config import Network
 from wav2small.network.probes import probes
@@ -84,7 +84,7 @@ def largest_error(path: Path, arrays: Arrays, network: Network) -> float | None:
 
 
 def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None:
-    """Write the whole folder under a temporary name, then rename it.
+    """Write the whole folder, or nothing.
 
     Args:
         folder: output folder
@@ -92,11 +92,7 @@ def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None
         text: model header
         integers: whether the network is an integer network
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "src" / HEADER).is_file():
-        raise WeightsError(f"{folder}: has other content; give a new folder, or one that export wrote")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        made = Path(temporary) / "made"
+    with whole_folder(folder, f"src/{HEADER}") as made:
         values = template_values(weights)
         for source in sorted((compiler.runtime() / "export").rglob("*")):
             if source.is_file():
@@ -108,9 +104,6 @@ def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None
         for name in compiler.SOURCES:
             if name not in (("w2s_float.h",) if integers else ("w2s_integer.h", "w2s_dot.h")):
                 shutil.copyfile(compiler.runtime() / name, made / "src" / name)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
 
 
 def template_values(weights: Path) -> dict[str, str]:

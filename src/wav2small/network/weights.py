@@ -139,7 +139,12 @@ def check_arrays(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[in
 
 def sha256(path: str | Path) -> str:
     """Hexadecimal sha256 of a file's content."""
-    return hashlib.sha256(read_bytes(Path(path))).hexdigest()
+    return sha256_of(read_bytes(Path(path)))
+
+
+def sha256_of(content: bytes) -> str:
+    """Hexadecimal sha256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def identity(path: str | Path) -> str:
@@ -149,7 +154,7 @@ def identity(path: str | Path) -> str:
     """
     arrays, metadata = read_safetensors(path)
     metadata.pop(NETWORK, None)
-    return hashlib.sha256(to_bytes(arrays, metadata)).hexdigest()
+    return sha256_of(to_bytes(arrays, metadata))
 
 
 def stored_network(metadata: Mapping[str, str], source: str) -> Network:

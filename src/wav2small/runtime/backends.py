@@ -5,7 +5,6 @@ A backend is an entry point of the group ``wav2small.backends``; the three here 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from wav2small import plugins
 from wav2small.errors import PluginError, WeightsError
 from wav2small.network import reference
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
-from wav2small.network.weights import sha256
+from wav2small.network.weights import sha256, sha256_of
 from wav2small.runtime.causal import Weights, weights_from_arrays
 from wav2small.runtime.onnx_weights import read_weights
 from wav2small.session import session
@@ -94,7 +93,7 @@ def open_onnx_bytes(content: bytes, source: str, optimised: bool = True) -> Open
         emotion, embedding = runner.run(["emotion", "embedding"], {"signal": signals})
         return emotion, embedding
 
-    metadata["sha256"] = hashlib.sha256(content).hexdigest()
+    metadata["sha256"] = sha256_of(content)
     return Opened(run, metadata, partial(read_weights, content))
 
 

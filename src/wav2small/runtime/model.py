@@ -14,7 +14,7 @@ from wav2small.errors import AudioError, WeightsError
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.network.weights import NETWORK, present, resolve, shipped_names, stored_network
 from wav2small.options import DEFAULT_MODEL
-from wav2small.runtime import backends
+from wav2small.runtime import backends, hub
 from wav2small.runtime.backends import Run
 from wav2small.runtime.calibration import Calibration, calibration_path, load_calibration
 from wav2small.runtime.causal import Causal, Weights, names
@@ -187,8 +187,9 @@ def load(
     """Load a network.
 
     Args:
-        name_or_path: ``NAME[:PRECISION]`` of what ``models()`` lists, such as ``micro:int8``, or the path of an ONNX
-            or safetensors file; without a precision fp32, or the only one that ships
+        name_or_path: ``NAME[:PRECISION]`` of what ``models()`` lists, such as ``micro:int8``; the path of an ONNX or
+            safetensors file, or of a folder of ``wav2small export --to hub``; or ``owner/name[:PRECISION]@revision`` of
+            the Hugging Face hub, which needs huggingface_hub. Without a precision fp32, or the only one
         backend: ``auto`` is ``numpy`` for a safetensors file and ``onnx`` for everything else; ``onnx`` runs in ONNX
             Runtime on one thread, ``numpy`` is the slow and readable reference, ``c`` the C runtime, which the
             machine's C compiler builds at the first load and the user's cache keeps; ``torch`` and ``openvino`` need
@@ -201,6 +202,7 @@ def load(
     Raises:
         WeightsError: if there is no such network, or a file is damaged or of another network
         PluginError: if there is no such backend
+        MissingExtraError: if the name is one of the hub and huggingface_hub is not installed
         NativeError: if the backend is ``c``, and there is no C compiler or it fails
 
     Examples:
@@ -249,11 +251,18 @@ def models() -> list[dict[str, Any]]:
 
 
 def locate(name_or_path: str | Path, suffix: str) -> Path:
-    """The file of shipped weights, whose sha256 is checked, or the path as given."""
+    """The file of weights that ship, of a model folder or of the hub, whose sha256 is checked; or the path as given."""
     path, name = Path(name_or_path), str(name_or_path)
     if name.partition(":")[0] not in shipped_names():
         if path.is_file():
             return path
+        if path.is_dir():
+            return hub.from_folder(path, suffix)
+        if hub.is_hub_name(name):
+            return hub.from_hub(name, suffix)
         if path.name != name or path.suffix in backends.suffixes():
-            raise WeightsError(f"{path}: no such file; give the path of ONNX or safetensors, or a shipped name")
+            raise WeightsError(
+                f"{path}: no such file; give the path of ONNX or safetensors, or a shipped name, or "
+                "owner/name@revision of the Hugging Face hub"
+            )
     return resolve(name, suffix)
