@@ -12,7 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "wav2small"
 DOCUMENT = ROOT / "docs" / "architecture.md"
-PACKAGES = ("", "network", "audio", "tables", "runtime", "corpora", "agents", "train", "evaluation", "export", "cli")
+PACKAGES = ("", "network", "audio", "tables", "runtime", "corpora", "agents", "train", "evaluation", "export")
+PACKAGES += ("serve", "cli")
 """From the lowest to the highest; "" holds the modules beside ``__init__``."""
 ALIKE = ("corpora", "cli")
 """Packages whose modules are one a corpus, or one a command: they need no list."""

@@ -17,7 +17,9 @@ HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", 
 HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers", "upath")
 FILES = sorted(PACKAGE.rglob("*.py"))
 LIGHT = ("train/__init__.py", "train/config.py")
-"""Of ``train``, what needs no extra: the command line imports its settings."""
+LIGHT += ("serve/__init__.py", "serve/page.py", "serve/settings.py")
+"""Of ``train`` and ``serve``, what needs no extra: the command line imports their settings."""
+NEEDING = tuple(f"wav2small.{name}" for name in ("train", "serve", "export.onnx_graph", "export.from_torch"))
 RUNTIME = {"numpy", "onnxruntime", "soundfile", "soxr", "click", "rich"}
 
 
@@ -45,9 +47,9 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def needs_an_extra(path: Path) -> bool:
-    """Whether a file is imported only where an extra is installed: ``train``, and what writes ONNX graphs."""
+    """Whether a file needs an extra to be imported: ``train``, ``serve``, and what writes ONNX graphs."""
     module = path.relative_to(PACKAGE).as_posix()
-    return (module.startswith("train/") and module not in LIGHT) or module in (
+    return (module.startswith(("train/", "serve/")) and module not in LIGHT) or module in (
         "export/onnx_graph.py",
         "export/from_torch.py",
     )
@@ -60,9 +62,9 @@ def fresh(script: str) -> str:
 @pytest.mark.parametrize("path", [path for path in FILES if not needs_an_extra(path)], ids=str)
 def test_only_bodies_of_functions_import_what_needs_an_extra(path):
     for module, is_early in imports(path):
-        if module == "wav2small.train.config":
+        if f"{module.removeprefix('wav2small.').replace('.', '/')}.py" in LIGHT:
             continue
-        if module.startswith(("wav2small.train", "wav2small.export.onnx_graph", "wav2small.export.from_torch")):
+        if module.startswith(NEEDING):
             assert path.parent.name in ("evaluation", "cli", "export") and not is_early
 
 

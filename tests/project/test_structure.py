@@ -12,7 +12,7 @@ import pytest
 import wav2small
 
 PACKAGE = Path(wav2small.__file__).parent
-LAYERS = ("", "network", "audio", "tables", "runtime corpora", "agents train", "evaluation", "export", "cli")
+LAYERS = ("", "network", "audio", "tables", "runtime corpora", "agents train", "evaluation", "export", "serve", "cli")
 """Packages from the lowest to the highest; "" holds the modules beside ``__init__``."""
 FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")}
 SCRIPTS = [*(PACKAGE.parents[1] / "recipes").glob("*.sh")]

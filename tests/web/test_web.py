@@ -27,6 +27,7 @@ from wav2small.cli import demo
 from wav2small.network import fixed_frontend, fixed_point, reference
 from wav2small.network.probes import voice
 from wav2small.network.weights import DATA, identity
+from wav2small.serve import page
 
 WEB = demo.folder()
 MICRO = DATA / "micro-int8.safetensors"
@@ -375,7 +376,7 @@ def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
 @pytest.mark.slow  # as above
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 def test_the_example_is_played_at_a_click(chromium):
-    samples = soundfile.read(demo.EXAMPLES[1], dtype="int16")[0]
+    samples = soundfile.read(page.EXAMPLES[1], dtype="int16")[0]
     assert chromium["hasExample"]
     assert [float(chromium["example"][name]) for name in NAMES] == expected(samples)
 

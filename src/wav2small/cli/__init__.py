@@ -17,6 +17,7 @@ COMMANDS = {
     "enroll": ("wav2small.cli.enroll:command", "Record what a speaker's voice is usually like."),
     "mcp": ("wav2small.cli.mcp:command", "Serve tools for language models: the tone of files and of a voice."),
     "demo": ("wav2small.cli.demo:command", "Serve a page that runs the network in the browser."),
+    "serve": ("wav2small.cli.serve:command", "Serve files over HTTP and live streams over WebSockets."),
     "models": ("wav2small.cli.models:command", "List the models that ship, and the students to train."),
     "evaluate": ("wav2small.cli.evaluate:command", "Score models or tables of predictions against labelled audio."),
     "bench": ("wav2small.cli.bench:command", "Measure size, MACs, memory, time and CCC of models."),

@@ -5,41 +5,23 @@ from __future__ import annotations
 import webbrowser
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import click
 
-PACKAGE = Path(__file__).parents[1]
-EXAMPLE = "example.flac"
-"""Name of the example clip for the page, which has a button for it where there is one."""
-EXAMPLES = (PACKAGE / "web" / EXAMPLE, PACKAGE.parents[1] / "examples" / "10b10Wa.flac")
-"""The clip in the package, and in a checkout."""
+from wav2small.serve.page import EXAMPLE, TYPES, clip, folder
 
 
 class Handler(SimpleHTTPRequestHandler):
     """Serves files with the content types that a browser needs, regardless of the system's table of types."""
 
-    extensions_map = {  # noqa: RUF012
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".wasm": "application/wasm",
-        ".css": "text/css",
-        ".flac": "audio/flac",
-    }
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES
 
     def translate_path(self, path: str) -> str:
         """The file of a URL; the example clip is beside the page, or in the folder of examples."""
-        if path == f"/{EXAMPLE}":
-            return str(next((clip for clip in EXAMPLES if clip.is_file()), EXAMPLES[0]))
-        return super().translate_path(path)
+        return str(clip()) if path == f"/{EXAMPLE}" else super().translate_path(path)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing: requests are not logged."""
-
-
-def folder() -> Path:
-    """Folder of the page: inside the package, or beside it in a checkout."""
-    return next(path for path in (PACKAGE / "web", PACKAGE.parents[1] / "web") if (path / "index.html").is_file())
 
 
 @click.command(epilog="Example: wav2small demo --open")

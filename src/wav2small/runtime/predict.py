@@ -200,7 +200,7 @@ def predict_segments(
     predictor = FilePredictor(model, replace(options, hop_dur=None))
     file = str(source) if isinstance(source, (str, Path)) else STDIN
     with _opened(file) if isinstance(source, (str, Path)) else nullcontext(source) as opened:
-        yield from predictor.segments(file, opened, spans, progress)
+        yield from predictor.segments(file, read.blocks(opened, options.channel), spans, progress)
 
 
 class _ForwardReader:
@@ -331,7 +331,8 @@ class FilePredictor:
             own = None if spans is None else spans_of(spans, file)
             with _opened(file) as source:
                 if own is not None:
-                    yield from self.segments(file, source, own, lambda done, total: report(done / total))
+                    blocks = read.blocks(source, self._channel)
+                    yield from self.segments(file, blocks, own, lambda done, total: report(done / total))
                     return
                 duration = read.duration(source)
                 blocks = _reporting(read.blocks(source, self._channel), duration, report)
@@ -340,10 +341,10 @@ class FilePredictor:
             yield None, _failed(file, failure)
 
     def segments(
-        self, file: str, source: Source, spans: Sequence[Span], progress: Progress
+        self, file: str, blocks: Blocks, spans: Sequence[Span], progress: Progress
     ) -> Iterator[tuple[Span, Prediction]]:
         """Each segment with its row; ``progress`` is called with the number of segments done, and of all."""
-        reader = _ForwardReader(read.blocks(source, self._channel))
+        reader = _ForwardReader(blocks)
         for done, span in enumerate(spans, 1):
             signal = reader.cut(round(span.start * SAMPLING_RATE), round(span.end * SAMPLING_RATE))
             yield span, self.segment(file, span, signal)
