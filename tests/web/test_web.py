@@ -144,9 +144,10 @@ async function listen(count, Context) {
   page.getElementById("microphone").click();
   while (heard.length < count) await pause(50);
   const listening = text("status"), cost = text("cost");
+  const before = heard.slice(); // the page ignores events after the click
   page.getElementById("microphone").click();
   while (text("status") === listening) await pause(50);
-  return { heard, listening, cost, stopped: text("status") };
+  return { heard: before, listening, cost, stopped: text("status") };
 }
 const { createObjectURL } = view.URL;
 let saved;
@@ -389,7 +390,7 @@ def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
         np.testing.assert_allclose(found(f"{rate}.{kind}"), expected(signal * 2**15), atol=0.03, err_msg=f"{rate}")
     np.testing.assert_allclose(found("minutes.wav"), expected(np.tile(clip, 10)), atol=0.015)
     say = {name: file["status"] for name, file in chromium["files"].items()}
-    assert say["empty.wav"] == "empty.wav: is empty; take a file with sound"
+    assert say["empty.wav"] == "empty.wav: is empty; choose a file with audio"
     assert "this browser cannot decode it" in say["bad.wav"]
     assert "600.0 s" in say["minutes.wav"] and "too little speech" in say["silence.wav"]
     print("\nChromium, 600 s of a file:", chromium["files"]["minutes.wav"]["cost"])
@@ -415,9 +416,8 @@ def test_the_microphone_s_numbers_are_python_s_to_the_bit(chromium, pauses):
     for event, truth in zip(heard, expected, strict=True):
         shown = {name: value and float(value) for name, value in event.pop("shown").items()}
         assert shown == (truth["emotion"] or dict.fromkeys(NAMES, ""))
-        event.pop("compared")
         assert event.pop("computeDur") is None, "the worklet has a clock now: let the page show it"
-        assert event == truth
+        assert {name: value for name, value in event.items() if name != "compared"} == truth
     assert chromium["exact"]["listening"].startswith("Listening") and chromium["exact"]["stopped"] == "Stopped"
     assert re.match(r"Time per step of 0.5 s: \d+\.\d\d ms", chromium["exact"]["cost"])
     print("\nChromium, a microphone:", chromium["exact"]["cost"])
