@@ -77,6 +77,7 @@ static int smaller(int a, int b)
 #else
 #include "w2s_float.h"
 #endif
+#include "w2s_baseline.h"
 
 /* Discard used columns of a layer's input buffer. Returns the index of the first free column. */
 static int make_room(w2s_stream *stream, int index, w2s_value *x) /* (rows, columns) */

@@ -169,6 +169,29 @@ int w2s_level(w2s_stream *stream, float mean, float variance);
 /* Return to the state after w2s_init. */
 int w2s_reset(w2s_stream *stream);
 
+/* What the voice of one speaker is usually like: Baseline of Python, with its numbers, for any model. It starts as an
+ * average speaker and moves towards this one. The caller may copy, store and restore it. */
+typedef struct {
+    float forget_dur;         /* seconds of speech after which older speech begins to count less; 0 never forgets */
+    float speech_dur;         /* seconds of speech so far */
+    w2s_emotion mean, spread; /* the spread as a standard deviation */
+} w2s_baseline;
+
+/* Seconds of speech before a baseline is used. */
+#define W2S_BASELINE_READY_DUR 20.0f
+
+/* Start again from an average speaker. */
+void w2s_baseline_init(w2s_baseline *baseline, float forget_dur);
+
+/* Include a prediction. speech_dur is the number of seconds of speech in it that no earlier prediction included. */
+void w2s_baseline_add(w2s_baseline *baseline, const w2s_emotion *emotion, float speech_dur);
+
+/* How far a prediction is from the mean of each dimension, in units of the speaker's spread. */
+void w2s_baseline_deviation(const w2s_baseline *baseline, const w2s_emotion *emotion, w2s_emotion *deviation);
+
+/* 1 from W2S_BASELINE_READY_DUR seconds of speech on, else 0. */
+int w2s_baseline_ready(const w2s_baseline *baseline);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,8 +1,15 @@
-// The demo page: predictions from the microphone or a file by a Live, with meters, plane, timeline and computation time.
-import { Live, PARTS, PART_DUR, SpeechMeter, Wav2Small, bytesOf, listen } from "./wav2small.js";
+// The demo page: predictions from the microphone or a file by a Live, with meters, plane, timeline and computation time, and a comparison of the
+// microphone with the speaker's own baseline, which is in memory only until it is saved.
+import { Baseline, Live, PARTS, PART_DUR, READY_DUR, SpeechMeter, Wav2Small, bytesOf, listen } from "./wav2small.js";
 import { DASHES, drawPlane, drawTimeline } from "./draw.js";
 
 const ENDS = { arousal: ["calm", "excited"], dominance: ["weak", "strong"], valence: ["unpleasant", "pleasant"] };
+const CHANGES = {
+  arousal: ["calmer than usual", "livelier than usual"],
+  dominance: ["softer than usual", "firmer than usual"],
+  valence: ["more negative than usual", "more positive than usual"],
+};
+const CHANGE = 1; // spreads from the mean
 const NAMES = Object.keys(ENDS);
 const KEPT = 7200;
 const SHOWN = 240;
@@ -16,6 +23,7 @@ let shown = Infinity;
 let stepDurs = [];
 let endMicrophone = null, isStarting = false;
 let turn = 0;
+let baseline = null, comparedUntil = 0;
 
 for (const name of NAMES) {
   byId("meters").insertAdjacentHTML("beforeend", `<div class="meter ${name}">
@@ -27,16 +35,18 @@ for (const name of NAMES) {
 }
 byId("legend").append("gaps: no speech");
 byId("microphone").addEventListener("click", toggle);
-byId("file").addEventListener("change", ({ target }) => target.files[0] && guarded(() => play(target.files[0])));
+byId("file").addEventListener("change", ({ target }) => target.files[0] && guarded(() => open(target.files[0])));
 byId("example").addEventListener("click", () => guarded(playExample));
 byId("save").addEventListener("click", save);
+byId("start-over").addEventListener("click", startOver);
+byId("save-baseline").addEventListener("click", () => download("baseline.json", "application/json", `${JSON.stringify(baseline, null, 1)}\n`));
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 addEventListener("dragleave", () => document.body.classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
   const file = event.dataTransfer.files[0];
-  guarded(() => file ? play(file) : Promise.reject(new Error("This is not a file; drop an audio file, not a link or text")));
+  guarded(() => file ? open(file) : Promise.reject(new Error("This is not a file; drop an audio file, not a link or text")));
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 addEventListener("resize", draw);
@@ -50,6 +60,7 @@ async function begin() {
   const { name, version, precision, licence, teacher, trainingData } = model.about;
   byId("about").textContent = `Model ${name} ${version}, ${precision}, ${(bytes.byteLength / 1024).toFixed(0)} KB, ${model.samplingRate} Hz. `
     + `Licence: ${licence}. Teacher: ${teacher}. Trained on: ${trainingData}.`;
+  baseline = new Baseline({ about: model.about });
   byId("microphone").disabled = byId("file").disabled = false;
   say("Ready");
   byId("example").hidden = !await hasExample();
@@ -80,6 +91,7 @@ async function toggle() {
 async function start() {
   clear();
   shown = SHOWN;
+  comparedUntil = 0;
   say("Waiting for the microphone");
   const mine = turn;
   const end = await listen(received, { source: bytes, onEnd: (reason) => { endMicrophone = null; button(); say(reason); } });
@@ -103,7 +115,50 @@ function received(event) {
   if (events.length > KEPT) events.shift();
   if (event.computeDur === null && !stepDurs.length) cost(measured(), ", measured separately on noise at 48 kHz");
   meters(event.emotion);
+  compare(event);
   draw();
+}
+
+/** Compare an event of the microphone with those before it, then include it, unless wav2small enroll recorded the baseline. */
+function compare({ start, end, emotion, speechRatio }) {
+  const speechDur = (end - Math.max(start, comparedUntil)) * speechRatio;
+  comparedUntil = end;
+  if (!emotion) return;
+  const text = baseline.isReady ? `Compared with your voice so far: ${change(baseline.deviation(emotion))}` : null;
+  if (!baseline.isEnrolled) baseline.add(emotion, speechDur);
+  showBaseline(text ?? progressOf(baseline));
+}
+
+/** Words for the dimension that is furthest from the baseline. */
+function change(deviation) {
+  const name = NAMES.reduce((most, name) => Math.abs(deviation[name]) > Math.abs(deviation[most]) ? name : most);
+  return Math.abs(deviation[name]) > CHANGE ? CHANGES[name][deviation[name] > 0 ? 1 : 0] : "as usual";
+}
+
+function progressOf({ isReady, speechDur }) {
+  return isReady ? `Your voice so far: ${Math.floor(speechDur)} s of speech` : `Your voice so far: ${Math.floor(speechDur)} of ${READY_DUR} s of speech`;
+}
+
+function showBaseline(text) {
+  byId("baseline").textContent = text;
+  byId("comparison").hidden = false;
+}
+
+function startOver() {
+  baseline = new Baseline({ about: model.about });
+  showBaseline(progressOf(baseline));
+}
+
+/** A baseline that was saved, or audio. */
+async function open(file) {
+  return await file.slice(0, 1).text() === "{" ? restore(file) : play(file);
+}
+
+async function restore(file) {
+  if (!model) throw new Error("The model is not loaded");
+  try { baseline = Baseline.fromJSON(JSON.parse(await file.text()), model.about); } catch (error) { throw new Error(`${file.name}: ${error.message}`); }
+  showBaseline(progressOf(baseline));
+  say(`${file.name}: this baseline is compared with the microphone`);
 }
 
 /** Process a file in chunks, with a pause every 100 ms so that the page stays responsive. */
@@ -230,7 +285,11 @@ function draw() {
 function save() {
   const rows = events.map(({ start, end, emotion, speechRatio }) => [start, end, ...NAMES.map((name) => emotion ? emotion[name] : ""), speechRatio]);
   const text = [["start", "end", ...NAMES, "speech_ratio"], ...rows].map((row) => row.join(",")).join("\r\n");
-  const href = URL.createObjectURL(new Blob([`${text}\r\n`], { type: "text/csv" }));
-  Object.assign(document.createElement("a"), { href, download: "wav2small.csv" }).click();
+  download("wav2small.csv", "text/csv", `${text}\r\n`);
+}
+
+function download(name, type, text) {
+  const href = URL.createObjectURL(new Blob([text], { type }));
+  Object.assign(document.createElement("a"), { href, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(href), 1000);
 }

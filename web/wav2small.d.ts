@@ -35,6 +35,9 @@ export const PART_DUR: number;
 /** Length of the window of an event, in units of PART_DUR. */
 export const PARTS: number;
 
+/** Seconds of speech before a Baseline is used. */
+export const READY_DUR: number;
+
 export function load(source?: Source): Promise<Wav2Small>;
 export function bytesOf(source: Source): Promise<ArrayBuffer | ArrayBufferView>;
 /** Predict from the microphone. Resolves to a function that stops it. */
@@ -80,4 +83,43 @@ export class SpeechMeter {
   finish(): void;
   ratio(start: number, end: number): number;
   isEnough(ratio: number, length: number, wholeDur: number): boolean;
+}
+
+/** The file of a baseline, which the Python package reads and writes too. */
+export interface BaselineFile {
+  wav2small: "baseline";
+  /** Name, version and precision of the model; "" before it is known. */
+  weights: string;
+  sha256: string;
+  is_calibrated: boolean;
+  is_enrolled: boolean;
+  speech_dur: number;
+  forget_dur: number | null;
+  mean: Emotion;
+  spread: Emotion;
+}
+
+/** What the voice of one speaker is usually like. It starts as an average speaker and moves towards this one. */
+export class Baseline {
+  /** about: model.about. forgetDur: seconds of speech after which older speech counts less; null, the default, never forgets. */
+  constructor(options?: { about?: About | null; forgetDur?: number | null });
+  readonly forgetDur: number | null;
+  /** Seconds of speech so far. */
+  readonly speechDur: number;
+  readonly mean: Emotion;
+  /** As a standard deviation. */
+  readonly spread: Emotion;
+  /** Whether wav2small enroll recorded it. */
+  readonly isEnrolled: boolean;
+  readonly weights: string;
+  readonly sha256: string;
+  /** Whether it is enrolled or has READY_DUR seconds of speech. */
+  readonly isReady: boolean;
+  /** speechDur: seconds of speech that no earlier emotion included. */
+  add(emotion: Emotion, speechDur: number): void;
+  /** Distance from the mean in units of the speaker's spread. */
+  deviation(emotion: Emotion): Emotion;
+  toJSON(): BaselineFile;
+  /** content: the result of JSON.parse. Throws if it is not a baseline, or one of another model. */
+  static fromJSON(content: unknown, about?: About | null): Baseline;
 }

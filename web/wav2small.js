@@ -5,6 +5,7 @@ const ERRORS = {
   "-3": "a negative length, or a number of parts out of range", "-5": "wav2small.wasm has another version",
 };
 const TOO_SHORT = -4;
+const DIMENSIONS = ["arousal", "dominance", "valence"];
 const TEXTS = ["name", "version", "precision", "licence", "teacher", "trainingData", "sha256"];
 
 /** Load the model from a URL or bytes; by default from wav2small.wasm next to this file. */
@@ -219,6 +220,73 @@ export class SpeechMeter {
     this.#filled = 0;
   }
 }
+
+/** Seconds of speech before a Baseline is used. */
+export const READY_DUR = 20;
+const PRIOR_DUR = 20, PRIOR_MEAN = 0.45, PRIOR_SPREAD = 0.12, CLIP = 2, TO_SPREAD = 1.28, MIN_SPREAD = 0.03;
+
+/** What the voice of one speaker is usually like: Python's Baseline (runtime/baseline.py), with its numbers and its file. */
+export class Baseline {
+  /** about: of the model, such as model.about. forgetDur: seconds of speech after which older speech counts less; null never forgets. */
+  constructor({ about = null, forgetDur = null } = {}) {
+    this.forgetDur = forgetDur;
+    this.speechDur = 0;
+    this.mean = byDimension(() => PRIOR_MEAN);
+    this.spread = byDimension(() => PRIOR_SPREAD);
+    this.isEnrolled = false;
+    this.weights = about ? weightsName(about) : "";
+    this.sha256 = about ? about.sha256 : "";
+  }
+
+  /** Whether there are READY_DUR seconds of speech, or wav2small enroll recorded it. */
+  get isReady() { return this.isEnrolled || this.speechDur >= READY_DUR; }
+
+  /** Include an emotion with speechDur seconds of speech that no earlier one included. */
+  add(emotion, speechDur) {
+    this.speechDur += speechDur;
+    const rate = speechDur / (PRIOR_DUR + Math.min(this.speechDur, this.forgetDur ?? Infinity));
+    for (const name of DIMENSIONS) {
+      const most = CLIP * unitOf(this.spread[name]);
+      const step = Math.min(most, Math.max(-most, emotion[name] - this.mean[name]));
+      this.mean[name] += rate * step;
+      this.spread[name] += rate * (TO_SPREAD * Math.abs(step) - this.spread[name]);
+    }
+  }
+
+  /** How far an emotion is from the mean of each dimension, in units of the speaker's spread. */
+  deviation(emotion) { return byDimension((name) => (emotion[name] - this.mean[name]) / unitOf(this.spread[name])); }
+
+  /** The content of a file as wav2small enroll writes it, for JSON.stringify. */
+  toJSON() {
+    return {
+      wav2small: "baseline", weights: this.weights, sha256: this.sha256, is_calibrated: false, is_enrolled: this.isEnrolled,
+      speech_dur: this.speechDur, forget_dur: this.forgetDur, mean: { ...this.mean }, spread: { ...this.spread },
+    };
+  }
+
+  /** The reverse, with the result of JSON.parse. It throws if the baseline is of another model than about, if given, or calibrated. */
+  static fromJSON(content, about = null) {
+    const { mean, spread, speech_dur: speechDur, forget_dur: forgetDur } = content ?? {};
+    const numbers = [speechDur, forgetDur ?? 0, ...DIMENSIONS.flatMap((name) => [mean?.[name], spread?.[name]])];
+    if (content?.wav2small !== "baseline" || !numbers.every(Number.isFinite) || DIMENSIONS.some((name) => spread[name] < 0))
+      throw new TypeError("This is not a baseline that wav2small wrote");
+    if (content.is_calibrated) throw new Error("The baseline is of answers with a calibration; enroll again without --calibrated");
+    if (about && content.weights && content.weights !== weightsName(about))
+      throw new Error(`The baseline is of ${content.weights}, the model is ${weightsName(about)}; enroll again with this model`);
+    const baseline = new Baseline({ about, forgetDur: forgetDur ?? null });
+    Object.assign(baseline, { speechDur, isEnrolled: content.is_enrolled === true });
+    if (content.weights) Object.assign(baseline, { weights: content.weights, sha256: content.sha256 });
+    for (const name of DIMENSIONS) [baseline.mean[name], baseline.spread[name]] = [mean[name], spread[name]];
+    return baseline;
+  }
+}
+
+function byDimension(value) { return Object.fromEntries(DIMENSIONS.map((name) => [name, value(name)])); }
+
+/** Unit of a deviation. */
+function unitOf(spread) { return Math.max(spread, MIN_SPREAD); }
+
+function weightsName({ name, version, precision }) { return [name, version, precision].filter(Boolean).join(" "); }
 
 const CROSSINGS = 24;
 const CUTOFF = 0.94;

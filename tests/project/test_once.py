@@ -17,7 +17,7 @@ from wav2small.audio.decode import FORMATS, SUFFIXES
 from wav2small.errors import NativeError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.options import Options
-from wav2small.runtime import compiler, native
+from wav2small.runtime import baseline, compiler, native
 from wav2small.runtime.c_header import HEADER
 
 if sys.version_info >= (3, 11):
@@ -34,6 +34,11 @@ SPEECH = {
     "fileDur": vad.FILE_DUR,
 }
 """What the wasm says of speech, by its names in JavaScript."""
+BASELINE = {
+    name: getattr(baseline, name)
+    for name in ["READY_DUR", "PRIOR_DUR", "PRIOR_MEAN", "PRIOR_SPREAD", "CLIP", "TO_SPREAD", "MIN_SPREAD"]
+}
+"""Constants of a speaker's baseline."""
 
 
 def text(name: str) -> str:
@@ -114,6 +119,19 @@ def test_the_wasm_that_ships_has_the_numbers_of_python():
     speech, parts = json.loads(done.stdout)
     assert speech == SPEECH | {"samplingRate": SAMPLING_RATE}
     assert parts * Options.hop_dur >= Options.win_dur
+
+
+def test_a_baseline_has_one_set_of_constants_in_every_language():
+    c = re.findall(r"^#define W2S_BASELINE_(\w+) ([\d.]+)f$", text("c/w2s.h") + text("c/w2s_baseline.h"), re.MULTILINE)
+    assert {name: float(value) for name, value in c} == BASELINE
+    lines = re.findall(r"^(?:export )?const (?:READY_DUR|PRIOR_DUR) = .*;$", text("web/wav2small.js"), re.MULTILINE)
+    javascript = re.findall(r"([A-Z_]+) = ([\d.]+)", " ".join(lines))
+    assert {name: float(value) for name, value in javascript} == BASELINE
+
+
+def test_the_page_has_the_words_of_python():
+    words = re.findall(r'"([\w ]+ than usual)"', text("web/demo.js"))
+    assert words == [word for pair in baseline.CHANGES.values() for word in pair]
 
 
 def test_an_error_has_one_code_in_c_in_python_and_in_javascript():

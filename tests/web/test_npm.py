@@ -25,7 +25,7 @@ const answers = [model, again].map((one) => { one.push(samples); one.finish(); r
 console.log(JSON.stringify({ answers, worklet: import.meta.resolve("wav2small/worklet") }));
 """
 TYPED = """
-import { Live, SpeechMeter, Wav2Small, listen, load, PART_DUR, PARTS } from "wav2small";
+import { Baseline, Live, SpeechMeter, Wav2Small, listen, load, PART_DUR, PARTS } from "wav2small";
 import type { Emotion, EmotionEvent } from "wav2small";
 
 const model: Wav2Small = await load(new URL("https://localhost/wav2small.wasm"));
@@ -35,7 +35,10 @@ const valence: number | undefined = events[0]?.emotion?.valence;
 const emotion: Emotion | null = model.read(PARTS);
 const meter = new SpeechMeter(model.speech);
 meter.push(model.resampler(48000).push(new Float32Array(9)));
-const show = (event: EmotionEvent) => console.log(event.end, valence, emotion, PART_DUR);
+const baseline: Baseline = Baseline.fromJSON(JSON.parse(JSON.stringify(new Baseline())), model.about);
+if (emotion) baseline.add(emotion, 1.5);
+const usual: number | null = emotion && baseline.isReady ? baseline.deviation(emotion).arousal : null;
+const show = (event: EmotionEvent) => console.log(event.end, valence, emotion, usual, PART_DUR);
 const stop: () => Promise<void> = await listen(show, { onEnd: console.warn });
 await stop();
 // @ts-expect-error: push takes samples, not a path

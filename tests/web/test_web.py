@@ -21,15 +21,17 @@ import pytest
 import soundfile
 import soxr
 
+from wav2small import Baseline, Emotion, load, load_baseline
 from wav2small.audio import read as audio
 from wav2small.audio.vad import FILE_DUR, Energy, SpeechMeter, is_enough, sound
 from wav2small.cli import demo
 from wav2small.network import fixed_frontend, fixed_point, reference
 from wav2small.network.probes import voice
 from wav2small.network.weights import DATA, identity
+from wav2small.runtime.baseline import CHANGES
 from wav2small.serve import page
 
-WEB = demo.folder()
+WEB = page.folder()
 MICRO = DATA / "micro-int8.safetensors"
 NAMES = ("arousal", "dominance", "valence")
 RATES = ((8000, "wav"), (44100, "wav"), (48000, "flac"), (44100, "ogg"))
@@ -132,7 +134,7 @@ view.AudioWorkletNode = class extends Node {
     super(...options);
     const { port } = this, hear = (then) => port.addEventListener("message", (event) => {
       then(event);
-      heard.push({ ...event.data, shown: values() });
+      heard.push({ ...event.data, shown: values(), compared: text("baseline") });
     });
     Object.defineProperty(port, "onmessage", { set(then) { hear(then); port.start(); } });
   }
@@ -143,12 +145,24 @@ async function listen(count, Context) {
   page.getElementById("microphone").click();
   while (heard.length < count) await pause(50);
   const listening = text("status"), cost = text("cost");
+  const before = heard.slice(); // the page ignores events after the click
   page.getElementById("microphone").click();
   while (text("status") === listening) await pause(50);
-  return { heard, listening, cost, stopped: text("status") };
+  return { heard: before, listening, cost, stopped: text("status") };
 }
+const { createObjectURL } = view.URL;
+let saved;
+view.URL.createObjectURL = (blob) => { saved = blob.text(); return createObjectURL(blob); };
+report.baseline = (await drop("baseline.json")).status;
+report.broken = (await drop("broken.json")).status;
 report.exact = await listen(18, class extends Context { constructor() { super({ sampleRate: 16000 }); } });
+page.getElementById("save-baseline").click();
+report.enrolled = JSON.parse(await saved);
+page.getElementById("start-over").click();
+report.fresh = text("baseline");
 report.native = await listen(8, Context);
+page.getElementById("save-baseline").click();
+report.started = JSON.parse(await saved);
 await fetch("/report", { method: "POST", body: JSON.stringify(report) });
 </script>"""
 
@@ -332,7 +346,16 @@ def in_chromium(profile: Path, files: dict[str, bytes], microphone: Path) -> dic
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory, clip, pauses) -> dict:
+def enrolled(tmp_path_factory) -> Path:
+    """The file of a speaker who is usually calmer than the clip."""
+    baseline = Baseline(speech_dur=8.0, mean=np.array([0.1, 0.4, 0.5]), is_enrolled=True)
+    baseline.bind(load("micro:int8").metadata)
+    baseline.save(path := tmp_path_factory.mktemp("baseline") / "baseline.json")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory, clip, pauses, enrolled) -> dict:
     """The report of a page that files were dropped on, and that listened then."""
     folder = tmp_path_factory.mktemp("web")
     microphone = folder / "microphone.wav"
@@ -344,6 +367,7 @@ def chromium(tmp_path_factory, clip, pauses) -> dict:
     files["minutes.wav"] = wav(np.tile(clip, 100))
     served = {f"/{name}": content for name, content in files.items()}
     served["/test.html"] = PAGE.replace("NAMES)", f"{json.dumps(list(files))})").encode()
+    served |= {"/baseline.json": enrolled.read_bytes(), "/broken.json": b"{}"}
     served["/tap.js"] = TAP.encode()
     return in_chromium(folder / "profile", served, microphone)
 
@@ -367,7 +391,7 @@ def test_a_dropped_file_has_python_s_answer_or_a_sentence(chromium, clip):
         np.testing.assert_allclose(found(f"{rate}.{kind}"), expected(signal * 2**15), atol=0.03, err_msg=f"{rate}")
     np.testing.assert_allclose(found("minutes.wav"), expected(np.tile(clip, 10)), atol=0.015)
     say = {name: file["status"] for name, file in chromium["files"].items()}
-    assert say["empty.wav"] == "empty.wav: is empty; take a file with sound"
+    assert say["empty.wav"] == "empty.wav: is empty; choose a file with audio"
     assert "this browser cannot decode it" in say["bad.wav"]
     assert "600.0 s" in say["minutes.wav"] and "too little speech" in say["silence.wav"]
     print("\nChromium, 600 s of a file:", chromium["files"]["minutes.wav"]["cost"])
@@ -394,7 +418,7 @@ def test_the_microphone_s_numbers_are_python_s_to_the_bit(chromium, pauses):
         shown = {name: value and float(value) for name, value in event.pop("shown").items()}
         assert shown == (truth["emotion"] or dict.fromkeys(NAMES, ""))
         assert event.pop("computeDur") is None, "the worklet has a clock now: let the page show it"
-        assert event == truth
+        assert {name: value for name, value in event.items() if name != "compared"} == truth
     assert chromium["exact"]["listening"].startswith("Listening") and chromium["exact"]["stopped"] == "Stopped"
     assert re.match(r"Time per step of 0.5 s: \d+\.\d\d ms", chromium["exact"]["cost"])
     print("\nChromium, a microphone:", chromium["exact"]["cost"])
@@ -414,6 +438,40 @@ def test_a_microphone_of_another_rate_has_nearly_the_same_answers(chromium):
             assert event["emotion"] == pytest.approx(truth["emotion"], abs=0.06)
             compared += 1
     assert compared
+
+
+@pytest.mark.slow  # as above
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_the_microphone_is_compared_with_a_saved_baseline(chromium, enrolled):
+    assert chromium["baseline"] == "baseline.json: this baseline is compared with the microphone"
+    assert chromium["broken"] == "broken.json: This is not a baseline that wav2small wrote"
+    baseline, compared = load_baseline(enrolled), set()
+    for event in chromium["exact"]["heard"]:
+        if event["emotion"]:
+            deviation = np.array(baseline.deviation(Emotion(**event["emotion"])))
+            column = int(np.abs(deviation).argmax())
+            is_change = abs(deviation[column]) > 1
+            words = CHANGES[NAMES[column]][int(deviation[column] > 0)] if is_change else "as usual"
+            assert event["compared"] == f"Compared with your voice so far: {words}"
+            compared.add(words)
+    assert compared - {"as usual"}, "no event differs from the baseline"
+    assert chromium["enrolled"] == json.loads(enrolled.read_text())
+
+
+@pytest.mark.slow  # as above
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_new_baseline_includes_each_second_of_the_microphone_once(chromium):
+    assert chromium["fresh"] == "Your voice so far: 0 of 20 s of speech"
+    baseline, compared_until = Baseline(), 0.0
+    for event in chromium["native"]["heard"]:
+        new, compared_until = event["end"] - max(event["start"], compared_until), event["end"]
+        if event["emotion"]:
+            baseline.add(Emotion(**event["emotion"]), new * event["speechRatio"])
+            assert event["compared"] == f"Your voice so far: {int(baseline.speech_dur)} of 20 s of speech"
+    assert baseline.speech_dur > 0
+    assert chromium["started"]["speech_dur"] == pytest.approx(baseline.speech_dur)
+    assert chromium["started"]["mean"] == pytest.approx(dict(zip(NAMES, baseline.mean, strict=True)))
+    assert (chromium["started"]["sha256"], chromium["started"]["is_enrolled"]) == (identity(MICRO), False)
 
 
 def taken(heard: list[dict], rate: int) -> np.ndarray:

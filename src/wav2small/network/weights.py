@@ -283,10 +283,15 @@ def check_made_for(what: str, name: str, digest: str, metadata: Mapping[str, str
 
 
 def same_weights(digest: str, folder: Path = DATA) -> set[str]:
-    """sha256 of every shipped file with the same name, version and precision as the file with this sha256."""
+    """sha256 of every shipped file with the same name, version and precision as the file with this sha256.
+
+    Includes the :func:`identity` of its arrays, by which C and the browser name it.
+    """
     rows = read_index(folder) if (folder / INDEX).is_file() else []
     named = {(row["name"], row["version"], row["precision"]) for row in rows if row["sha256"] == digest}
-    return {row["sha256"] for row in rows if (row["name"], row["version"], row["precision"]) in named}
+    same = [row for row in rows if (row["name"], row["version"], row["precision"]) in named]
+    arrays = [folder / row["file"] for row in same if row["file"].endswith(".safetensors")]
+    return {row["sha256"] for row in same} | {identity(path) for path in arrays if path.is_file()}
 
 
 def read_bytes(path: Path) -> bytes:
