@@ -250,6 +250,17 @@ def test_no_audio_is_written_to_a_disk_and_no_name_to_a_log(service, tmp_path, m
     assert "/v1/audio/emotion 200" in caplog.text and "confidential" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "content", [b"RIFF0000WAVEfmt 00000000data0000", b"\0\0\0\x18ftypM4A \0\0\0\0", b"#EXTM3U\nfile:///x"]
+)
+def test_no_upload_starts_ffmpeg(service, monkeypatch, content):
+    """It would need the file on a disk, may take any time, and reads formats that name other files."""
+    monkeypatch.setattr("wav2small.audio.ffmpeg.program", lambda: pytest.fail("ffmpeg is asked for"))
+    for path in ("/v1/audio/emotion", "/v1/expression/audio/file"):
+        assert service.refused(content, path=path) == (400, "audio_decode_failed")
+    assert service.refused(content, segments=LABELS) == (400, "audio_decode_failed")
+
+
 def test_errors_of_segments_name_no_file_of_the_server():
     with pytest.raises(ServeError, match=r"^Segments, row 1"):
         spans_of_bytes(b"start,end\n5,1\n")

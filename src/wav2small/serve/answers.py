@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import soundfile
 
 from wav2small.audio import read
+from wav2small.audio.decode import FORMATS
 from wav2small.audio.vad import detector
 from wav2small.errors import AudioError, Wav2SmallError
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
@@ -54,6 +56,7 @@ class Job:
         Raises:
             ServeError: if it cannot be decoded, or is too long
         """
+        self._check_format()
         try:
             duration = read.duration(self.file)
         except AudioError as error:
@@ -76,6 +79,17 @@ class Job:
                 yield block
         except AudioError as error:
             raise ServeError("audio_decode_failed", sentence(error)) from None
+
+    def _check_format(self) -> None:
+        """Refuse what libsndfile cannot open: ffmpeg would need the file on a disk, and cannot be bounded."""
+        self.file.seek(0)
+        try:
+            with soundfile.SoundFile(self.file):
+                pass
+        except (soundfile.LibsndfileError, TypeError):
+            raise ServeError(
+                "audio_decode_failed", f"The file cannot be decoded; readable here are {', '.join(FORMATS)}."
+            ) from None
 
     def check_time(self) -> None:
         """Raise if the file took too long or its client has gone."""
