@@ -5,16 +5,15 @@
 #
 # DATA holds the folders open/emodb, open/emogator, ... of the table in docs/data.md, each with a manifest.csv, and
 # noncommercial/ravdess for the evaluation. RUN gets everything that is made, about 20 GB. Every step goes on where it
-# was stopped. STEPS, WAV2SMALL_STEPS and INTEGER_STEPS are the lengths of the rounds; on a GPU give many more, with
-# DEVICE=cuda: clips are then new each time. START is a folder with micro.safetensors and wav2small.safetensors to start
-# from: what ships started from versions 2 and 3 (src/wav2small/data at commit bf536f6); without it the students start
-# from nothing. Needs `pip install wav2small[dev]` (the openSMILE baseline is not licensed for commercial use) and
+# was stopped. STEPS and WAV2SMALL_STEPS are the lengths of the rounds; on a GPU give many more, with DEVICE=cuda: clips
+# are then new each time. START is a folder with micro.safetensors and wav2small.safetensors to start from: what ships
+# started from versions 2 and 3 (src/wav2small/data at commit bf536f6); without it the students start from nothing. Needs `pip install wav2small[dev]` (the openSMILE baseline is not licensed for commercial use) and
 # Debian's open-jtalk for the synthetic voice.
 set -euo pipefail
 data=$1 run=$2
 here=$(cd "$(dirname "$0")" && pwd)
 open=$data/open
-steps=(${STEPS:-1800 2000}) wav2small_steps=(${WAV2SMALL_STEPS:-800 1100}) integer_steps=${INTEGER_STEPS:-400}
+steps=(${STEPS:-1800 2000}) wav2small_steps=(${WAV2SMALL_STEPS:-800 1100})
 mkdir -p "$run"
 
 # 1. Expressive speech in other voices and manners: EmoDB is the only acted speech, and small. And a synthetic voice.
@@ -44,9 +43,10 @@ for round in 1 2; do
         --steps "${wav2small_steps[round - 1]}" --batch-size 64 --reuse 4 --learning-rate 1.5e-3
     before=$run/wav2small-$round
 done
+# Integers, with scales from one batch and without further training, which cost more than the rounding (docs/log.md).
 for student in micro micro-l; do
     learn 2 -o "$run/$student-int8" --student $student:int8 --from "$student:int8=$run/micro-2/$student.safetensors" \
-        --steps "$integer_steps" --batch-size 64 --learning-rate 5e-4
+        --steps 1 --batch-size 64 --learning-rate 1e-8
 done
 
 # 4. ONNX files, each compared with the reference and with the CCC of its training, or refused.

@@ -93,6 +93,14 @@ def test_what_ffmpeg_cannot_decode_is_one_sentence_with_its_reason(pretended, co
     assert message(path).startswith(f"{path}: ") and words in message(path)
 
 
+@pytest.mark.parametrize("content", [b"RIFF0000WAVEfmt 00000000data0000", b"fLaC damaged"])
+def test_a_damaged_wav_or_flac_is_not_given_to_ffmpeg_which_can_hang_on_it(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoder, "program", lambda: pytest.fail("ffmpeg was asked for"))
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(AudioError, match=r"a\.wav: .*copy or record it again"):
+        audio.read(tmp_path / "a.wav")
+
+
 def test_a_reader_that_stops_early_leaves_no_process(pretended):
     folder = pretended(AU + "while True: out.write(bytes(1 << 16))")
     blocks = audio.blocks(other(folder))

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from wav2small.cli import demo, main
+from wav2small.serve import page
 
 
 def run(*arguments: str):
@@ -74,7 +75,7 @@ def test_the_demo_serves_the_page_and_an_example(monkeypatch, tmp_path):
     assert b"Play an example" in urlopen(f"{address}/index.html").read()
     answer = urlopen(f"{address}/example.flac")
     assert answer.headers["Content-Type"] == "audio/flac" and answer.read().startswith(b"fLaC")
-    monkeypatch.setattr(demo, "EXAMPLES", (tmp_path / "gone.flac",))
+    monkeypatch.setattr(page, "EXAMPLES", (tmp_path / "gone.flac",))
     with pytest.raises(HTTPError, match="404"):
         urlopen(f"{address}/example.flac")
     server.shutdown()

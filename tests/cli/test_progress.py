@@ -66,4 +66,4 @@ def test_ctrl_c_is_130_with_what_to_do_next(monkeypatch, tmp_path, name, said):
 
 
 def test_every_long_command_says_what_ctrl_c_leaves():
-    assert set(COMMANDS) - set(AFTER_CTRL_C) == {"predict", "stream", "demo", "models"}
+    assert set(COMMANDS) - set(AFTER_CTRL_C) == {"predict", "stream", "demo", "models", "mcp", "serve"}

@@ -203,7 +203,7 @@ def test_annotations_of_people_go_before_norms(tmp_path):
 
 @pytest.mark.parametrize("label", ["", "no such feeling"])
 def test_a_manifest_without_annotations_is_said(tmp_path, label):
-    with pytest.raises(ManifestError, match="no row has arousal, dominance and valence, or a category that the norms"):
+    with pytest.raises(ManifestError, match="no row has arousal, dominance and valence, or a category with a norm"):
         load(corpus_of(tmp_path / "plain", clips(3, label=label)))
 
 

@@ -529,7 +529,7 @@ def run(*arguments: object) -> Result:
 def test_the_command_labels_a_folder(teacher, audio, tmp_path):
     result = run(audio, "-o", tmp_path / "labels.csv")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == f"{tmp_path}/labels.csv: 49 labels by double 3, 0 errors\n"
+    assert result.stderr == f"{tmp_path}/labels.csv: 49 labels by double 3, 0 errors, 3.1 KB\n"
     rows = read_table(tmp_path / "labels.csv")
     assert len(rows) == 49 and all(row["teacher"] == "double" and row["arousal"] for row in rows)
 

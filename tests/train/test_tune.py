@@ -125,7 +125,7 @@ def test_an_easy_task_is_learnt(corpus, bodies, tmp_path):
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_resumed_is_uninterrupted(corpus, bodies, tmp_path, stop):
-    def tell(done: float, total: float) -> None:
+    def tell(done: float, total: float, note: str = "") -> None:
         if done == stop:
             raise KeyboardInterrupt
 
@@ -300,7 +300,7 @@ def test_tapt_that_was_stopped_ends_as_one_that_was_not(corpus, bodies, tmp_path
     (tmp_path / "stopped").mkdir()
     adapt.tapt(data, name, whole, TINY, TAPT, tmp_path / "whole", silently)
 
-    def stop(done: float, _: float) -> None:
+    def stop(done: float, total: float, note: str = "") -> None:
         if done == 2:
             raise KeyboardInterrupt
 
@@ -385,7 +385,7 @@ def test_the_command_stops_at_ctrl_c_and_continues(corpus, bodies, tmp_path, mon
     monkeypatch.setattr(Loop, "advance", interrupted)
     result = finetune(corpus, *where, *options)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert f"{tmp_path}/mine.safetensors: stopped; run the same command to continue\n" in result.stderr
+    assert "interrupted; the same command resumes from step 1\n" in result.stderr
     assert finetune(corpus, *where, *options).exit_code == 0
     assert steps == ["tapt", "tapt", "mine", "mine", "mine"], "no step is repeated but the one that was stopped"
 

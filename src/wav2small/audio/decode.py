@@ -161,6 +161,8 @@ def _recording(file: BinaryIO, path: str | None, prefix: str, name: str) -> Iter
             frames = sound.frames if sound.frames < 2**62 else None
             yield Recording(prefix, sound.samplerate, frames, _blocks(sound, prefix, frames, silenced))
         return
+    if _is_own(file):
+        raise AudioError(f"{prefix}is damaged, and cannot be decoded; copy or record it again")
     program = ffmpeg.program()
     if program is None:
         raise AudioError(
@@ -169,6 +171,13 @@ def _recording(file: BinaryIO, path: str | None, prefix: str, name: str) -> Iter
         )
     with ffmpeg.decoding(program, file, path, prefix) as decoded:
         yield Recording(prefix, decoded.sampling_rate, None, decoded.blocks)
+
+
+def _is_own(file: BinaryIO) -> bool:
+    """Whether a file begins as WAV or FLAC do, which libsndfile reads: ffmpeg can hang on one that is damaged."""
+    file.seek(0)
+    head = file.read(12)
+    return head[:4] == b"fLaC" or (head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE")
 
 
 def _is_mpeg(file: BinaryIO) -> bool:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import click
 
 from wav2small.cli.options import backend_option, model_option, vad_option
-from wav2small.errors import MissingExtraError
+from wav2small.errors import missing_packages
 from wav2small.serve.settings import Limits, Settings
 
 NEEDED = ("fastapi", "uvicorn", "websockets", "multipart", "prometheus_client")
@@ -80,7 +80,7 @@ def command(
       wav2small serve --host 0.0.0.0 --keys keys.txt --workers 4
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise MissingExtraError(f"serve needs {', '.join(missing)}: pip install 'wav2small[serve]'")
+        raise missing_packages("serve", missing, "wav2small[serve]")
     limits = Limits(request_dur=max_duration, sessions=max_sessions, sessions_a_key=max_sessions_per_key, idle_dur=idle)
     settings = Settings(host, port, model, backend, vad, keys, origins, workers, limits=limits)
     if ray:
