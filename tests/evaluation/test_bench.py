@@ -441,7 +441,9 @@ def test_each_wrong_call_is_one_sentence(no_work, corpus, tmp_path):
             "wav2smal",
         ): r"'wav2smal': no such weights. Did you mean 'wav2small'\? Known: .*; or give the path of a file.",
         ("open",): "open: does not ship as .onnx. These ship: open .safetensors.",
-        (tmp_path / "gone.onnx",): ".*gone.onnx: no such file; give the path of ONNX or safetensors, or a shipped name",
+        (
+            tmp_path / "gone.onnx",
+        ): ".*gone.onnx: no such file; give the path of ONNX or safetensors, or a shipped name, .*",
         (damaged(tmp_path),): r".*damaged.onnx: ONNX Runtime cannot load it \(.*\); export or fetch it again",
         ("--on", unlabelled): r"nothing to score: none of 1 rows has a truth \(no norm: 1\).",
         ("--on", tmp_path / "gone"): ".*gone: cannot be opened: No such file or directory",

@@ -77,7 +77,7 @@ def test_a_head_round_trips_and_is_of_one_model(tmp_path):
 
 def test_what_is_no_head_is_refused(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", {"weight": np.zeros((2, 3), np.float32)}, {"kind": "other"})
-    with pytest.raises(WeightsError, match="is no head"):
+    with pytest.raises(WeightsError, match="not a head; give a file that wav2small head wrote"):
         load_head(tmp_path / "a.safetensors")
 
 

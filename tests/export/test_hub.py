@@ -215,7 +215,7 @@ def test_own_weights_keep_their_calibration_and_refuse_another(tmp_path):
     write_safetensors(path, random_arrays(0, MICRO), metadata_of(MICRO))
     assert not list(export_hub(path, tmp_path / "none").path.rglob("*.calibration.json"))
     shutil.copy(beside(Path(hub.__file__).parents[1] / "data" / "micro.onnx"), tmp_path / "mine.calibration.json")
-    with pytest.raises(WeightsError, match="is the calibration of micro 3 fp32"):
+    with pytest.raises(WeightsError, match=r"is the calibration of micro \d+ fp32"):
         export_hub(path, tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
     own = load_calibration(tmp_path / "mine.calibration.json")

@@ -100,7 +100,7 @@ def test_the_card_has_licence_ccc_and_the_sha256_of_every_file(tmp_path):
     text = (made.path / "README.md").read_text("utf-8")
     fields = yaml.safe_load(text.split("---\n")[1])
     assert fields["license"] == "apache-2.0" and fields["library_name"] == "transformers.js"
-    assert fields["datasets"][0] == "emodb" and {"arousal", "dominance", "valence"} <= set(fields["tags"])
+    assert fields["datasets"][0] == "EmoDB" and {"arousal", "dominance", "valence"} <= set(fields["tags"])
     (norms, *_) = fields["model-index"][0]["results"]
     assert norms["dataset"]["name"] == "RAVDESS norms"
     assert {one["name"]: one["value"] for one in norms["metrics"]} == {
