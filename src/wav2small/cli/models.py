@@ -56,7 +56,7 @@ def command(format: str, network: str | None) -> None:
     if network:
         click.echo(network_json(network))
         return
-    rows, students = models(), plugins.names(plugins.STUDENTS)
+    rows, students = models(), [name.replace("-int8", ":int8") for name in plugins.names(plugins.STUDENTS)]
     if format in ("json", "jsonl"):
         trained = [{"name": name, "train": f"wav2small train --student {name}"} for name in students]
         click.echo(render([*rows, *trained], format), nl=False)
@@ -106,7 +106,7 @@ def network_json(name: str) -> str:
     from wav2small.runtime.model import load
 
     if not Path(name).is_file():
-        found = plugins.load(plugins.STUDENTS, name)
+        found = plugins.load(plugins.STUDENTS, name.replace(":", "-"))
     elif Path(name).read_bytes()[:1] == b"{":
         found = read_network(name)
     else:
