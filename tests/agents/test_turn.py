@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -206,6 +207,7 @@ def test_memory_does_not_grow_with_turns_or_with_one_long_turn():
             turn.stop()
         for _ in range(50):
             turn.push(chunk, 16000)
+        gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()

@@ -317,11 +317,11 @@ def test_rounding_wav2small_keeps_its_answers(tmp_path):
     assert export_c(path, tmp_path / "c").error == 0
     for wrong, said in (
         (command, "needs --calibrate SPEECH"),
-        ([*command[:1], "micro.safetensors", *command[2:], "--calibrate", str(speech)], "cannot be read"),
+        ([*command[:1], "micro.safetensors", *command[2:], "--calibrate", str(speech)], "no such file"),
         ([*command[:1], str(path), *command[2:], "--calibrate", str(speech)], "is an integer network already"),
         (
             [*command[:1], str(DATA / "wav2small-17k.safetensors"), *command[2:], "--calibrate", str(speech)],
-            "no form in",
+            "no integer form",
         ),
         (["export", str(path), "-o", str(tmp_path / "x")], "wav2small-int8 has no ONNX form"),
     ):

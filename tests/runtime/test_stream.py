@@ -478,4 +478,4 @@ def test_a_stream_computes_on_the_thread_that_pushes():
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
     run = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True, check=True)
     others, main, theirs = map(int, run.stdout.split())
-    assert main > 20 and theirs <= 0.05 * main, f"{others} other threads took {theirs} ticks, this one {main}"
+    assert main >= 10 and theirs <= 0.05 * main, f"{others} other threads took {theirs} ticks, this one {main}"

@@ -297,7 +297,7 @@ def test_int8_falls_back_to_sixteen_bits_and_is_refused_if_those_differ_too(trai
     small, errors = export_torch.quantise(model, student)
     assert tried == [1, 1, 0] and errors.emotion < 1e-3
     assert onnx.TensorProto.FLOAT16 in {value.data_type for value in small.graph.initializer}
-    monkeypatch.setattr(export_torch, "with_rounded_weights", lambda *_: model)
+    monkeypatch.setattr(export_torch, "with_quantised_weights", lambda *_: model)
     monkeypatch.setattr(export_torch, "compare", lambda *_: right(model, build("mine").eval(), "int8"))
     with pytest.raises(WeightsError, match=r"int8 ONNX: .* differs"):
         export_torch.quantise(model, student)

@@ -14,7 +14,7 @@ from wav2small.network.config import OUTPUTS, SAMPLING_RATE, Emotion
 from wav2small.options import DEFAULT_MODEL, Options
 from wav2small.runtime.baseline import Baseline
 from wav2small.runtime.engines import Predictor
-from wav2small.runtime.event import INTERVAL_COLUMNS, Event
+from wav2small.runtime.event import DEVIATION_COLUMNS, INTERVAL_COLUMNS, Event
 from wav2small.runtime.model import Model, load
 from wav2small.runtime.stream import Stream
 from wav2small.runtime.windows import WHOLE_DUR
@@ -186,7 +186,7 @@ class Turn:
         values = {name: None if np.isnan(value) else value for name, value in zip(VALUES, means, strict=True)}
         event = Event(0.0, dur, speech=True, speech_ratio=speech_ratio, **values)
         event = self.baseline.compare(event, self._answered_speech_dur)
-        deviations = [getattr(event, f"{name}_deviation") for name in OUTPUTS]
+        deviations = [getattr(event, name) for name in DEVIATION_COLUMNS[: len(OUTPUTS)]]
         deviation = None if None in deviations else Emotion(*deviations)
         note = NOTE.format(change=event.change) if event.change else None
         return Reading(dur, speech_ratio, **values, deviation=deviation, note=note)

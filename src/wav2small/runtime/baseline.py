@@ -14,7 +14,7 @@ from wav2small.errors import WeightsError
 from wav2small.files import whole_file
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.network.weights import check_made_for, weights_name
-from wav2small.runtime.event import Event
+from wav2small.runtime.event import DEVIATION_COLUMNS, INTERVAL_COLUMNS, Event
 
 READY_DUR = 20.0
 """Seconds of speech before a baseline is used."""
@@ -28,6 +28,7 @@ TO_SPREAD = 1.28
 """Standard deviation of a normal distribution over its mean absolute deviation, clipped so."""
 MIN_SPREAD = 0.03
 """The smallest spread that a deviation is given in: a few equal answers do not show a steady voice."""
+LOW, HIGH = INTERVAL_COLUMNS[::2], INTERVAL_COLUMNS[1::2]
 CHANGES = {
     "arousal": ("calmer than usual", "livelier than usual"),
     "dominance": ("softer than usual", "firmer than usual"),
@@ -145,8 +146,8 @@ class Baseline:
             return event
         if self.is_ready:
             deviation = self.deviation(emotion)
-            fields: dict[str, Any] = {f"{name}_deviation": value for name, value in deviation._asdict().items()}
-            low, high = (Emotion(*(getattr(event, f"{name}_{end}") for name in OUTPUTS)) for end in ("low", "high"))
+            fields: dict[str, Any] = dict(zip(DEVIATION_COLUMNS, deviation, strict=False))
+            low, high = (Emotion(*(getattr(event, name) for name in names)) for names in (LOW, HIGH))
             if None not in (*low, *high):
                 fields["change"] = self.change(emotion, low, high)
             event = replace(event, **fields)
