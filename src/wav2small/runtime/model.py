@@ -92,7 +92,7 @@ class Model:
             >>> model = wav2small.load("micro")
             >>> emotion = model("examples/10b10Wa.flac")
             >>> print(f"{emotion.arousal:.1f}")
-            0.8
+            0.7
         """
         if isinstance(signal, (str, Path)):
             return self.batch([read(signal)])[0]

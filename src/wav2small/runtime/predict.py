@@ -110,7 +110,7 @@ def predict(
         >>> from wav2small import predict
         >>> [row] = predict("examples/10b10Wa.flac")
         >>> print(f"{row.arousal:.1f} {row.speech}")
-        0.8 True
+        0.7 True
         >>> [row.file for row in predict(["examples/10b10Wa.flac", "examples/14a04Tc.flac"])]
         ['examples/10b10Wa.flac', 'examples/14a04Tc.flac']
         >>> len(predict("examples"))
