@@ -27,7 +27,7 @@ from wav2small.tables.manifest import Segment
 Floats = NDArray[np.float64]
 
 CUT_DURS = (0.0, 1.0, 2.0, 3.0)
-"""Seconds of a clip that are heard; 0 is the whole, at most ``WHOLE_DUR``."""
+"""Seconds of a clip that are processed; 0 is the whole, at most ``WHOLE_DUR``."""
 SNRS = (np.inf, 10.0, 0.0, -10.0)
 """dB; of pink noise that is added."""
 SPEECH_DURS = (1.5, 2.5)
@@ -51,7 +51,7 @@ class Heard:
 
     ``output`` and ``label`` have shape=(rows, 3); labels are not numbers where there are none. ``clip`` counts within
     all, ``corpus`` and ``speaker`` are names; ``cut_dur`` and ``snr`` are the condition, ``speech_dur`` and
-    ``contrast`` what can be heard of it.
+    ``contrast`` how far it is above the quiet frames, dB.
     """
 
     output: Floats
@@ -87,7 +87,7 @@ def listen(
 ) -> Heard:
     """What a model answers to every clip under every condition in which it would answer at all.
 
-    A part of a clip is the one about the middle of its energy; a clip no longer than the part is heard whole alone.
+    A part of a clip is the one about the middle of its energy; a clip no longer than the part is processed whole alone.
 
     Args:
         corpora: segments by name
@@ -114,7 +114,7 @@ def listen(
         ]
         progress(clip + 1, len(clips))
     if not rows:
-        raise ManifestError(f"no speech is heard in {len(clips)} clips, so there is nothing to calibrate with")
+        raise ManifestError(f"no speech is detected in {len(clips)} clips, so there is nothing to calibrate with")
     return Heard(*map(np.array, zip(*rows, strict=True)))
 
 
@@ -158,7 +158,7 @@ def fit_calibration(heard: Heard, metadata: Mapping[str, str], base: Calibration
     """A calibration from what was heard.
 
     With labels, output is laid upon label quantile by quantile, and intervals are made from the distances left, each
-    clip judged by a map that has not heard its corpus; of one corpus, its fifth of the speakers. Without labels, the
+    clip judged by a map fitted without its corpus; of one corpus, its fifth of the speakers. Without labels, the
     output is laid upon what ``base`` was fitted to, and its intervals are kept: whether they hold is not known then.
 
     Args:
@@ -284,7 +284,7 @@ def conformal(distance: Floats, weight: Floats, level: float) -> float:
 
 
 def judged(heard: Heard) -> Floats:
-    """Each output on the scale of the labels, by a map that has not heard its corpus or its part of the speakers."""
+    """Each output on the scale of the labels, by a map fitted without its corpus or its part of the speakers."""
     group = heard.corpus
     if len(set(group)) == 1:
         _, number = np.unique(heard.speaker, return_inverse=True)

@@ -43,12 +43,12 @@ def embeddings(
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often a category (row) was taken for another (column), on speakers that the head did not hear.
+    """How often a category (row) was taken for another (column), on held-out speakers.
 
     Args:
         labels: the categories
         counts: shape=(labels, labels)
-        speakers: how many there were, each unheard once
+        speakers: how many there are, each held out once
     """
 
     labels: tuple[str, ...]

@@ -129,7 +129,7 @@ def checked(result: int) -> int:
     """
     if result < 0:
         said = {-1: "was not begun", -2: "has ended; reset it first", -3: "got a length that it cannot have"}
-        said |= {-4: "has heard less than one window", -5: "is of another library"}
+        said |= {-4: "has got less than one window", -5: "is of another library"}
         said[-6] = "takes its level before the first sample, and only for a model that is normalised over the utterance"
         raise NativeError(f"the stream {said.get(result, f'answered {result}')}.")
     return result
