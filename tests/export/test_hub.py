@@ -25,6 +25,8 @@ from wav2small.runtime import hub
 from wav2small.runtime.calibration import load_calibration
 from wav2small.runtime.model import beside, load
 
+pytest.importorskip("onnx", reason="needs the extra train")
+
 COMMIT = "0123456789" * 4
 SIGNAL = voice(np.random.default_rng(4), 2.0)
 
