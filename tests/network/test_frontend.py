@@ -162,6 +162,7 @@ def test_an_offset_reaches_only_the_bands_of_bins_0_and_1():
 
 
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=50), st.integers(1, 60))
+@settings(deadline=None)
 def test_a_running_mean_is_that_of_the_last_values_or_of_those_there_are(values, length):
     expected = [np.mean(values[max(0, end - length) : end]) for end in range(1, len(values) + 1)]
     np.testing.assert_allclose(running_mean(np.array(values), length), expected, atol=1e-9)
