@@ -10,7 +10,6 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -24,6 +23,8 @@ from wav2small.network.micro import MICRO
 from wav2small.network.probes import voice
 from wav2small.network.weights import write_safetensors
 from wav2small.runtime.model import load
+
+onnx = pytest.importorskip("onnx", reason="needs the extra train")
 
 TRANSFORMERS_JS = "@huggingface/transformers@4.3.2"
 SCRIPT = """

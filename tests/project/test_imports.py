@@ -13,6 +13,7 @@ import pytest
 import wav2small
 
 PACKAGE = Path(wav2small.__file__).parent
+TESTS = Path(__file__).parents[1]
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "ray", "rich", "safetensors", "scipy")
 HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers", "upath")
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -74,6 +75,22 @@ def test_the_runtime_imports_only_its_dependencies_at_once(path):
         root = module.split(".")[0]
         ours = root in RUNTIME | {"wav2small"} | sys.stdlib_module_names
         assert ours or not is_early, f"{path.name} imports {module} at once; the runtime is without it"
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.name)
+def test_a_test_module_skips_before_it_imports_what_needs_an_extra(path):
+    """The base install collects every module: what it is without is imported inside a function, or after a skip."""
+    own = {module.stem for folder in (TESTS, path.parent) for module in folder.glob("*.py")}
+    own |= {"wav2small", "pytest", "hypothesis"}
+    before = path.parent / "conftest.py"
+    lines = before.read_text(encoding="utf-8") if before.exists() else ""
+    for node in ast.parse(lines + path.read_text(encoding="utf-8")).body:
+        if "importorskip" in ast.unparse(node):
+            return
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            for name in names:
+                assert str(name).split(".")[0] in RUNTIME | own | sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
 def test_import_wav2small_loads_nothing_heavy():
