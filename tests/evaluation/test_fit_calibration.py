@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wav2small.cli import main
 from wav2small.errors import ManifestError
 from wav2small.evaluation import fit_calibration as fitting
-from wav2small.evaluation.fit_calibration import Heard, conformal, fit_calibration, listen, pink
+from wav2small.evaluation.fit_calibration import Answers, answer, conformal, fit_calibration, pink, read_corpora
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.network.weights import weights_name
 from wav2small.runtime.calibration import load_calibration
@@ -25,13 +25,13 @@ from wav2small.tables.table import write_table
 METADATA = {"name": "mine", "version": "1"}
 
 
-def heard(clips: int, seed: int = 0, noise: float = 0.05, corpora: int = 2, labelled: bool = True) -> Heard:
+def answers(clips: int, seed: int = 0, noise: float = 0.05, corpora: int = 2, labelled: bool = True) -> Answers:
     """Whole clips of 20 speakers; outputs are the square root of half the label, and noise."""
     rng = np.random.default_rng(seed)
     label = rng.random((clips, 3))
     output = np.sqrt(label / 2) + noise * rng.standard_normal((clips, 3))
     number = np.arange(clips)
-    return Heard(
+    return Answers(
         output=output,
         label=label if labelled else np.full((clips, 3), np.nan),
         clip=number,
@@ -51,8 +51,8 @@ def test_a_conformal_distance_keeps_its_share_and_no_more_than_it_must(clips, le
     assert level <= kept <= level + 2 / clips + 0.01 or conformal(distance, np.ones(clips), level) == 1.0
 
 
-def test_intervals_hold_on_clips_that_nobody_heard():
-    calibration, unseen = fit_calibration(heard(2000), METADATA), heard(2000, seed=1)
+def test_intervals_hold_on_clips_that_were_not_used():
+    calibration, unseen = fit_calibration(answers(2000), METADATA), answers(2000, seed=1)
     for level in (0.8, 0.95):
         inside = []
         for row in range(len(unseen.clip)):
@@ -62,9 +62,22 @@ def test_intervals_hold_on_clips_that_nobody_heard():
         assert np.all(np.abs(np.mean(inside, axis=0) - level) < 0.04)
 
 
+def test_the_column_corpus_divides_a_manifest(tmp_path):
+    rows = [{"file": f"{n}.wav", "corpus": corpus, "error": ""} for n, corpus in enumerate(["here", "there", ""])]
+    write_table([*rows, {"file": "3.wav", "corpus": "there", "error": "cannot be read"}], tmp_path / "dev.csv")
+    corpora = read_corpora([str(tmp_path / "dev.csv")])
+    assert {name: [row.file for row in found] for name, found in corpora.items()} == {
+        "here": ["0.wav"],
+        "there": ["1.wav"],
+        "dev": ["2.wav"],
+    }
+    with pytest.raises(ManifestError, match="two of the manifests have one name: dev, dev"):
+        read_corpora([str(tmp_path / "dev.csv")] * 2)
+
+
 def test_one_clip_of_a_corpus_in_a_bin_does_not_make_its_intervals_endless():
-    """Weights are shares of all that was heard: in a bin of its own a corpus's only clip would outweigh a twentieth."""
-    all_of_it = heard(2000)
+    """Weights are shares of all answers: in a bin of its own a corpus's only clip would outweigh a twentieth."""
+    all_of_it = answers(2000)
     short = (all_of_it.corpus == "1") & (np.arange(2000) > 1)
     all_of_it.speech_dur[short] = 1.0
     assert ((all_of_it.corpus == "1") & (all_of_it.speech_dur > 2.5)).sum() <= 1
@@ -73,7 +86,7 @@ def test_one_clip_of_a_corpus_in_a_bin_does_not_make_its_intervals_endless():
 
 
 def test_calibrated_outputs_have_the_range_of_the_labels():
-    plain = heard(2000, noise=0.0)
+    plain = answers(2000, noise=0.0)
     calibration = fit_calibration(plain, METADATA)
     mapped = np.array([calibration.calibrated(Emotion(*row)) for row in plain.output])
     np.testing.assert_allclose(mapped.mean(0), plain.label.mean(0), atol=0.01)
@@ -82,8 +95,8 @@ def test_calibrated_outputs_have_the_range_of_the_labels():
 
 
 def test_without_labels_the_range_of_the_base_is_kept_and_its_intervals():
-    base = fit_calibration(heard(500), METADATA)
-    louder = heard(500, labelled=False)
+    base = fit_calibration(answers(500), METADATA)
+    louder = answers(500, labelled=False)
     louder.output[:] = 0.5 * louder.output + 0.4
     again = fit_calibration(louder, METADATA, base)
     for name in OUTPUTS:
@@ -95,21 +108,21 @@ def test_without_labels_the_range_of_the_base_is_kept_and_its_intervals():
 
 
 def test_too_few_speakers_are_refused():
-    few = heard(60)
+    few = answers(60)
     with pytest.raises(ManifestError, match=r"clips 27, speakers 9\. Needed: 30 clips with speech of 10 speakers"):
         fit_calibration(few[np.isin(few.speaker, sorted(set(few.speaker))[:9])], METADATA)
 
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_one_clip_is_refused_with_and_without_labels(labelled):
-    base = fit_calibration(heard(500), METADATA)
+    base = fit_calibration(answers(500), METADATA)
     with pytest.raises(ManifestError, match="too little audio for a calibration: clips 1, speakers 1"):
-        fit_calibration(heard(1, labelled=labelled), METADATA, base)
+        fit_calibration(answers(1, labelled=labelled), METADATA, base)
 
 
 def test_outputs_that_do_not_differ_are_refused():
     """An interval is measured by the middle 80 % of the outputs, which must not be one value."""
-    alike, base = heard(60, labelled=False), fit_calibration(heard(500), METADATA)
+    alike, base = answers(60, labelled=False), fit_calibration(answers(500), METADATA)
     alike.output[:, 2] = 0.0
     with pytest.raises(ManifestError, match=r"valence: the calibrated output for 80 % of 60 clips is .*no range"):
         fit_calibration(alike, METADATA, base)
@@ -124,7 +137,7 @@ def test_each_clip_is_heard_whole_in_parts_and_in_noise(tmp_path):
         lengths.extend(map(len, signals))
         return [Emotion(0.5, 0.5, 0.5)] * len(signals)
 
-    found = listen({"c": [segment]}, predict, lambda *_: None)
+    found = answer({"c": [segment]}, predict, lambda *_: None)
     assert sorted(set(lengths)) == [16000, 32000, 40000]
     assert sorted(zip(found.cut_dur, found.snr, strict=True)) == [
         (d, s) for d in (0, 1, 2) for s in (-10, 0, 10, np.inf)

@@ -31,8 +31,9 @@ def command(
 ) -> None:
     """Fit a calibration: map a model's outputs to the scale of labels, and measure how far they are off.
 
-    MANIFEST is a CSV, JSON or Parquet file with a column file, a folder with manifest.csv, or a folder of audio. Needed
-    are 30 clips of 10 speakers; a clip without a speaker counts as a speaker of its own.
+    MANIFEST is a CSV, JSON or Parquet file with a column file, a folder with manifest.csv, or a folder of audio. It is
+    one corpus, or several by its column corpus; all corpora have the same weight. Needed are 30 clips of 10 speakers; a
+    clip without a speaker counts as a speaker of its own.
 
     With columns arousal, dominance and valence (0 to 1) for every clip, outputs are mapped to labels quantile by
     quantile, and the intervals that hold 80 and 95 % of the labels are measured: on whole clips and parts of 1, 2 and
@@ -52,19 +53,14 @@ def command(
     """
     from wav2small.cli.progress import progress_bar, report_written, say
     from wav2small.errors import ManifestError
-    from wav2small.evaluation.fit_calibration import check_enough, fit_calibration, listen, speaker_of
-    from wav2small.evaluation.predictors import manifest_name
+    from wav2small.evaluation.fit_calibration import answer, check_enough, fit_calibration, read_corpora, speaker_of
     from wav2small.files import check_writable
     from wav2small.network.config import OUTPUTS
     from wav2small.runtime.model import load
-    from wav2small.tables.manifest import read_manifest, select
     from wav2small.tables.table import render
 
     check_writable(output)
-    named = [(manifest_name(manifest), select(read_manifest(manifest), where)) for manifest in manifests]
-    corpora = {name: [row for row in rows if not row.column("error")] for name, rows in named}
-    if len(corpora) < len(named):
-        raise ManifestError(f"two of the manifests have one name: {', '.join(name for name, _ in named)}. Rename one.")
+    corpora = read_corpora(manifests, where)
     labelled = sum(row.emotion is not None for rows in corpora.values() for row in rows)
     clips = sum(map(len, corpora.values()))
     if 0 < labelled < clips:
@@ -72,13 +68,13 @@ def command(
     check_enough(clips, len({speaker_of(name, row, n) for name, rows in corpora.items() for n, row in enumerate(rows)}))
     answering = load(model, calibration=base or not labelled)
     with progress_bar("calibrate", unit="clips") as progress:
-        heard = listen(corpora, answering.batch, progress)
-    calibration = fit_calibration(heard, answering.metadata, answering.calibration)
+        answers = answer(corpora, answering.batch, progress)
+    calibration = fit_calibration(answers, answering.metadata, answering.calibration)
     calibration.save(output)
     click.echo(render([row(name, calibration.scales[name], bool(labelled)) for name in OUTPUTS], "table"), nl=False)
     if not labelled:
         say("no labels: only the range was fitted; the intervals are those of the base, and may not hold here")
-    speakers = len(set(heard.speaker))
+    speakers = len(set(answers.speaker))
     report_written(output, f"calibration of {calibration.weights}, {clips} clips, {speakers} speakers")
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import config_option, joined, pair, share_option, student_names
+from wav2small.cli.options import (
+    config_option,
+    device_option,
+    joined,
+    pair,
+    share_option,
+    student_names,
+    threads_option,
+)
 from wav2small.train.config import DistilConfig
 
 if TYPE_CHECKING:
@@ -81,15 +89,8 @@ LEFT_OUT_HELP = "Corpus that is not trained on, and scored at each evaluation; r
 @click.option(
     "--licence", help="Licence recorded in the weights.  [default: that of the teacher's labels, else Apache-2.0]"
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
-)
-@click.option(
-    "--threads", default=0, show_default=True, type=click.IntRange(0), help="Threads of torch; 0: its own choice."
-)
+@device_option
+@threads_option
 @config_option(DistilConfig, "seed", type=click.IntRange(0), help="Random seed.")
 @config_option(
     DistilConfig,

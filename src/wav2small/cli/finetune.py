@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wav2small.cli.options import config_option
+from wav2small.cli.options import config_option, device_option
 from wav2small.train.config import ADAPTATIONS, POOLINGS, TRAINED, AdaptConfig, FinetuneConfig
 
 ADAPT_HELP = "Pretrain the encoder on the same speech first: tapt or p-tapt (arXiv:2110.06309)."
@@ -68,12 +68,7 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | tuple[int, .
     help="Folder for checkpoints; each --name has a folder in it.",
 )
 @config_option(FinetuneConfig, "seed", type=click.IntRange(0), help="Random seed.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
-)
+@device_option
 @config_option(
     FinetuneConfig, "bf16", is_flag=True, help="Compute in bfloat16, which is faster where the hardware supports it."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wav2small.cli.options import config_option
+from wav2small.cli.options import config_option, device_option
 from wav2small.train.config import FIXED_POOLINGS, BodyConfig, FitConfig
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ if TYPE_CHECKING:
     FitConfig, "within", type=click.FloatRange(0, 1), help="Share of the loss that is computed within corpora, 0 to 1."
 )
 @config_option(FitConfig, "seed", type=click.IntRange(0), help="Random seed.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
-)
+@device_option
 @config_option(
     BodyConfig,
     "bf16",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wav2small.cli.options import config_option, where_option
+from wav2small.cli.options import config_option, device_option, where_option
 from wav2small.train.config import LabelConfig
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ BATCH_HELP = "Seconds of audio in a batch, padded to its longest clip; on a GPU 
 )
 @click.option("--root", help="Folder that the files are relative to.  [default: the folder of the manifest]")
 @where_option
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
-)
+@device_option
 @click.option(
     "--bf16", is_flag=True, help="Compute in bfloat16, which is twice as fast where the hardware supports it."
 )

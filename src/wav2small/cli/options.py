@@ -79,6 +79,15 @@ backend_option = click.option(
     help="Computes the network: onnx, c (the C runtime), numpy (the slow reference), torch or openvino; auto is numpy "
     "for safetensors files, else onnx.",
 )
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
+)
+threads_option = click.option(
+    "--threads", default=0, show_default=True, type=click.IntRange(0), help="Threads of torch; 0: its own choice."
+)
 hop_help = "Seconds from the start of a window to the start of the next."
 window_help = "Seconds of a window."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wav2small.cli.options import config_option, student_names
+from wav2small.cli.options import config_option, device_option, student_names, threads_option
 from wav2small.train.config import TrainConfig
 
 WITHIN_HELP = "Share of the loss that is computed within corpora (column corpus of the labels), 0 to 1."
@@ -51,15 +51,8 @@ COMPILE_HELP = "Compile the network with torch.compile; needs a C++ compiler."
 @click.option(
     "--licence", help="Licence recorded in the weights.  [default: that of non-commercial labels, else Apache-2.0]"
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Device of torch: cpu, cuda or cuda:1; auto is a GPU if there is one.",
-)
-@click.option(
-    "--threads", default=0, show_default=True, type=click.IntRange(0), help="Threads of torch; 0: its own choice."
-)
+@device_option
+@threads_option
 @config_option(TrainConfig, "seed", type=click.IntRange(0), help="Random seed.")
 @config_option(
     TrainConfig,

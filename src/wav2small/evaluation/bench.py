@@ -48,7 +48,7 @@ LABEL_POINTS = 14
 """From the middle of a bubble to its label."""
 COUNTED = ("parameters", "trained_parameters")
 """What the metadata count."""
-Heard = tuple[Path, float, float | None]
+Clip = tuple[Path, float, float | None]
 """Which stretch of which file."""
 
 
@@ -128,9 +128,9 @@ def rows(
         row |= time_columns(times)
     for one, row, run in zip(chosen, found, answerers, strict=True):
         row |= {"ccc": {}, "on": {}}
-        heard: dict[Heard, Answer] = {}
+        answered: dict[Clip, Answer] = {}
         for corpus in corpora if RUNTIMES[one.runtime].is_scored else ():
-            row["ccc"][corpus.name], left_out = score(run, corpus, heard)
+            row["ccc"][corpus.name], left_out = score(run, corpus, answered)
             row["on"][corpus.name] = {**corpus.about, "left_out": left_out}
             step()
     return [row | {"runs": runs, "threads": 1} | machine() for row in found]
@@ -393,20 +393,22 @@ def time_columns(times: NDArray[np.float64]) -> dict[str, float]:
 
 
 def score(
-    run: Callable[[Signal], Emotion | None], corpus: Corpus, heard: dict[Heard, Answer]
+    run: Callable[[Signal], Emotion | None], corpus: Corpus, answered: dict[Clip, Answer]
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """CCC of each dimension with its interval over speakers, and how many rows are left out and why.
 
-    What was answered is added to ``heard``, so that a second truth of the same segments costs nothing.
+    What was answered is added to ``answered``, so that a second truth of the same segments costs nothing.
     """
 
     def predict(signals: Sequence[Signal]) -> list[Emotion]:
         return [emotion for signal in signals if (emotion := run(signal)) is not None]
 
     pairs = [((segment.path, segment.start, segment.end), segment) for segment in corpus.segments]
-    wanted = [pair for pair, truth in zip(pairs, corpus.truth, strict=True) if truth.emotion and pair[0] not in heard]
-    heard.update(zip([key for key, _ in wanted], answer_segments([one for _, one in wanted], predict), strict=True))
-    said = [heard[key] if truth.emotion else truth for (key, _), truth in zip(pairs, corpus.truth, strict=True)]
+    wanted = [
+        pair for pair, truth in zip(pairs, corpus.truth, strict=True) if truth.emotion and pair[0] not in answered
+    ]
+    answered.update(zip([key for key, _ in wanted], answer_segments([one for _, one in wanted], predict), strict=True))
+    said = [answered[key] if truth.emotion else truth for (key, _), truth in zip(pairs, corpus.truth, strict=True)]
     result = evaluate(corpus.segments, corpus.truth, said, load_norms())
     found = {}
     for line in tidy(result, "", "", corpus.name):

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from wav2small.audio.read import read
 from wav2small.audio.vad import Energy, is_enough, sound
 from wav2small.errors import ManifestError
+from wav2small.evaluation.predictors import manifest_name
 from wav2small.evaluation.score import Predict
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
 from wav2small.network.weights import weights_name
 from wav2small.runtime.calibration import LEVELS, Calibration, Scale, Table
 from wav2small.runtime.windows import WHOLE_DUR
-from wav2small.tables.manifest import Segment
+from wav2small.tables.manifest import Segment, read_manifest, select
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ DRAWS = 500
 
 
 @dataclass(frozen=True)
-class Heard:
+class Answers:
     """Answers, one row for each clip and condition, and what is known about them; each array has shape=(rows,).
 
     ``output`` and ``label`` have shape=(rows, 3); labels are not numbers where there are none. ``clip`` counts within
@@ -74,25 +75,25 @@ class Heard:
         """Whether every row has a label."""
         return bool(np.isfinite(self.label).all())
 
-    def __getitem__(self, rows: NDArray[Any]) -> Heard:
-        return Heard(*(values[rows] for values in vars(self).values()))
+    def __getitem__(self, rows: NDArray[Any]) -> Answers:
+        return Answers(*(values[rows] for values in vars(self).values()))
 
 
-def listen(
+def answer(
     corpora: Mapping[str, Sequence[Segment]],
     predict: Predict,
     progress: Callable[[int, int], None],
     cut_durs: Sequence[float] = CUT_DURS,
     snrs: Sequence[float] = SNRS,
-) -> Heard:
-    """What a model answers to every clip under every condition in which it would answer at all.
+) -> Answers:
+    """A model's answer to every clip under every condition with enough speech.
 
     A part of a clip is the one about the middle of its energy; a clip no longer than the part is processed whole alone.
 
     Args:
         corpora: segments by name
         predict: signals -> emotions
-        progress: told of clips done, and of all
+        progress: called with the number of clips done, and of all
         cut_durs: as ``CUT_DURS``
         snrs: as ``SNRS``
 
@@ -104,18 +105,39 @@ def listen(
     clips = [(corpus, segment) for corpus, segments in corpora.items() for segment in segments]
     for clip, (corpus, segment) in enumerate(clips):
         signal = segment.cut(read(segment.path))[: round(WHOLE_DUR * SAMPLING_RATE)]
-        heard = list(conditions(signal, clip, cut_durs, snrs))
+        parts = list(conditions(signal, clip, cut_durs, snrs))
         speaker = speaker_of(corpus, segment, clip)
         label = segment.emotion or (np.nan,) * len(OUTPUTS)
-        answers = predict([part for part, _ in heard]) if heard else []
+        outputs = predict([part for part, _ in parts]) if parts else []
         rows += [
             (output, label, clip, corpus, speaker, *condition)
-            for output, (_, condition) in zip(answers, heard, strict=True)
+            for output, (_, condition) in zip(outputs, parts, strict=True)
         ]
         progress(clip + 1, len(clips))
     if not rows:
         raise ManifestError(f"no speech is detected in {len(clips)} clips, so there is nothing to calibrate with")
-    return Heard(*map(np.array, zip(*rows, strict=True)))
+    return Answers(*map(np.array, zip(*rows, strict=True)))
+
+
+def read_corpora(manifests: Sequence[str], where: Sequence[tuple[str, str]] = ()) -> dict[str, list[Segment]]:
+    """Segments without an error by corpus: their column ``corpus``, else the name of their manifest.
+
+    Args:
+        manifests: files or folders of manifests
+        where: conditions of ``select``
+
+    Raises:
+        ManifestError: if a manifest cannot be read, or two have one name
+    """
+    names = [manifest_name(manifest) for manifest in manifests]
+    if len(set(names)) < len(names):
+        raise ManifestError(f"two of the manifests have one name: {', '.join(names)}. Rename one.")
+    corpora: dict[str, list[Segment]] = {}
+    for name, manifest in zip(names, manifests, strict=True):
+        for segment in select(read_manifest(manifest), where):
+            if not segment.column("error"):
+                corpora.setdefault(segment.column("corpus") or name, []).append(segment)
+    return corpora
 
 
 def speaker_of(corpus: str, segment: Segment, clip: int) -> str:
@@ -126,7 +148,7 @@ def speaker_of(corpus: str, segment: Segment, clip: int) -> str:
 def conditions(
     signal: np.ndarray, seed: int, cut_durs: Sequence[float], snrs: Sequence[float]
 ) -> Iterator[tuple[np.ndarray, tuple[float, float, float, float]]]:
-    """Each part and noise of a clip in which there is enough speech: its signal, and the last four of ``Heard``."""
+    """Each part and noise of a clip in which there is enough speech: its signal, and the last four of ``Answers``."""
     noise = pink(len(signal), seed) * np.sqrt(np.mean(np.square(signal, dtype=np.float64)))
     for cut_dur in cut_durs:
         length = round(cut_dur * SAMPLING_RATE)
@@ -135,9 +157,9 @@ def conditions(
             where = slice(start, start + length if length else None)
             for snr in snrs:
                 part = (signal[where] + noise[where] * 10 ** (-snr / 20)).astype(np.float32)
-                heard = sound(part, Energy())
-                if is_enough(heard.ratio, len(part)):
-                    yield part, (cut_dur, snr, heard.ratio * len(part) / SAMPLING_RATE, heard.contrast)
+                speech = sound(part, Energy())
+                if is_enough(speech.ratio, len(part)):
+                    yield part, (cut_dur, snr, speech.ratio * len(part) / SAMPLING_RATE, speech.contrast)
 
 
 def middle(signal: np.ndarray, length: int) -> int:
@@ -154,15 +176,15 @@ def pink(length: int, seed: int) -> Floats:
     return np.asarray(noise / noise.std())
 
 
-def fit_calibration(heard: Heard, metadata: Mapping[str, str], base: Calibration | None = None) -> Calibration:
-    """A calibration from what was heard.
+def fit_calibration(answers: Answers, metadata: Mapping[str, str], base: Calibration | None = None) -> Calibration:
+    """A calibration from a model's answers.
 
     With labels, output is laid upon label quantile by quantile, and intervals are made from the distances left, each
     clip judged by a map fitted without its corpus; of one corpus, its fifth of the speakers. Without labels, the
     output is laid upon what ``base`` was fitted to, and its intervals are kept: whether they hold is not known then.
 
     Args:
-        heard: of ``listen``
+        answers: of ``answer``
         metadata: of the model that answered
         base: the calibration that the weights came with
 
@@ -170,17 +192,17 @@ def fit_calibration(heard: Heard, metadata: Mapping[str, str], base: Calibration
         ManifestError: if there are too few clips or speakers, there are neither labels nor a base, or the model answers
             nearly all clips alike
     """
-    plain = heard[heard.plain]
+    plain = answers[answers.plain]
     check_enough(len(plain.clip), len(set(plain.speaker)))
-    made = {"corpora": describe(plain), "labels": heard.is_labelled}
-    if heard.is_labelled:
+    made = {"corpora": describe(plain), "labels": answers.is_labelled}
+    if answers.is_labelled:
         targets = quantiles(plain.label, weigh(plain))
     elif base is None:
         raise ManifestError("the audio has no labels and the weights no calibration to start from. Give labels")
     else:
         targets = np.array([base.scales[name].label for name in OUTPUTS])
     knots = rising(quantiles(plain.output, weigh(plain)))
-    tables = intervals(heard) if heard.is_labelled else [base.scales[name].half_width for name in OUTPUTS]  # type: ignore[union-attr]
+    tables = intervals(answers) if answers.is_labelled else [base.scales[name].half_width for name in OUTPUTS]  # type: ignore[union-attr]
     scales = {}
     for column, name in enumerate(OUTPUTS):
         mapped = np.interp(plain.output[:, column], knots[column], targets[column])
@@ -204,7 +226,7 @@ def check_enough(clips: int, speakers: int) -> None:
         )
 
 
-def describe(plain: Heard) -> dict[str, dict[str, int]]:
+def describe(plain: Answers) -> dict[str, dict[str, int]]:
     """Clips and speakers of each corpus."""
     return {
         str(name): {
@@ -215,11 +237,11 @@ def describe(plain: Heard) -> dict[str, dict[str, int]]:
     }
 
 
-def weigh(heard: Heard) -> Floats:
+def weigh(answers: Answers) -> Floats:
     """Weight of each row, together 1: the same for each corpus, in it for each speaker, and of one for each row."""
-    weight = np.ones(len(heard.clip))
-    _, corpus = np.unique(heard.corpus, return_inverse=True)
-    _, first, speaker, rows = np.unique(heard.speaker, return_index=True, return_inverse=True, return_counts=True)
+    weight = np.ones(len(answers.clip))
+    _, corpus = np.unique(answers.corpus, return_inverse=True)
+    _, first, speaker, rows = np.unique(answers.speaker, return_index=True, return_inverse=True, return_counts=True)
     weight /= rows[speaker] * np.bincount(corpus[first])[corpus]
     return np.asarray(weight / weight.sum())
 
@@ -255,15 +277,15 @@ def rounded(values: Sequence[float] | Floats) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in values)
 
 
-def intervals(heard: Heard) -> list[Mapping[str, Table]]:
+def intervals(answers: Answers) -> list[Mapping[str, Table]]:
     """Half widths by level of each dimension: a row a bin of speech, a column a bin of contrast, hard ones first."""
-    distance, weight = np.abs(heard.label - judged(heard)), weigh(heard)
-    row, column = np.digitize(heard.speech_dur, SPEECH_DURS), np.digitize(heard.contrast, CONTRASTS)
+    distance, weight = np.abs(answers.label - judged(answers)), weigh(answers)
+    row, column = np.digitize(answers.speech_dur, SPEECH_DURS), np.digitize(answers.contrast, CONTRASTS)
     shape = len(SPEECH_DURS) + 1, len(CONTRASTS) + 1
     widths = np.empty((len(LEVELS), len(OUTPUTS), *shape))
     for place in np.ndindex(*shape):
         inside = (row == place[0]) & (column == place[1])
-        if len(set(heard.clip[inside])) < MIN_CLIPS:
+        if len(set(answers.clip[inside])) < MIN_CLIPS:
             inside[:] = True
         for level, dimension in np.ndindex(*widths.shape[:2]):
             widths[(level, dimension, *place)] = conformal(distance[inside, dimension], weight[inside], LEVELS[level])
@@ -283,18 +305,18 @@ def conformal(distance: Floats, weight: Floats, level: float) -> float:
     return float(distance[order[place]]) if place < len(order) else 1.0
 
 
-def judged(heard: Heard) -> Floats:
+def judged(answers: Answers) -> Floats:
     """Each output on the scale of the labels, by a map fitted without its corpus or its part of the speakers."""
-    group = heard.corpus
+    group = answers.corpus
     if len(set(group)) == 1:
-        _, number = np.unique(heard.speaker, return_inverse=True)
+        _, number = np.unique(answers.speaker, return_inverse=True)
         group = (number % FOLDS).astype(str)
-    mapped = np.empty_like(heard.output)
+    mapped = np.empty_like(answers.output)
     for name in set(group):
-        others = heard[(group != name) & heard.plain]
+        others = answers[(group != name) & answers.plain]
         knots, targets = rising(quantiles(others.output, weigh(others))), quantiles(others.label, weigh(others))
         for column in range(len(OUTPUTS)):
             mapped[group == name, column] = np.interp(
-                heard.output[group == name, column], knots[column], targets[column]
+                answers.output[group == name, column], knots[column], targets[column]
             )
     return mapped

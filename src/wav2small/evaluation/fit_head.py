@@ -22,7 +22,7 @@ from wav2small.tables.manifest import Segment
 
 FOLDS = 5
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
-"""Inverse penalties that the fit chooses among, by speakers it has not heard."""
+"""Inverse penalties that the fit chooses among, by held-out speakers."""
 SEED = 0
 
 
@@ -91,8 +91,8 @@ def fit_head(
     folds = _splitter(min(FOLDS, fewest_speakers(truth, groups)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a rare category is missing from an inner fold
-        for heard, unheard in folds.split(embedding, truth, groups):
-            guesses[unheard] = _fit(embedding[heard], truth[heard], groups[heard]).predict(embedding[unheard])
+        for kept, held_out in folds.split(embedding, truth, groups):
+            guesses[held_out] = _fit(embedding[kept], truth[kept], groups[kept]).predict(embedding[held_out])
         fitted = _fit(embedding, truth, groups)
     places = {name: place for place, name in enumerate(names)}
     counts = np.zeros((len(names), len(names)), int)
@@ -128,7 +128,7 @@ def check_head(labels: Sequence[str], speakers: Sequence[str]) -> tuple[np.ndarr
     for name in names:
         if len(set(groups[truth == name])) < 2:
             raise ManifestError(
-                f"category {name!r} has clips of one speaker alone; two are needed, so that one can be unheard. "
+                f"category {name!r} has clips of one speaker alone; two are needed, so that one can be held out. "
                 "Leave it out with --where, or add speakers"
             )
     _splitter(2)
