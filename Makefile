@@ -4,6 +4,7 @@
 #     make test     style, types and all tests; the C runtime on this machine and on emulated boards
 #     make docs     the documentation site in site/, from docs/ and the docstrings; a warning is an error
 #     make integrations  the packages for voice agents and the MCP server with their frameworks, and their tests
+#     make bindings the packages for other languages, built and tested with the compilers that can be had
 #     make tools    compilers, emulators and browsers for the tests, as root on Debian; without one its tests are skipped
 PYTHON ?= python3
 BIN = .venv-test/bin
@@ -12,7 +13,11 @@ OWN = .venv-integrations
 TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,libclang-rt-dev cmake=cmake \
   g++=g++ qemu-system-arm=qemu-system-arm valgrind=valgrind wasm-ld=lld chromium=chromium node=nodejs npm=npm
 
-.PHONY: demo check test docs style tools integrations
+# For make bindings. Rust 1.81 or later and Swift come from their own installers.
+LANGUAGES = clang=clang cmake=cmake g++=g++ go=golang-go javac=default-jdk-headless kotlinc=kotlin \
+  mcs=mono-mcs,mono-runtime
+
+.PHONY: demo check test docs style tools integrations bindings
 demo:
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet .
@@ -46,6 +51,12 @@ integrations: $(OWN)/bin/python
 
 $(OWN)/bin/python:
 	$(PYTHON) -m venv $(OWN)
+
+# The syntax of Swift is checked by tree-sitter where there is no Swift.
+bindings: $(INSTALLED)
+	.ci/install $(LANGUAGES)
+	$(BIN)/python -m pip install --quiet --target build/syntax tree-sitter tree-sitter-swift
+	PYTHONPATH=build/syntax $(BIN)/python bindings/test.py
 
 tools:
 	.ci/install $(TOOLS)

@@ -15,6 +15,7 @@ import pytest
 from wav2small.audio import read, vad
 from wav2small.audio.decode import FORMATS, SUFFIXES
 from wav2small.errors import NativeError
+from wav2small.export.languages import LANGUAGES
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.options import Options
 from wav2small.runtime import baseline, compiler, native
@@ -87,6 +88,38 @@ def test_every_c_file_is_included_from_the_one_that_is_compiled():
         names = re.findall(r'^ *#include "(\w+\.h)"', text(f"c/{name}"), re.MULTILINE)
         waiting += [found for found in names if found not in reached | {HEADER}]
     assert reached == set(compiler.SOURCES)
+
+
+def test_every_package_for_a_language_is_packed():
+    packed = project()["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    folders = {f"bindings/{path.name}" for path in (ROOT / "bindings").iterdir() if path.is_dir()}
+    assert folders == {f"bindings/{language}" for language in LANGUAGES}
+    assert {source for source in packed if source.startswith("bindings/")} == folders
+    assert packed["LICENSE"] == "wav2small/LICENSE" and all(
+        packed[folder] == f"wav2small/{folder}" for folder in folders
+    )
+
+
+@pytest.mark.parametrize(
+    "path, ended, level",
+    [
+        (
+            "android/src/main/kotlin/wav2small/Wav2Small.kt",
+            r"check\(result != (-\d)\) .*ended",
+            r"!= (-\d)\) \{\n.*level is",
+        ),
+        ("csharp/Wav2Small.cs", r"result == (-\d)\) .*ended", r"result == (-\d)\)\n.*\n.*Level is"),
+        ("rust/src/lib.rs", r"(-\d) => Err\(Error::Ended", r"(-\d) => Err\(Error::Level"),
+        (
+            "swift/Sources/Wav2Small/Wav2Small.swift",
+            r"case (-\d): throw StreamError.ended",
+            r"(-\d): throw StreamError.level",
+        ),
+    ],
+)
+def test_languages_that_do_not_read_the_header_have_its_codes(path, ended, level):
+    found = [re.findall(pattern, text(f"bindings/{path}")) for pattern in (ended, level)]
+    assert found == [[str(codes()["W2S_ENDED"])], [str(codes()["W2S_OTHER_LEVEL"])]]
 
 
 def test_every_file_of_the_web_is_packed():

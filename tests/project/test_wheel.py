@@ -106,6 +106,7 @@ def test_the_wheel_is_of_this_platform_of_any_python_and_without_the_mobilenets(
     assert len(libraries(wheel)) == len(prebuilt.MODELS) * len(VARIANTS)
     assert not [name for name in content(wheel) if "mobilenet" in name and "data" in name]
     assert {f"wav2small/c/{name}" for name in compiler.SOURCES} < content(wheel)
+    assert {"wav2small/LICENSE", "wav2small/bindings/rust/src/lib.rs"} < content(wheel)
     assert wheel.stat().st_size < 7e6
 
 

@@ -9,7 +9,9 @@ import click
 
 from wav2small.tables.table import TEXT_FORMATS, render
 
-FOLDERS = ("c", "audonnx", "hub", "transformers-js")
+LANGUAGES = ("android", "cpp", "csharp", "go", "rust", "swift")
+"""Forms that are a package for a language, around C."""
+FOLDERS = ("c", *LANGUAGES, "audonnx", "hub", "transformers-js")
 """Forms that are a folder, written as a whole."""
 
 
@@ -87,7 +89,8 @@ def command(
     samples on, for C and the backend numpy.
 
     --to c writes a folder of C: the runtime, a header with the weights, and project files for Arduino, PlatformIO and
-    Zephyr. It is compared with the reference if there is a C compiler.
+    Zephyr. It is compared with the reference if there is a C compiler. --to android, cpp, csharp, go, rust or swift
+    writes a package for that language around the same C, with a test of its own.
 
     --to audonnx writes a folder for audonnx, audinterface and nkululeko; --to transformers-js one for transformers.js
     in Node.js and browsers; --to hub one to push to the Hugging Face hub, which also --model FOLDER reads. Each has a
@@ -100,6 +103,7 @@ def command(
       wav2small export best.safetensors -o models --dev dev.csv --calibrate open/librispeech
       wav2small export best.safetensors -o models --to integers --calibrate open/librispeech
       wav2small export micro:int8 --to c -o firmware/wav2small
+      wav2small export micro:int8 --to swift -o app/wav2small
       wav2small export best.safetensors --to audonnx -o audonnx-folder
     """
     from wav2small.export.artefacts import export, export_integers
@@ -115,7 +119,8 @@ def command(
     if to in FOLDERS:
         if name or version or metadata or dev or calibrate or ship:
             raise click.UsageError(f"--to {to} takes MODEL and -o FOLDER only: it says what the weights say.")
-        made = c_row(weights, str(output)) if to == "c" else tool_row(to, weights, str(output), scores)
+        is_c = to in ("c", *LANGUAGES)
+        made = c_row(to, weights, str(output)) if is_c else tool_row(to, weights, str(output), scores)
         click.echo(render([made], format), nl=False)
         if is_non_commercial(str(made.get("licence", ""))):
             click.echo(f"{output}: {made['licence']}: not for commercial use", err=True)
@@ -152,11 +157,12 @@ def row(artefact: Any) -> dict[str, object]:
     return facts | errors | ccc | {"licence": artefact.licence}
 
 
-def c_row(weights: str, folder: str) -> dict[str, object]:
-    """A line about a folder of C, which is written."""
+def c_row(to: str, weights: str, folder: str) -> dict[str, object]:
+    """A line about a folder of C, or a package for a language around it, which is written."""
     from wav2small.export.c_folder import export_c
+    from wav2small.export.languages import export_language
 
-    made = export_c(weights, folder)
+    made = export_c(weights, folder) if to == "c" else export_language(weights, folder, to)
     error = "not compared, no C compiler" if made.error is None else f"{made.error:.1e}"
     return {"folder": str(made.path), "precision": made.precision, "header bytes": made.header_bytes, "error": error}
 

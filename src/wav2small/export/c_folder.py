@@ -93,17 +93,27 @@ def write_folder(folder: Path, weights: Path, text: str, integers: bool) -> None
         integers: whether the network is an integer network
     """
     with whole_folder(folder, f"src/{HEADER}") as made:
-        values = template_values(weights)
-        for source in sorted((compiler.runtime() / "export").rglob("*")):
-            if source.is_file():
-                target = made / source.relative_to(compiler.runtime() / "export")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(string.Template(source.read_text("utf-8")).safe_substitute(values), "utf-8")
-        (made / "src").mkdir()
-        (made / "src" / HEADER).write_text(text, "ascii")
-        for name in compiler.SOURCES:
-            if name not in (("w2s_float.h",) if integers else ("w2s_integer.h", "w2s_dot.h")):
-                shutil.copyfile(compiler.runtime() / name, made / "src" / name)
+        write_templates(compiler.runtime() / "export", made, weights)
+        write_runtime(made / "src", text, integers)
+
+
+def write_templates(templates: Path, folder: Path, weights: Path) -> None:
+    """Copy a folder of templates, with the values of the weights in the places of ``$name`` and others."""
+    values = template_values(weights)
+    for source in sorted(templates.rglob("*")):
+        if source.is_file():
+            target = folder / source.relative_to(templates)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(string.Template(source.read_text("utf-8")).safe_substitute(values), "utf-8")
+
+
+def write_runtime(folder: Path, text: str, integers: bool) -> None:
+    """Write the C sources of a model and its header, of this text, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HEADER).write_text(text, "ascii")
+    for name in compiler.SOURCES:
+        if name not in (("w2s_float.h",) if integers else ("w2s_integer.h", "w2s_dot.h")):
+            shutil.copyfile(compiler.runtime() / name, folder / name)
 
 
 def template_values(weights: Path) -> dict[str, str]:

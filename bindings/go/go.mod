@@ -1,0 +1,3 @@
+module wav2small
+
+go 1.19
