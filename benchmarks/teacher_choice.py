@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wav2small.audio.distort import trim
 from wav2small.files import whole_file
 from wav2small.metrics import auc, pearson_cc
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.tables.manifest import load_norms, segment_signal
 from wav2small.train.annotated import read_annotated
 from wav2small.train.config import FitConfig
-from wav2small.train.distort import trim
 from wav2small.train.heads import Batches, Corpus, load_corpora
 from wav2small.train.loss import annotation_loss
 from wav2small.train.teachers.open import Heads

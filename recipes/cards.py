@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import robustness
 from wav2small.export.card import USE
 from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import DATA, full_name, read_index, read_safetensors
@@ -30,6 +31,19 @@ FIELDS = ("truth", "weights", "sha256", "by", "dimension", "value", "low", "high
 TEACHER = "open"
 TRUTHS = {"teacher-ravdess": "teacher", "norms": "norms"}
 SEXES = {"gender=m": "12 men", "gender=f": "12 women"}
+CONDITIONS = {
+    "clean": "as recorded",
+    "noise:10": "recorded noise, 10 dB",
+    "noise:0": "recorded noise, 0 dB",
+    "babble:10": "babble of 5 voices, 10 dB",
+    "mulaw:8k": "G.711 mu-law, 8 kHz",
+    "opus:12k": "Opus, 12 kbit/s",
+    "reverb:0.8": "reverberation, .8 s",
+    "speed:1.25": "1.25 times as fast",
+    "packets": "a tenth of the packets lost",
+    "cut:1": "the middle second only",
+}
+"""Of ``robustness``, those that a card shows."""
 
 ABOUT = {
     "micro": "A causal network that processes audio frame by frame, for streams, browsers and microcontrollers.",
@@ -45,8 +59,8 @@ LIMITS = """\
 - The teacher was fitted on acted German of 10 speakers, on the same clips in other voices made by a
   vocoder, and on vocal bursts. Its errors are also those of its students.
 - The training speech is mostly by adults, in English, German and Arabic. Not measured: other
-  languages, children, age, accents, pathological voices, telephone lines. Sex is as annotated in
-  RAVDESS, with two values.
+  languages, children, age, accents, pathological voices. Sex is as annotated in RAVDESS, with two
+  values.
 - Values differ between speakers and microphones: compare values of the same speaker only.
 """
 FOLDERS = {
@@ -121,6 +135,7 @@ def lines(name: str, scores: list[dict[str, str]]) -> Iterator[str]:
     yield from files(name, rows)
     yield from training_data(name, rows[0])
     yield from accuracy(name, own, forms)
+    yield from robust(forms[0])
     yield from limits(name, own, forms[0])
 
 
@@ -229,6 +244,28 @@ def elsewhere(name: str, forms: list[str]) -> Iterator[str]:
             halves = (calibration.scales[dimension].half_width["0.8"][row][column] for dimension in OUTPUTS)
             yield f"| {spelt(form)} | {title} | {' | '.join(f'±{short(half)}' for half in halves)} |"
     yield ""
+
+
+def robust(form: str) -> Iterator[str]:
+    """How answers change with the condition of the clip."""
+    own = [r for r in robustness.read() if (r["corpus"], r["weights"], r["by"]) == ("ravdess", form, "")]
+    rows = {(r["condition"], r["dimension"]): r for r in own}
+    yield "## Robustness\n"
+    clips = rows["clean", "arousal"]["clips"]
+    yield (
+        f"`{form}` on {clips} clips of RAVDESS, distorted: CCC with its own answer to the clean clip, and CCC of\n"
+        "arousal with the norms. Brackets are 95 % intervals over speakers. All conditions:\n"
+        "[robustness.md](../robustness.md).\n"
+    )
+    yield "| | arousal | dominance | valence | arousal, norms |\n|---|---|---|---|---|"
+    for condition, title in CONDITIONS.items():
+        cells = ["" if condition == "clean" else spanned(rows[condition, d], "ccc_clean") for d in OUTPUTS]
+        yield f"| {title} | {' | '.join(cells)} | {spanned(rows[condition, 'arousal'], 'ccc')} |"
+    yield ""
+
+
+def spanned(row: dict[str, str], figure: str) -> str:
+    return f"{short(row[figure])} [{short(row[f'{figure}_low'])}, {short(row[f'{figure}_high'])}]"
 
 
 def limits(name: str, scores: list[dict[str, str]], form: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Write the tables of README.md, docs/results.md and docs/students.md, from the files of evaluate and bench.
+"""Write the tables of README.md and docs/, from the files of evaluate, robustness and bench.
 
     python recipes/table.py [PICTURE.png]
 
@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+
+import robustness
+from wav2small.evaluation.conditions import CLEAN, CONDITIONS
 
 COLUMNS = [
     ("ccc", "arousal"),
@@ -124,6 +127,49 @@ def students(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def robust(folder: Path, corpus: str = "ravdess") -> str:
+    """Markdown, a row a condition: the CCC of each model with its own answer to the clean clip."""
+    rows = distorted(folder, corpus)
+    found = {(name, condition) for name, condition, _, _ in rows}
+    names = [name for name in dict.fromkeys(n for n, *_ in rows) if all((name, c.name) in found for c in CONDITIONS)]
+    lines = [f"| | {' | '.join(name.replace(':', ' ') for name in names)} |", "|---" * (len(names) + 1) + "|"]
+    for one in CONDITIONS:
+        cells = [" / ".join(short(float(rows[n, one.name, "", d]["ccc_clean"])) for d in DIMENSIONS) for n in names]
+        lines.append(f"| `{one.name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def robust_truth(folder: Path, weights: str = "micro") -> str:
+    """Markdown, a row a condition: shift, accuracy, and the CCC with the clean answer by sex, of one model."""
+    rows = distorted(folder, "ravdess")
+    lines = ["| | shift A / D / V | CCC A | CCC V | AUC A | AUC V | clean A, men | clean A, women |", "|---" * 8 + "|"]
+    for name in (CLEAN, *(one.name for one in CONDITIONS)):
+        own = {dimension: rows[weights, name, "", dimension] for dimension in DIMENSIONS}
+        arousal, valence = own["arousal"], own["valence"]
+        cells = ["" if name == CLEAN else " / ".join(signed(own[d]["shift"]) for d in DIMENSIONS)]
+        cells += [spanned(arousal, "ccc"), spanned(valence, "ccc")]
+        cells += [short(float(row["auc"])) for row in (arousal, valence)]
+        sexes = [rows[weights, name, f"gender={sex}", "arousal"] for sex in "mf"]
+        cells += ["" if name == CLEAN else spanned(row, "ccc_clean") for row in sexes]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def distorted(folder: Path, corpus: str) -> dict[tuple[str, str, str, str], dict[str, str]]:
+    """The rows of recipes/robustness.py about a corpus: by weights, condition, group and dimension."""
+    rows = [row for row in robustness.read(folder / robustness.FILE.name) if row["corpus"] == corpus]
+    return {(row["weights"], row["condition"], row["by"], row["dimension"]): row for row in rows}
+
+
+def spanned(row: dict[str, str], figure: str) -> str:
+    low, high = (short(float(row[f"{figure}_{end}"])) for end in ("low", "high"))
+    return f"{short(float(row[figure]))} [{low}, {high}]"
+
+
+def signed(number: str) -> str:
+    return f"{float(number):+.2f}".replace("0.", ".", 1)
+
+
 def picture(folder: Path, file: str) -> None:
     """A PNG of the students in float32, those that ship as they ship, against the teacher."""
     from wav2small.evaluation.bench import plot
@@ -159,6 +205,8 @@ def main() -> None:
     folder, root = Path(__file__).parent / "open", Path(__file__).parents[1]
     write(root / "README.md", {"readme": readme(folder)})
     write(root / "docs" / "results.md", {"accuracy": table(folder), "costs": costs(folder)})
+    tables = {"robustness": robust(folder), "micro": robust_truth(folder), "emodb": robust(folder, "emodb")}
+    write(root / "docs" / "robustness.md", tables)
     write(root / "docs" / "students.md", {"students": students(folder)})
     if len(sys.argv) > 1:
         picture(folder, sys.argv[1])

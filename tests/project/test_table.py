@@ -23,6 +23,8 @@ OPEN = ROOT / "recipes" / "open"
         ("table", "docs/results.md"),
         ("costs", "docs/results.md"),
         ("students", "docs/students.md"),
+        ("robust", "docs/robustness.md"),
+        ("robust_truth", "docs/robustness.md"),
     ],
 )
 def test_the_tables_in_the_documents_are_current(name, document):

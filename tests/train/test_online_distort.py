@@ -15,6 +15,7 @@ from wav2small.train.online.distort import (  # noqa: E402
     ROOM_LENGTH,
     Distortion,
     band,
+    coded,
     coloured,
     equaliser,
     levelled,
@@ -139,7 +140,7 @@ def test_recorded_rooms_are_used_for_half_of_the_batches(tmp_path):
 
 def test_a_twentieth_passes_a_codec(monkeypatch):
     """Which is marked here by a constant."""
-    monkeypatch.setattr(distort, "codec", lambda signal, rng: np.full_like(signal, 7))
+    monkeypatch.setattr(distort, "coded", lambda signal, rng: np.full_like(signal, 7))
     made = Distortion(None, None).channel(speech(600, 800), Draw((1,)))
     assert 0.03 < (made == 7).all(1).float().mean() < 0.075
 
@@ -175,3 +176,10 @@ def test_nothing_is_ever_nan(tmp_path, count, what):
             made = Distortion(*pools, clean=0.1)(signal, Draw((seed,)))
             assert made.shape == signal.shape and torch.isfinite(made).all() and made.abs().max() <= 1
             assert torch.isfinite(telephone(signal)).all()
+
+
+def test_a_codec_is_not_the_same_each_time_and_keeps_the_length():
+    voice = speech(1, 4001)[0].numpy()
+    made = [coded(voice, np.random.default_rng(seed)) for seed in range(8)]
+    assert len({clip.tobytes() for clip in made}) == 8
+    assert {len(clip) for clip in made} == {4001}

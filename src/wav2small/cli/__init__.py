@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": ("wav2small.cli.serve:command", "Serve files over HTTP and live streams over WebSockets."),
     "models": ("wav2small.cli.models:command", "List the models that ship, and the students to train."),
     "evaluate": ("wav2small.cli.evaluate:command", "Score models or tables of predictions against labelled audio."),
+    "robustness": ("wav2small.cli.robustness:command", "Score models on noisy, coded, cut and other distorted clips."),
     "bench": ("wav2small.cli.bench:command", "Measure size, MACs, memory, time and CCC of models."),
     "export": ("wav2small.cli.export:command", "Export weights to ONNX or C, checked against the reference."),
     "corpus": ("wav2small.cli.corpus:command", "Write the manifest of a corpus as its owner distributes it."),
@@ -41,6 +42,7 @@ CONTINUES = "the same command continues with what is not done yet"
 NOTHING = "nothing was written"
 AFTER_CTRL_C = {
     "evaluate": NOTHING,
+    "robustness": "with -o FILE, finished conditions are kept, and the same command with --resume continues",
     "bench": NOTHING,
     "export": NOTHING,
     "corpus": NOTHING,

@@ -14,7 +14,6 @@ import click
 
 from wav2small.cli.options import where_option
 from wav2small.cli.progress import progress_bar, report_written, say
-from wav2small.errors import ManifestError
 from wav2small.network.config import OUTPUTS
 
 if TYPE_CHECKING:
@@ -126,6 +125,7 @@ def command(
       wav2small evaluate wav2small --against micro --on emodb --on ravdess
     """
     from wav2small.evaluation import score
+    from wav2small.evaluation.labelled import check_column, read_manifests, read_set
     from wav2small.evaluation.predictors import file_sha256, open_predictor
     from wav2small.evaluation.report import difference_table, score_table
     from wav2small.tables.manifest import NORMS
@@ -145,10 +145,10 @@ def command(
     printed = format if format and not outputs else "table"
     if printed == "parquet":
         raise click.UsageError("--format parquet needs -o FILE.")
-    sources = _read_manifests(manifests, root, where)
-    truth_name, data = _read_set(sources, corpus, truth, norms, draws, seed)
+    sources = read_manifests(manifests, root, where)
+    truth_name, data = read_set(sources, corpus, truth, norms, draws, seed)
     for column in by:
-        _check_column(column, data.segments, sources, f"there are no scores by it; leave --by {column} out")
+        check_column(column, data.segments, sources, f"there are no scores by it; leave --by {column} out")
     specs = list(dict.fromkeys((*predictors, against) if against else predictors))
     opened = {spec: open_predictor(spec, specs) for spec in specs}
     answers = _answer_all(opened, data, speech_only)
@@ -227,70 +227,6 @@ def _check_options(
         raise click.UsageError("--against compares all clips: leave --by out, or choose clips by --where COLUMN=VALUE.")
     if set(predictors) == {against}:
         raise click.UsageError(f"--against {against} is the only PREDICTOR. Name another one to compare with it.")
-
-
-def _read_manifests(
-    manifests: Sequence[str], root: str | None, where: Sequence[tuple[str, str]]
-) -> dict[str, Sequence[Segment]]:
-    """The chosen segments of each manifest, by its name."""
-    from wav2small.evaluation.predictors import manifest_name
-    from wav2small.tables.manifest import read_manifest, select
-
-    sources: dict[str, Sequence[Segment]] = {}
-    for manifest in manifests:
-        name = manifest_name(manifest)
-        if name in sources:
-            raise click.UsageError(f"two manifests are named {name}: {', '.join(manifests)}. Rename a folder or file.")
-        segments = read_manifest(manifest, root)
-        try:
-            sources[name] = select(segments, where)
-        except ManifestError as error:
-            raise ManifestError(f"{name}: {error}" if len(manifests) > 1 else str(error)) from None
-    return sources
-
-
-def _read_set(
-    sources: Mapping[str, Sequence[Segment]],
-    corpus: str | None,
-    truth: str | None,
-    norms: str | None,
-    draws: int,
-    seed: int,
-) -> tuple[str, EvaluationSet]:
-    """All segments with their truth and corpora, and what the truth is called."""
-    from wav2small.evaluation.predictors import read_truth
-    from wav2small.evaluation.score import MEAN, POOLED, EvaluationSet, check_truth, rows_of
-    from wav2small.tables.manifest import load_norms
-
-    pairs = [(name, segment) for name, segments in sources.items() for segment in segments]
-    segments, categories = [segment for _, segment in pairs], load_norms(norms)
-    if corpus:
-        _check_column(corpus, segments, sources, f"it does not tell corpora apart; leave --corpus {corpus} out")
-    corpora = [(segment.column(corpus) if corpus else "") or name for name, segment in pairs]
-    if {MEAN, POOLED} & set(corpora):
-        raise ManifestError(f"a corpus cannot be named {MEAN} or {POOLED}, as figures over corpora are. Rename it.")
-    if truth is None and len(sources) > 1:
-        truth = _common_truth(sources)
-    truth_name, true = read_truth(truth, segments, categories)
-    for name, rows in rows_of(corpora).items():
-        check_truth([true[row] for row in rows], name if len(set(corpora)) > 1 else "")
-    return truth_name, EvaluationSet(segments, true, corpora, categories, draws, seed)
-
-
-def _common_truth(sources: Mapping[str, Sequence[Segment]]) -> str:
-    annotated = [name for name, segments in sources.items() if any(segment.emotion for segment in segments)]
-    if annotated and len(annotated) < len(sources):
-        others = [name for name in sources if name not in annotated]
-        raise click.UsageError(
-            f"{', '.join(annotated)} has annotations and {', '.join(others)} has none, and a mean over corpora needs "
-            "one truth: give --truth norms, or a table of labels."
-        )
-    return "manifest" if annotated else "norms"
-
-
-def _check_column(column: str, segments: Sequence[Segment], sources: Mapping[str, object], so: str) -> None:
-    if not any(segment.column(column) for segment in segments):
-        raise ManifestError(f"{', '.join(sources)}: no row has a {column}, so {so}")
 
 
 def _answer_all(predictors: Mapping[str, Predictor], data: EvaluationSet, speech_only: bool) -> dict[str, list[Answer]]:

@@ -26,6 +26,8 @@ class Predictor:
     name: str
     about: dict[str, str | None]
     answer: Callable[[Sequence[Segment], bool], Iterable[Answer]]
+    predict: Predict | None = None
+    """Emotions of signals; None for a table, whose answers are of recorded files only."""
     training_data: str = ""
     """Names of corpora with commas between them, as in the metadata of the weights; empty where it is not known."""
 
@@ -123,7 +125,8 @@ def _open_model(name: str, spec: str) -> Predictor:
     backend = of_file(spec)
     model, file = load(spec, backend), locate(spec, BACKENDS[backend].suffix)
     about = {"name": name, "kind": "model", "version": model.metadata.get("version"), "sha256": file_sha256(file)}
-    return Predictor(name, about, _answers(model_predictor(model)), model.metadata.get("training_data", ""))
+    predict = model_predictor(model)
+    return Predictor(name, about, _answers(predict), predict, model.metadata.get("training_data", ""))
 
 
 def model_predictor(model: Model) -> Predict:
@@ -141,7 +144,7 @@ def _open_teacher(name: str, teacher_name: str) -> Predictor:
     head = teacher_name if Path(teacher_name).is_file() else DATA / f"{teacher_name}.safetensors"
     about = {"name": name, "kind": "teacher", "version": teacher.version, "sha256": file_sha256(head)}
     training_data = read_safetensors(head)[1].get("training_data", "") if Path(head).is_file() else ""
-    return Predictor(name, about, _answers(teacher.label), training_data)
+    return Predictor(name, about, _answers(teacher.label), teacher.label, training_data)
 
 
 def _answers(predict: Predict) -> Callable[[Sequence[Segment], bool], Iterable[Answer]]:

@@ -43,6 +43,8 @@ Clip = Sequence[Signal]
 """The parts of a clip that its answer is the mean of; none if it has too little speech."""
 Predict = Callable[[Sequence[Signal]], Sequence[Emotion]]
 """The seam: mono float32 signals at 16 kHz in, one emotion each out. A test double is a lambda."""
+Change = Callable[[Signal, Segment], Signal]
+"""What a clip is replaced by before it is answered."""
 
 BATCH = 16
 DEFAULTS = Options()
@@ -109,7 +111,10 @@ class Evaluation:
 
 
 def answer_segments(
-    segments: Iterable[Segment], predict: Predict, speech_only: bool = False, options: Options = DEFAULTS
+    segments: Iterable[Segment],
+    predict: Predict,
+    speech_only: bool = False,
+    options: Options = DEFAULTS,
 ) -> Iterator[Answer]:
     """Answers of a predictor, one a segment, in order: to the bit those of ``runtime.predict``.
 
@@ -125,40 +130,63 @@ def answer_segments(
     Yields:
         an emotion, or the reason ``error`` (with the message as detail) or ``no speech``
     """
+    return answer_clips(clips_of(segments, speech_only, options), predict)
+
+
+def clips_of(
+    segments: Iterable[Segment],
+    speech_only: bool = False,
+    options: Options = DEFAULTS,
+    change: Change | None = None,
+) -> Iterator[Clip | Answer]:
+    """The clip of each segment, or the answer to one that cannot be read: what ``answer_clips`` answers.
+
+    Args:
+        segments: of a manifest
+        speech_only: clips with too little speech are empty
+        options: as in ``answer_segments``
+        change: a distortion of every clip; None leaves them as they are
+    """
     detect, always = detector(options.vad), not speech_only
 
     def has_speech(part: Signal) -> bool:
         return is_enough(sound(part, detect).ratio, len(part), options.min_speech, FILE_DUR)
 
-    clips = (
-        clip if isinstance(clip, Answer) else counted(clip, has_speech, always) for clip in _clips(segments, options)
-    )
+    for clip in _clips(segments, options, change):
+        yield clip if isinstance(clip, Answer) else counted(clip, has_speech, always)
+
+
+def answer_clips(clips: Iterator[Clip | Answer], predict: Predict) -> Iterator[Answer]:
+    """Answers to clips, one each, in order; ``BATCH`` clips are taken at once."""
     while batch := list(islice(clips, BATCH)):
         yield from _answer_batch(batch, predict)
 
 
-def _clips(segments: Iterable[Segment], options: Options) -> Iterator[Clip | Answer]:
+def _clips(segments: Iterable[Segment], options: Options, change: Change | None) -> Iterator[Clip | Answer]:
     path, signal, duration = None, np.zeros(0, np.float32), None
     for segment in segments:
         try:
             if segment.path != path:
                 (signal, duration), path = read_with_duration(segment.path, options.channel), segment.path
-            yield _clip(segment, signal, duration)
+            yield _clip(segment, signal, duration, change)
         except AudioError as error:
             yield Answer(None, "error", str(error))
 
 
-def _clip(segment: Segment, signal: Signal, duration: float | None) -> Clip:
+def _clip(segment: Segment, signal: Signal, duration: float | None, change: Change | None) -> Clip:
     """The parts of a segment out of the signal of its file, whose header states the duration."""
     clip = segment.cut(signal)
     check_length(len(clip), str(segment.path))
-    is_file = segment.start == 0 and segment.end is None
+    if change is not None:
+        clip = change(clip, segment)
+        check_length(len(clip), str(segment.path))
+    is_file = segment.start == 0 and segment.end is None and change is None
     return list(parts([clip], duration if is_file else len(clip) / SAMPLING_RATE))
 
 
 def _answer_batch(batch: Sequence[Clip | Answer], predict: Predict) -> Iterator[Answer]:
     clips = [clip for clip in batch if clip and not isinstance(clip, Answer)]
-    answers = iter(_answer_clips(clips, predict) if clips else [])
+    answers = iter(_answer_each(clips, predict) if clips else [])
     for clip in batch:
         if isinstance(clip, Answer):
             yield clip
@@ -166,13 +194,13 @@ def _answer_batch(batch: Sequence[Clip | Answer], predict: Predict) -> Iterator[
             yield next(answers) if clip else Answer(None, "no speech")
 
 
-def _answer_clips(clips: Sequence[Clip], predict: Predict) -> list[Answer]:
+def _answer_each(clips: Sequence[Clip], predict: Predict) -> list[Answer]:
     try:
         emotions = predict([part for clip in clips for part in clip])
     except AudioError as error:
         if len(clips) == 1:
             return [Answer(None, "error", str(error))]
-        return [answer for clip in clips for answer in _answer_clips([clip], predict)]
+        return [answer for clip in clips for answer in _answer_each([clip], predict)]
     assert len(emotions) == sum(map(len, clips))
     remaining = iter(emotions)
     return [_mean_answer(list(islice(remaining, len(clip))), clip) for clip in clips]

@@ -98,7 +98,6 @@ STATISTICS = (
     Statistic("mean", "mean_ccc", _every, None),
 )
 """In the order in which they are reported; the mean of the CCCs is the last."""
-CCCS = [k for k, statistic in enumerate(STATISTICS) if statistic.name == "ccc"]
 
 
 @dataclass(frozen=True)
@@ -183,20 +182,22 @@ def _classes(norm: Norm | None) -> tuple[float, float, float]:
     return known.get(arousal, np.nan), np.nan, known.get(valence, np.nan)
 
 
-def figures(sample: Sample, draws: int, seed: int) -> Figures:
+def figures(sample: Sample, draws: int, seed: int, statistics: Sequence[Statistic] = STATISTICS) -> Figures:
     """The statistics of a sample as a whole: of one corpus, or of several pooled.
 
     Speakers are resampled within each corpus. A clip without a speaker counts as a speaker of its own. Where a corpus
     has fewer than ``MIN_SPEAKERS``, the draws are not numbers: there is no interval.
     """
-    drawn = [_compute(sample.pairs.take(indices)) for indices in _resample_within(sample, draws, seed)]
-    nothing = np.full((draws, len(STATISTICS)), np.nan)
-    return Figures(_compute(sample.pairs), np.array(drawn) if drawn else nothing, *_counts(sample))
+    drawn = [_compute(sample.pairs.take(indices), statistics) for indices in _resample_within(sample, draws, seed)]
+    nothing = np.full((draws, len(statistics)), np.nan)
+    counts = _counts(sample, statistics)
+    return Figures(_compute(sample.pairs, statistics), np.array(drawn) if drawn else nothing, *counts)
 
 
-def _compute(pairs: Pairs) -> Floats:
-    values = [statistic.compute(pairs) for statistic in STATISTICS if statistic.compute]
-    return np.array([*values, np.mean([values[k] for k in CCCS])])
+def _compute(pairs: Pairs, statistics: Sequence[Statistic]) -> Floats:
+    values = [np.nan if one.compute is None else one.compute(pairs) for one in statistics]
+    cccs = [value for one, value in zip(statistics, values, strict=True) if one.name == "ccc"]
+    return np.array([np.mean(cccs) if one.compute is None else v for one, v in zip(statistics, values, strict=True)])
 
 
 def _resample_within(sample: Sample, draws: int, seed: int) -> Iterator[Indices]:
@@ -214,9 +215,9 @@ def _resample_within(sample: Sample, draws: int, seed: int) -> Iterator[Indices]
         yield np.concatenate([own[part] for own, part in zip(rows, parts, strict=True)])
 
 
-def _counts(sample: Sample) -> tuple[Counts, Counts, Counts]:
+def _counts(sample: Sample, statistics: Sequence[Statistic]) -> tuple[Counts, Counts, Counts]:
     """Clips that each statistic is computed from, their speakers known by name, and their corpora."""
-    marked = [statistic.about(sample.pairs) for statistic in STATISTICS]
+    marked = [statistic.about(sample.pairs) for statistic in statistics]
     who = np.char.add(np.char.add(sample.corpus, "\n"), sample.speaker)
     speakers = [len(np.unique(who[rows & (sample.speaker != "")])) for rows in marked]
     corpora = [len(np.unique(sample.corpus[rows])) for rows in marked]
@@ -247,18 +248,22 @@ def _mean(values: Sequence[Floats], defined: NDArray[np.bool_]) -> Floats:
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
-def scores(found: Figures) -> list[Score]:
-    """A score for each statistic that there are clips for."""
-    return [Score(*_score(found, k)) for k in range(len(STATISTICS)) if found.clips[k]]
+def scores(found: Figures, statistics: Sequence[Statistic] = STATISTICS) -> list[Score]:
+    """A score for each statistic that there are clips for; ``statistics`` are those of the figures."""
+    return [Score(*_score(found, k, one)) for k, one in enumerate(statistics) if found.clips[k]]
 
 
 def differences(found: Figures) -> list[Difference]:
     """The same for the difference of two predictors, with the share of draws in which it is 0 or less."""
-    return [Difference(*_score(found, k), _share(found.drawn[:, k])) for k in range(len(STATISTICS)) if found.clips[k]]
+    return [
+        Difference(*_score(found, k, one), _share(found.drawn[:, k]))
+        for k, one in enumerate(STATISTICS)
+        if found.clips[k]
+    ]
 
 
-def _score(found: Figures, k: int) -> tuple[str, str, float, float, float, int, int, int]:
-    statistic, (low, high) = STATISTICS[k], percentile_interval(found.drawn[:, k])
+def _score(found: Figures, k: int, statistic: Statistic) -> tuple[str, str, float, float, float, int, int, int]:
+    low, high = percentile_interval(found.drawn[:, k])
     counts = int(found.clips[k]), int(found.speakers[k]), int(found.corpora[k])
     return statistic.dimension, statistic.name, float(found.value[k]), low, high, *counts
 

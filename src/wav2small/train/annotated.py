@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wav2small.audio.distort import surround, trim
 from wav2small.corpora.protocol import deal
 from wav2small.errors import ManifestError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.tables.manifest import Segment, load_norms, read_manifest, segment_signal
-from wav2small.train.distort import surround, trim
 from wav2small.train.online.compose import resample
 from wav2small.train.online.distort import Distortion
 from wav2small.train.online.draw import Draw

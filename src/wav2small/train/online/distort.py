@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from wav2small.audio.distort import band_gains, codec
 from wav2small.network.config import SAMPLING_RATE
-from wav2small.train.distort import codec
 from wav2small.train.online.compose import add, decibel, rms
 from wav2small.train.online.draw import Draw
 from wav2small.train.online.pool import Pool
@@ -63,7 +64,7 @@ class Distortion:
         if len(called):
             out[called] = telephone(out[called])
         for row in draw.rows(count, CODED) if out.device.type == "cpu" else ():  # codecs run only on the CPU
-            out[row] = torch.from_numpy(codec(out[row].numpy(), draw.rng))
+            out[row] = torch.from_numpy(coded(out[row].numpy(), draw.rng))
         return out
 
     def room(self, draw: Draw, count: int) -> Tensor:
@@ -113,7 +114,14 @@ def equaliser(frequency: Tensor, draw: Draw, count: int, depth: float = 9.0) -> 
 def band(frequency: Tensor, draw: Draw, count: int) -> Tensor:
     """Gains of a band-pass from 50..400 Hz to 2,800..7,000 Hz, shape=(count, frequencies)."""
     low, high = draw.uniform(count, 1, low=50, high=400), draw.uniform(count, 1, low=2800, high=7000)
-    return 1 / (1 + (low / frequency.clamp_min(1)) ** 8) / (1 + (frequency / high) ** 16)
+    gains: Tensor = band_gains(frequency.clamp_min(1), low, high)
+    return gains
+
+
+def coded(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A clip after MP3 or Opus at a random quality, shape=(samples,)."""
+    container, subtype = [("MP3", "MPEG_LAYER_III"), ("OGG", "OPUS")][rng.integers(2)]
+    return codec(signal, container, subtype, compression_level=float(rng.uniform(0.5, 0.95)))
 
 
 def telephone(signal: Tensor) -> Tensor:

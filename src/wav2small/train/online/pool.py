@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wav2small.audio.distort import trim
 from wav2small.errors import AudioError, ManifestError
 from wav2small.files import whole_file
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.tables.manifest import Segment, segment_signal
 from wav2small.train import Progress, make_folder
-from wav2small.train.distort import trim
 from wav2small.train.online.draw import Draw
 
 MIN_DUR = 0.1
