@@ -95,7 +95,7 @@ def _draw_deviations(axes: Any, rows: Sequence[Row]) -> None:
         found = line(rows, f"{name}_deviation", PAUSE_DUR)
         axes.plot(found.times / 3600, found.mean, color=COLOURS[name], linewidth=1.5, label=name)
     axes.set_ylabel("deviation from\nbaseline, spreads")
-    axes.legend(loc="upper right", ncols=3, frameon=False, fontsize="small")
+    _legend(axes)
 
 
 def _draw_minutes(axes: Any, rows: Sequence[Row]) -> None:
@@ -104,5 +104,9 @@ def _draw_minutes(axes: Any, rows: Sequence[Row]) -> None:
     at = [int(row["hour"][11:13]) + 0.5 for row in found]
     axes.bar(at, [row["minutes"] for row in found], 0.9, color=RECORDED_COLOUR, label="recorded")
     axes.bar(at, [row["speech_minutes"] for row in found], 0.9, color=SPEECH_COLOUR, label="speech")
-    axes.set(ylabel="minutes\nper hour", ylim=(0, 76), yticks=(0, 20, 40, 60), axisbelow=True)
-    axes.legend(loc="upper right", ncols=2, frameon=False, fontsize="small")
+    axes.set(ylabel="minutes\nper hour", ylim=(0, 60), yticks=(0, 20, 40, 60), axisbelow=True)
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, frameon=False, fontsize="small")
