@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import wav2small
 from wav2small import load, models, predict
 from wav2small.agents.mcp import KEPT_DUR, WIN_DUR, LastMinute, server
 from wav2small.audio import read, sources
 from wav2small.cli import main
+from wav2small.cli.mcp import follow
 from wav2small.errors import AudioError, MissingExtraError
 from wav2small.runtime.model import Model
 
@@ -50,6 +52,7 @@ def test_a_client_is_given_the_tools_and_what_they_mean():
 
     async def listed(last_minute):
         async with mcp.Client(server("micro", last_minute)) as client:
+            assert client.server_info.version == wav2small.__version__
             return client.instructions, (await client.list_tools()).tools
 
     instructions, tools = asyncio.run(listed(None))
@@ -97,13 +100,14 @@ def test_the_last_minute_is_answered_relative_to_the_voice_before():
     assert called("tone_of_last_minute", last) == after
 
 
-def test_a_microphone_that_is_gone_is_an_error(monkeypatch):
+def test_a_microphone_that_is_gone_is_an_error(monkeypatch, capsys):
     def gone():
         raise MissingExtraError("a microphone needs sounddevice: pip install 'wav2small[live]'")
 
     monkeypatch.setattr(sources, "_sounddevice", gone)
     last = LastMinute(model())
-    last.follow(None)
+    follow(last, None)
+    assert capsys.readouterr().err == "wav2small: a microphone needs sounddevice: pip install 'wav2small[live]'\n"
     with pytest.raises(AudioError, match=r"needs sounddevice: pip install 'wav2small\[live\]'"):
         last.answer()
 

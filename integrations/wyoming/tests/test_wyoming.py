@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.server import AsyncEventHandler, AsyncTcpServer
 from wyoming_wav2small import CONTEXT, EmotionHandler, Sensors, discovery, state
+from wyoming_wav2small.__main__ import main as run_server
 from wyoming_wav2small.__main__ import opened, save
 
 from wav2small import Baseline, load
@@ -176,3 +178,34 @@ def test_sensors_are_announced_once_and_get_every_reading():
         assert name in payload and sensor["device"]["identifiers"] == ["hall"]
         assert ("state_class" in sensor) == (name != "note")
     assert len({sensor["unique_id"] for sensor in announced.values()}) == len(announced) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "the following arguments are required: --asr"),
+        (["--asr", "nonsense"], 2, "give tcp://HOST:PORT or unix://PATH"),
+        (["--asr", "tcp://127.0.0.1:1", "--uri", "nonsense"], 2, "give tcp://HOST:PORT or unix://PATH"),
+        (["--asr", "tcp://127.0.0.1:1", "--model", "macro"], 1, "wyoming-wav2small: 'macro': no such weights"),
+        (["--asr", "tcp://127.0.0.1:1", "--baseline", "gone/me.json"], 1, "there is no folder gone; create it first"),
+        (["--asr", "tcp://127.0.0.1:1", "--baseline", __file__], 1, "is not a baseline that wav2small wrote"),
+        (["--asr", "tcp://127.0.0.1:1", "--mqtt-host", "127.0.0.1", "--mqtt-port", "1"], 1, "MQTT"),
+    ],
+)
+def test_wrong_use_is_one_sentence(monkeypatch, capsys, arguments, code, words):
+    monkeypatch.setattr("sys.argv", ["wyoming-wav2small", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_server()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert stopped.value.code == code and words in last and last.startswith("wyoming-wav2small: ")
+
+
+def test_an_address_that_is_in_use_is_one_sentence(monkeypatch, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        uri = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr("sys.argv", ["wyoming-wav2small", "--asr", "tcp://127.0.0.1:1", "--uri", uri])
+        with pytest.raises(SystemExit):
+            run_server()
+    assert "address already in use" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import wav2small
 from wav2small.agents.turn import NOTE
 from wav2small.audio.sources import microphone_audio
 from wav2small.errors import AudioError, Wav2SmallError, missing_packages
@@ -129,7 +130,7 @@ def server(model_name: str = DEFAULT_MODEL, microphone: LastMinute | None = None
         assert microphone is not None
         return microphone.answer()
 
-    made = MCPServer("wav2small", instructions=INSTRUCTIONS)
+    made = MCPServer("wav2small", instructions=INSTRUCTIONS, version=wav2small.__version__)
     for tool in (tone_of_file, models, *((tone_of_last_minute,) if microphone else ())):
         made.tool()(with_sentences(tool))
     return made

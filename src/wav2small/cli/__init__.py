@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": ("wav2small.cli.predict:command", "Predict arousal, dominance and valence of audio files."),
     "stream": ("wav2small.cli.stream:command", "Predict them live, from a microphone, a pipe or a file."),
     "enroll": ("wav2small.cli.enroll:command", "Record what a speaker's voice is usually like."),
+    "diary": ("wav2small.cli.diary:command", "Show a day of stream --log, as a table and a picture."),
     "mcp": ("wav2small.cli.mcp:command", "Serve the tone of files and of a voice to language models."),
     "demo": ("wav2small.cli.demo:command", "Serve a page that runs the network in the browser."),
     "serve": ("wav2small.cli.serve:command", "Serve files over HTTP and live streams over WebSockets."),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from wav2small.cli.options import model_option
+
+if TYPE_CHECKING:
+    from wav2small.agents.mcp import LastMinute
 
 
 @click.command()
@@ -30,5 +35,11 @@ def command(microphone: bool, device: str | None, model: str) -> None:
     last_minute = LastMinute(load(model, calibration=True)) if microphone else None
     made = server(model, last_minute)
     if last_minute:
-        threading.Thread(target=last_minute.follow, args=(device,), daemon=True).start()
+        threading.Thread(target=follow, args=(last_minute, device), daemon=True).start()
     made.run("stdio")
+
+
+def follow(last_minute: LastMinute, device: str | None) -> None:
+    """Follow the microphone until it is gone, and print why; the other tools go on."""
+    last_minute.follow(device)
+    click.echo(f"wav2small: {last_minute.error}", err=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from wav2small.audio.sources import Audio
     from wav2small.runtime.baseline import Baseline
+    from wav2small.runtime.diary import Diary
     from wav2small.runtime.event import Event
     from wav2small.runtime.stream import Stream
 
@@ -77,6 +78,13 @@ LEVELS = "▁▂▃▄▅▆▇█"
     help="Add deviations from the speaker's baseline: one that enroll wrote, or a running one, which is created, "
     "updated and saved at the end.",
 )
+@click.option(
+    "--log",
+    "log_file",
+    metavar="FILE",
+    help="Keep a diary: one row per window with its time of day, in a file per date, such as FILE-2026-11-28.csv.",
+)
+@click.option("--plot", metavar="FILE", help="With --log: draw the last day as PNG, SVG or PDF at the end.")
 @model_option
 @backend_option
 @answer_options
@@ -94,6 +102,8 @@ def command(
     format: str | None,
     output: str | None,
     baseline_file: str | None,
+    log_file: str | None,
+    plot: str | None,
     model: str,
     backend: str,
     answer: AnswerOptions,
@@ -104,8 +114,8 @@ def command(
 
     Without FILE, the microphone is used (pip install 'wav2small[live]'). FILE is an audio file, a pipe, or - for
     standard input; a pipe has a WAV, AU, FLAC or Ogg file or, with --pcm, samples. Events are shown as meters on a
-    terminal, otherwise as one line each. Ctrl-C ends the stream, with an event for the remaining audio. Causal models
-    (micro) run frame by frame, in NumPy, or in C with --backend c.
+    terminal, otherwise as one line each (with --log, only if -o or --format is given). Ctrl-C ends the stream, with an
+    event for the remaining audio. Causal models (micro) run frame by frame, in NumPy, or in C with --backend c.
 
     \b
     Examples:
@@ -114,6 +124,7 @@ def command(
       wav2small stream -o meeting.csv
       wav2small stream --calibrated
       wav2small stream --intervals --baseline me.json
+      wav2small stream --intervals --baseline me.json --log day.parquet
       wav2small stream --list-devices
       wav2small stream --fast <(ffmpeg -v error -i talk.m4a -f wav -)
       arecord -t raw -f S16_LE -r 16000 | wav2small stream - --pcm 16000
@@ -129,6 +140,8 @@ def command(
     is_live = source is None or source == "-" or is_pipe(source)
     if pcm is not None and (source is None or not is_live):
         raise click.UsageError("--pcm is for samples from a pipe: give - or the name of a pipe as FILE.")
+    if plot:
+        check_plot(plot, log_file)
     options = Options(hop_dur, win_dur, channel, min_speech, vad, answer.min_confidence)
     baseline = baseline_of(baseline_file) if baseline_file else None
     stream = Stream(answer.load(model, backend), **vars(options), baseline=baseline)
@@ -136,21 +149,25 @@ def command(
     form = format or (line_format(output) if output else None)
     with ExitStack() as stack:
         audio = stack.enter_context(opened(source, device, pcm))
+        diary = stack.enter_context(opened_diary(log_file, plot, model)) if log_file else None
         shows = []
         if output:
             file = stack.enter_context(open_output(output))
             shows.append(line_writer(file, form or "text", columns))
         if sys.stdout.isatty() and (output or not format):
             shows.append(stack.enter_context(meters()))
-        elif not output:
+        elif not output and (format or not log_file):
             shows.append(line_writer(sys.stdout, form or "text", columns))
 
-        def show(row: Row) -> None:
+        def show(event: Event) -> None:
+            row = {column: getattr(event, column) for column in columns}
             for one in shows:
                 one(row)
+            if diary:
+                diary.add(event)
 
         chunks = audio.chunks if fast or is_live else in_real_time(audio)
-        code = show_events(stream, chunks, audio.sampling_rate, columns, show, name_of(source))
+        code = show_events(stream, chunks, audio.sampling_rate, show, name_of(source))
     if baseline_file and baseline and not baseline.is_enrolled:
         baseline.save(baseline_file)
         click.echo(f"{baseline_file}: {baseline.speech_dur:.1f} s of speech", err=True)
@@ -168,15 +185,44 @@ def baseline_of(file: str) -> Baseline:
     return Baseline()
 
 
+def check_plot(plot: str, log_file: str | None) -> None:
+    """Refuse a picture that could not be drawn at the end."""
+    from wav2small.evaluation.plots import check_drawable
+    from wav2small.files import check_writable
+
+    if not log_file:
+        raise click.UsageError("--plot needs --log FILE, whose last day it draws.")
+    check_drawable(plot)
+    check_writable(plot)
+
+
+@contextmanager
+def opened_diary(log_file: str, plot: str | None, model: str) -> Iterator[Diary]:
+    """A diary, which is written and drawn at the end."""
+    from wav2small.evaluation.day import draw_day
+    from wav2small.runtime.diary import Diary, read_diary
+
+    diary = Diary(log_file, model)
+    try:
+        yield diary
+    finally:
+        path = diary.close()
+    if not path.exists():
+        return
+    click.echo(f"{path}: written", err=True)
+    if plot:
+        draw_day(read_diary(path), plot)
+        click.echo(f"{plot}: written", err=True)
+
+
 def show_events(
     stream: Stream,
     chunks: Iterable[np.ndarray],
     sampling_rate: float,
-    columns: Sequence[str],
-    show: Callable[[Row], None],
+    show: Callable[[Event], None],
     name: str,
 ) -> int:
-    """Push chunks and show these fields of the events, until the chunks end, fail, or Ctrl-C; returns the exit code.
+    """Push chunks and show the events, until the chunks end, fail, or Ctrl-C; returns the exit code.
 
     Raises:
         AudioError: naming the source, if the chunks ended before there was enough audio for any event
@@ -187,7 +233,7 @@ def show_events(
 
     def show_all(events: Iterable[Event]) -> None:
         for event in events:
-            show({column: getattr(event, column) for column in columns})
+            show(event)
 
     try:
         for chunk in chunks:
