@@ -10,14 +10,6 @@
 
 enum { W2S_CONVOLUTION, W2S_DEPTHWISE, W2S_MAX_POOL };
 
-#if W2S_INTEGERS
-typedef int8_t w2s_weight;
-typedef int32_t w2s_bias;
-#else
-typedef float w2s_weight;
-typedef float w2s_bias;
-#endif
-
 /* A row of the model's table: a layer and the size of its input buffer. */
 typedef struct {
     uint8_t kind, residual;           /* residual: the input of the previous layer is added to the output */
@@ -28,15 +20,19 @@ typedef struct {
     uint8_t before, after;            /* columns of padding before the first column and after the last */
     uint8_t frames;                   /* front-end frames per column of the input */
     uint8_t kept;                     /* largest number of columns that the next block needs */
-    const w2s_weight *weight;
-    const w2s_bias *bias;
-    const int8_t *shift; /* of each output; integers only */
+#if W2S_INTEGERS
+    uint8_t bias_bytes;               /* 2 or 4: width of `bias` */
+    const int8_t *weight, *shift;
+    const void *bias;
+#else
+    const float *weight, *bias;
+#endif
 } w2s_layer;
 
 #define W2S_WITH_WEIGHTS
 #include "w2s_model.h"
 
-#if W2S_FORMAT != 2
+#if W2S_FORMAT != 3
 #error "w2s_model.h was written for another version of w2s.c: run wav2small export --to c again"
 #endif
 #if W2S_LANES < 1 || (W2S_LANES & (W2S_LANES - 1)) != 0 || W2S_BLOCK < W2S_LANES || W2S_BLOCK % W2S_LANES != 0 || W2S_PARTS < 0
@@ -61,6 +57,18 @@ static int span_of(const w2s_layer *layer) /* input columns of one output */
     return (layer->kernel - 1) * layer->dilation + 1;
 }
 
+/* Distance between rows, and between columns, of a layer's input: integers have the values of a column side by side, floats
+ * those of a row. */
+static int row_step(const w2s_layer *layer)
+{
+    return W2S_INTEGERS ? 1 : columns_of(layer);
+}
+
+static int column_step(const w2s_layer *layer)
+{
+    return W2S_INTEGERS ? rows_of(layer) : 1;
+}
+
 /* Padding value of a layer's input. */
 static w2s_value around(int index)
 {
@@ -80,14 +88,13 @@ static int smaller(int a, int b)
 #include "w2s_baseline.h"
 
 /* Discard used columns of a layer's input buffer. Returns the index of the first free column. */
-static int make_room(w2s_stream *stream, int index, w2s_value *x) /* (rows, columns) */
+static int make_room(w2s_stream *stream, int index, w2s_value *x)
 {
     const w2s_layer *layer = &w2s_layers[index];
-    const int rows = rows_of(layer), columns = columns_of(layer), used = stream->used[index];
-    const int left = stream->length[index] - used;
-    if (used > 0 && left > 0)
-        for (int row = 0; row < rows; row++)
-            memmove(x + row * columns, x + row * columns + used, (size_t)left * sizeof *x);
+    const int used = stream->used[index], left = stream->length[index] - used, step = column_step(layer);
+    const int pieces = used > 0 && left > 0 ? (W2S_INTEGERS ? 1 : rows_of(layer)) : 0;
+    for (int piece = 0; piece < pieces; piece++, x += columns_of(layer))
+        memmove(x, x + used * step, (size_t)(left * step) * sizeof *x);
     stream->used[index] = 0;
     stream->length[index] = (int16_t)left;
     return left;
@@ -106,7 +113,7 @@ static int run_layers(w2s_stream *stream, int first)
             n = length < span ? 0 : (length - span) / layer->stride + 1;
             if (n == 0) return 0;
             const int start = make_room(stream, index + 1, y);
-            run_layer(stream, index, x, y + start, before, n);
+            run_layer(stream, index, x, y + start * column_step(layer + 1), before, n);
             stream->length[index + 1] = (int16_t)(start + n);
             stream->used[index] = (int16_t)(n * layer->stride);
         }
@@ -125,7 +132,7 @@ static int run_frames(w2s_stream *stream)
     const int frames = stream->buffered < W2S_WIN_LENGTH ? 0 : (stream->buffered - W2S_WIN_LENGTH) / W2S_HOP_LENGTH + 1;
     if (frames == 0) return 0;
     const int start = make_room(stream, 0, stream->values);
-    frontend(stream, stream->values + start, frames);
+    frontend(stream, stream->values + start * column_step(w2s_layers), frames);
     stream->frames += (uint32_t)frames;
     stream->length[0] = (int16_t)(start + frames);
     stream->buffered -= frames * W2S_HOP_LENGTH;
@@ -222,14 +229,14 @@ int w2s_finish(w2s_stream *stream)
     w2s_value *x = stream->values;
     for (int index = 0; index < W2S_N_LAYERS && stream->frames > 0; index++) {
         const w2s_layer *layer = &w2s_layers[index];
-        const int rows = rows_of(layer), columns = columns_of(layer);
         for (int after = 0; after < layer->after; after++) {
             const int start = make_room(stream, index, x);
-            for (int row = 0; row < rows; row++) x[row * columns + start] = around(index);
+            w2s_value *column = x + start * column_step(layer);
+            for (int row = 0; row < rows_of(layer); row++) column[row * row_step(layer)] = around(index);
             stream->length[index] = (int16_t)(start + 1);
             tokens += run_layers(stream, index);
         }
-        x += rows * columns;
+        x += rows_of(layer) * columns_of(layer);
     }
     return tokens;
 }

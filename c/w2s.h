@@ -69,6 +69,9 @@ typedef struct {
 typedef int8_t w2s_value;
 typedef int16_t w2s_sample;
 typedef struct {
+    int32_t real, imag; /* of the spectrum; then the low and the high half of the power */
+} w2s_bin;
+typedef struct {
     int64_t values[W2S_POOLED], weights[W2S_POOLED];
     int16_t exponent[W2S_POOLED];
 } w2s_pool;
@@ -111,7 +114,7 @@ typedef struct {
     union { /* used only during the computation of a block */
 #if W2S_INTEGERS
         struct {
-            int32_t real[W2S_N_FFT / 2], imag[W2S_N_FFT / 2];
+            w2s_bin bins[W2S_N_FFT / 2];
             int64_t mel[W2S_N_MELS];
         } frontend;
 #else
@@ -121,7 +124,9 @@ typedef struct {
         } frontend;
 #endif
         struct {
-#if !W2S_INTEGERS
+#if W2S_INTEGERS
+            int16_t wide[W2S_PATCH];
+#else
             int32_t offsets[W2S_PATCH];
 #endif
             w2s_value patch[W2S_PATCH * W2S_LANES];

@@ -43,36 +43,67 @@ static int32_t hann_at(int i)
     return w2s_hann[i <= W2S_WIN_LENGTH / 2 ? i : W2S_WIN_LENGTH - i];
 }
 
-static int32_t sine(int step) /* of 2 pi step / n_fft */
+static int32_t sine(int step) /* of 2 pi step / n_fft, up to a quarter */
 {
-    return w2s_cosine[step < W2S_N_FFT / 4 ? W2S_N_FFT / 4 - step : step - W2S_N_FFT / 4];
+    return w2s_cosine[W2S_N_FFT / 4 - step];
 }
 
-/* a c + b s; c and s have 30 fractional bits. */
-static int32_t turned(int32_t a, int32_t c, int32_t b, int32_t s)
+/* Upper half of a product of 64 bits, halves rounded up. */
+static int32_t upper(int64_t product)
 {
-    return (int32_t)shifted((int64_t)a * c + (int64_t)b * s, 30);
+    return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
 }
 
-/* A windowed sample, minus the utterance mean for models that use it. */
+/* a c + b s; c and s have 31 fractional bits, a and b are doubled. */
+static int64_t turned(int32_t a, int32_t c, int32_t b, int32_t s)
+{
+    return (int64_t)a * c + (int64_t)b * s;
+}
+
+/* A windowed sample, minus the utterance mean for models that use it; 0 behind the window. */
 static int32_t windowed(const int16_t *samples, int i, int32_t mean)
 {
+    if (i >= W2S_WIN_LENGTH) return 0;
 #if W2S_LEVEL_FRAMES > 0
     (void)mean;
-    return (int32_t)shifted(samples[i] * hann_at(i), W2S_WINDOW_SHIFT);
+    return (samples[i] * hann_at(i) + (1 << (W2S_WINDOW_SHIFT - 1))) >> W2S_WINDOW_SHIFT;
 #else
     const int64_t centred = samples[i] * (1 << W2S_MEAN_BITS) - mean;
     return (int32_t)shifted(centred * hann_at(i), W2S_WINDOW_SHIFT + W2S_MEAN_BITS);
 #endif
 }
 
-/* Load one window in the FFT's order: even samples as real parts, odd samples as imaginary parts, then zeros. */
-static void load_window(const int16_t *samples, int32_t mean, int32_t *real, int32_t *imag) /* (n_fft / 2) each */
+/* Two samples from an even index on, as the real and the imaginary part of the FFT's input. */
+static w2s_bin pair_at(const int16_t *samples, int i, int32_t mean)
+{
+    const w2s_bin pair = {windowed(samples, i, mean), windowed(samples, i + 1, mean)};
+    return pair;
+}
+
+/* Replace top and low by top + turned and top - turned. */
+static inline void combine(w2s_bin *top, w2s_bin *low, int32_t real, int32_t imag)
+{
+    const w2s_bin value = *top;
+    top->real = value.real + real;
+    top->imag = value.imag + imag;
+    low->real = value.real - real;
+    low->imag = value.imag - imag;
+}
+
+/* Load one window in the FFT's order, and compute the first two stages, whose twiddle factors are 1 and -i. */
+static void load_window(const int16_t *samples, int32_t mean, w2s_bin *bins) /* -> (n_fft / 2) */
 {
     unsigned reversed = 0;
-    for (int i = 0; i < W2S_N_FFT; i += 2) {
-        real[reversed] = i < W2S_WIN_LENGTH ? windowed(samples, i, mean) : 0;
-        imag[reversed] = i + 1 < W2S_WIN_LENGTH ? windowed(samples, i + 1, mean) : 0;
+    for (int i = 0; i < W2S_N_FFT / 4; i += 2) {
+        w2s_bin *x = bins + reversed;
+        x[0] = pair_at(samples, i, mean);
+        x[2] = pair_at(samples, i + W2S_N_FFT / 4, mean);
+        const w2s_bin half = pair_at(samples, i + W2S_N_FFT / 2, mean);
+        const w2s_bin last = pair_at(samples, i + 3 * (W2S_N_FFT / 4), mean);
+        combine(x, x + 1, half.real, half.imag);
+        combine(x + 2, x + 3, last.real, last.imag);
+        combine(x, x + 2, x[2].real, x[2].imag);
+        combine(x + 1, x + 3, x[3].imag, -x[3].real);
         unsigned bit = W2S_N_FFT / 4;
         while (reversed & bit) {
             reversed ^= bit;
@@ -82,52 +113,91 @@ static void load_window(const int16_t *samples, int32_t mean, int32_t *real, int
     }
 }
 
-static void fft(int32_t *restrict real, int32_t *restrict imag) /* (n_fft / 2) complex, in place */
+/* One twiddle factor, c - i s, of the stage that combines values at the distance `half`. */
+static void butterflies(w2s_bin *top, const w2s_bin *end, int half, int32_t c, int32_t s)
 {
-    for (int half = 1; half < W2S_N_FFT / 2; half *= 2)
-        for (int j = 0; j < half; j++) {
-            const int step = j * (W2S_N_FFT / 2 / half);
-            const int32_t c = w2s_cosine[step], s = sine(step);
-            for (int top = j; top < W2S_N_FFT / 2; top += 2 * half) {
-                const int low = top + half;
-                int32_t turned_real = real[low], turned_imag = imag[low];
-                if (j > 0) {
-                    turned_real = turned(real[low], c, imag[low], s);
-                    turned_imag = turned(imag[low], c, real[low], -s);
-                }
-                real[low] = real[top] - turned_real;
-                imag[low] = imag[top] - turned_imag;
-                real[top] += turned_real;
-                imag[top] += turned_imag;
-            }
-        }
+    for (; top < end; top += 2 * half) {
+        const int32_t real = 2 * top[half].real, imag = 2 * top[half].imag;
+        combine(top, top + half, upper(turned(real, c, imag, s)), upper(turned(imag, c, real, -s)));
+    }
 }
 
-/* Mel power from the half-length FFT of a real signal. */
-static void mel_power(const int32_t *real, const int32_t *imag, int64_t *mel) /* (n_fft / 2) -> (n_mels) */
+/* The stages of the FFT from the third on. The second half of the twiddle factors is the first half times -i. */
+static void fft(w2s_bin *bins) /* (n_fft / 2), in place */
 {
-    memset(mel, 0, W2S_N_MELS * sizeof *mel);
-    for (int bin = 1; bin < W2S_N_FFT / 2; bin++) {
-        const int mirror = W2S_N_FFT / 2 - bin;
-        const int32_t odd_real = imag[bin] + imag[mirror], odd_imag = real[mirror] - real[bin];
-        const int32_t c = w2s_cosine[bin], s = sine(bin);
-        const int32_t re = real[bin] + real[mirror] + turned(odd_real, c, odd_imag, s);
-        const int32_t im = imag[bin] - imag[mirror] + turned(odd_imag, c, odd_real, -s);
-        const int64_t power = ((int64_t)re * re + (int64_t)im * im) >> W2S_POWER_SHIFT;
-        mel[w2s_mel_band[bin]] += power * w2s_mel_weight[bin][0];
-        mel[w2s_mel_band[bin] + 1] += power * w2s_mel_weight[bin][1];
+    const w2s_bin *end = bins + W2S_N_FFT / 2;
+    for (int half = 4; half < W2S_N_FFT / 2; half *= 2) {
+        for (w2s_bin *top = bins; top < end; top += 2 * half) {
+            w2s_bin *middle = top + half / 2;
+            combine(top, top + half, top[half].real, top[half].imag);
+            combine(middle, middle + half, middle[half].imag, -middle[half].real);
+        }
+        for (int j = 1; j < half / 2; j++) {
+            const int step = j * (W2S_N_FFT / 2 / half);
+            const int32_t c = w2s_cosine[step], s = sine(step);
+            butterflies(bins + j, end, half, c, s);
+            butterflies(bins + j + half / 2, end, half, -s, c);
+        }
     }
+}
+
+static w2s_bin power_of(int32_t real, int32_t imag)
+{
+    const uint64_t power = (uint64_t)((int64_t)real * real + (int64_t)imag * imag) >> W2S_POWER_SHIFT;
+    const w2s_bin halves = {(int32_t)(uint32_t)power, (int32_t)(power >> 32)};
+    return halves;
+}
+
+/* Power of each bin from the half-length FFT of a real signal: bins at equal distance from both ends share products. */
+static void powers(w2s_bin *bins) /* (n_fft / 2), in place; bin 0 is not used */
+{
+    w2s_bin *low = bins + 1, *high = bins + W2S_N_FFT / 2 - 1;
+    for (int step = 1; low < high; step++, low++, high--) {
+        const int32_t even_real = low->real + high->real, even_imag = low->imag - high->imag;
+        const int32_t odd_real = 2 * (low->imag + high->imag), odd_imag = 2 * (high->real - low->real);
+        const int32_t c = w2s_cosine[step], s = sine(step);
+        const int64_t turned_real = turned(odd_real, c, odd_imag, s);
+        const int32_t turned_imag = upper(turned(odd_imag, c, odd_real, -s));
+        *low = power_of(even_real + upper(turned_real), even_imag + turned_imag);
+        *high = power_of(even_real + upper(-turned_real), turned_imag - even_imag);
+    }
+    *low = power_of(2 * low->real, 2 * low->imag);
+}
+
+static void mel_power(const w2s_bin *bins, int64_t *mel) /* powers -> (n_mels) */
+{
+    const uint16_t *weight = w2s_mel_filters;
+    for (int band = 0; band < W2S_N_MELS; band++) {
+        const w2s_bin *bin = bins + w2s_mel_first[band], *end = bin + w2s_mel_bins[band];
+        uint64_t low = 0;
+        uint32_t high = 0;
+        for (; bin < end; bin++, weight++) {
+            low += (uint64_t)(uint32_t)bin->real * *weight;
+            high += (uint32_t)bin->imag * *weight;
+        }
+        mel[band] = (int64_t)(low + ((uint64_t)high << 32));
+    }
+}
+
+static int highest_bit(uint64_t value) /* value >= 1 */
+{
+#if defined(__GNUC__)
+    return 63 - __builtin_clzll(value);
+#else
+    int bit = 0;
+    for (int places = 32; places > 0; places /= 2)
+        if (value >> bit >> places > 0) bit += places;
+    return bit;
+#endif
 }
 
 static int32_t log2_of(int64_t value) /* value >= 1; 16 fractional bits */
 {
-    int exponent = 0;
-    for (int places = 32; places > 0; places /= 2)
-        if (value >> exponent >> places > 0) exponent += places;
-    const int64_t mantissa = value << (62 - exponent);
-    const int index = (int)(mantissa >> 56) & 63, between = (int)(mantissa >> 40) & 0xffff;
-    const int32_t start = w2s_log2[index], slope = (int32_t)w2s_log2[index + 1] - start;
-    return (int32_t)((uint32_t)exponent << 16) + start + (int32_t)shifted((int64_t)slope * between, 16);
+    const int exponent = highest_bit((uint64_t)value);
+    const uint32_t mantissa = (uint32_t)(exponent > 31 ? value >> (exponent - 31) : value << (31 - exponent));
+    const int index = (int)(mantissa >> 25) & 63, between = (int)(mantissa >> 9) & 0xffff;
+    const uint16_t start = w2s_log2[index], slope = (uint16_t)(w2s_log2[index + 1] - start); /* log2(2) is stored as 0 */
+    return (int32_t)((uint32_t)exponent << 16) + start + ((slope * between + (1 << 15)) >> 16);
 }
 
 #if W2S_LEVEL_FRAMES > 0
@@ -186,23 +256,24 @@ static int32_t log2_level(const w2s_stream *stream, const int64_t *mel, uint32_t
 #endif
 
 /* Log-mel of frames, scaled to the input of the first layer. */
-static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (n_mels, frames) */
+static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (frames, n_mels) */
 {
-    const int columns = columns_of(w2s_layers), above = W2S_KERNEL_BANDS > 1 ? w2s_layers->band_pad : 0;
-    int32_t *real = stream->scratch.frontend.real, *imag = stream->scratch.frontend.imag;
+    const int above = W2S_KERNEL_BANDS > 1 ? w2s_layers->band_pad : 0;
+    w2s_bin *bins = stream->scratch.frontend.bins;
     int64_t *mel = stream->scratch.frontend.mel;
-    for (int t = 0; t < frames; t++) {
+    for (int t = 0; t < frames; t++, x += rows_of(w2s_layers)) {
         const int16_t *samples = stream->samples + t * W2S_HOP_LENGTH;
-        load_window(samples, signal_level(stream, samples, stream->frames + (uint32_t)t), real, imag);
-        fft(real, imag);
-        mel_power(real, imag, mel);
+        load_window(samples, signal_level(stream, samples, stream->frames + (uint32_t)t), bins);
+        fft(bins);
+        powers(bins);
+        mel_power(bins, mel);
         const int32_t level = log2_level(stream, mel, stream->frames + (uint32_t)t);
         for (int band = 0; band < W2S_N_MELS; band++) {
             int32_t decibel = W2S_LOWEST;
             if (mel[band] > 0) decibel = (int32_t)shifted((int64_t)(log2_of(mel[band]) - level) * W2S_DECIBEL, 24);
             if (decibel < W2S_LOWEST) decibel = W2S_LOWEST;
             const int64_t scaled = (int64_t)decibel * w2s_input_scale[band] + w2s_input_shift[band];
-            x[(band + above) * columns + t] = (int8_t)narrow(scaled, W2S_INPUT_SHIFT, 127);
+            x[band + above] = (int8_t)narrow(scaled, W2S_INPUT_SHIFT, 127);
         }
     }
 }
@@ -211,72 +282,94 @@ static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (n_mels, f
 
 #include "w2s_dot.h"
 
-static int8_t rectified(int64_t sum, int places) /* ReLU, then saturation to int8 */
+/* A sum of products in the units of the output. Rounding needs no addition: the bias contains one half. */
+static int32_t scaled(int32_t sum, int places)
 {
-    return (int8_t)narrow(sum > 0 ? sum : 0, places, 127);
+    if (W2S_LEFT_SHIFTS && places < 0) return cut((int64_t)sum * ((int64_t)1 << -places), INT32_MAX);
+    return sum >> places;
 }
 
-/* Depthwise convolution. */
-static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns, int n)
+static int32_t limited(int32_t value, int32_t largest) /* to -largest - 1 .. largest */
 {
-    const int columns = columns_of(layer);
-    for (int channel = 0; channel < layer->outputs; channel++)
-        for (int t = 0; t < n; t++) {
-            const int8_t *first = x + channel * columns + t * layer->stride;
-            int32_t sum = layer->bias[channel];
-            for (int tap = 0; tap < layer->kernel; tap++)
-                sum += layer->weight[channel * layer->kernel + tap] * first[tap * layer->dilation];
-            y[channel * y_columns + t] = rectified(sum, layer->shift[channel]);
+    return value > largest ? largest : value < -largest - 1 ? -largest - 1 : value;
+}
+
+static int8_t rectified(int32_t value) /* ReLU, and saturation to int8 */
+{
+    return (int8_t)(value < 0 ? 0 : value > 127 ? 127 : value);
+}
+
+static int32_t bias_of(const w2s_layer *layer, int channel)
+{
+    return layer->bias_bytes == 2 ? ((const int16_t *)layer->bias)[channel] : ((const int32_t *)layer->bias)[channel];
+}
+
+/* Depthwise convolution in time: (columns, channels) -> (n, channels). */
+static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int n)
+{
+    const int channels = layer->outputs, kernel = W2S_DEPTHWISE_KERNEL > 0 ? W2S_DEPTHWISE_KERNEL : layer->kernel;
+    for (int t = 0; t < n; t++, x += channels, y += channels)
+        for (int channel = 0; channel < channels; channel++) {
+            const int8_t *weight = layer->weight + channel, *value = x + channel;
+            int32_t sum = bias_of(layer, channel);
+            for (int tap = 0; tap < kernel; tap++, weight += channels, value += layer->dilation * channels)
+                sum += *weight * *value;
+            y[channel] = rectified(scaled(sum, layer->shift[channel]));
         }
 }
 
-/* Copy the values under a kernel to contiguous memory; returns their number. */
-static int gather(const w2s_layer *layer, const int8_t *x, int8_t *patch)
+/* The values under a kernel side by side, with zeros up to a multiple of four: in place if they are, else a copy. */
+static const int8_t *gather(const w2s_layer *layer, const int8_t *x, int8_t *patch)
 {
-    const int columns = columns_of(layer), kernel_bands = W2S_KERNEL_BANDS > 1 ? layer->kernel_bands : 1;
-    const int bands = W2S_KERNEL_BANDS > 1 ? layer->bands + 2 * layer->band_pad : 1;
-    int8_t *next = patch;
-    for (int channel = 0; channel < layer->inputs; channel++)
-        for (int band = 0; band < kernel_bands; band++)
-            for (int tap = 0; tap < layer->kernel; tap++)
-                *next++ = x[(channel * bands + band) * columns + tap * layer->dilation];
-    return (int)(next - patch);
+    const int rows = rows_of(layer), run = layer->kernel_bands * layer->inputs, size = layer->kernel * run;
+    if (size % 4 == 0 && (layer->kernel == 1 || (layer->dilation == 1 && run == rows))) return x;
+    for (int tap = 0; tap < layer->kernel; tap++, x += layer->dilation * rows) memcpy(patch + tap * run, x, (size_t)run);
+    for (int i = size; i % 4 != 0; i++) patch[i] = 0;
+    return patch;
 }
 
-/* Convolution over all channels, in time and bands: a patch of the input, then a dot product with each row of weights. */
-static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns,
-                        const int8_t *residual, int residual_columns, int n)
+static int patch_size(const w2s_layer *layer) /* values under a kernel, rounded up to a multiple of four */
 {
-    int8_t *patch = stream->scratch.layer.patch;
-    const int bands = W2S_KERNEL_BANDS > 1 ? layer[1].bands : 1;
-    const int y_step = W2S_KERNEL_BANDS > 1 ? (bands + 2 * layer[1].band_pad) * y_columns : y_columns;
-    if (W2S_KERNEL_BANDS > 1) y += layer[1].band_pad * y_columns;
-    for (int band = 0; band < bands; band++, y += y_columns)
-        for (int t = 0; t < n; t++) {
-            const int size = gather(layer, x + band * layer->stride_bands * columns_of(layer) + t * layer->stride, patch);
-            for (int channel = 0; channel < layer->outputs; channel++) {
-                const int32_t sum = layer->bias[channel] + dot(layer->weight + channel * size, patch, size);
-                int32_t value = rectified(sum, layer->shift[channel]);
-                if (residual) value = cut(value + residual[channel * residual_columns + t], 127);
-                y[channel * y_step + t] = (int8_t)value;
+    return (layer->kernel * layer->kernel_bands * layer->inputs + 3) / 4 * 4;
+}
+
+/* Convolution over all channels, in time and bands: a patch of the input, then its product with each row of weights. */
+static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t *x, int8_t *y, const int8_t *residual, int n)
+{
+    const int bands = W2S_KERNEL_BANDS > 1 ? layer[1].bands : 1, outputs = layer->outputs, size = patch_size(layer);
+    const int y_rows = rows_of(layer + 1), band_step = layer->stride_bands * layer->inputs;
+    for (int t = 0; t < n; t++, x += layer->stride * rows_of(layer), y += y_rows, residual += residual ? outputs : 0)
+        for (int band = 0; band < bands; band++) {
+            const int8_t *patch = gather(layer, x + band * band_step, stream->scratch.layer.patch);
+            const w2s_operand *operand = prepare(patch, size, stream->scratch.layer.wide);
+            int8_t *out = y + (band + layer[1].band_pad) * outputs;
+            for (int first = 0; first < outputs; first += ROWS) {
+                const int rows = smaller(outputs - first, ROWS);
+                int32_t sums[ROWS];
+                some_products(layer->weight + first * size, operand, size, rows, sums);
+                for (int i = 0; i < rows; i++) {
+                    const int channel = first + i;
+                    int32_t value = rectified(scaled(sums[i] + bias_of(layer, channel), layer->shift[channel]));
+                    if (residual) value = rectified(value + residual[channel]);
+                    out[channel] = (int8_t)value;
+                }
             }
         }
 }
 
 /* Max-pool. The zero padding has no effect, because all values are 0 or more. */
-static void max_pool(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_columns, int n)
+static void max_pool(const w2s_layer *layer, const int8_t *x, int8_t *y, int n)
 {
-    const int columns = columns_of(layer), bands = layer->bands + 2 * layer->band_pad;
-    const int y_bands = layer[1].bands + 2 * layer[1].band_pad;
-    for (int channel = 0; channel < layer->outputs; channel++)
+    const int rows = rows_of(layer), channels = layer->inputs;
+    for (int t = 0; t < n; t++, x += layer->stride * rows, y += rows_of(layer + 1))
         for (int band = 0; band < layer[1].bands; band++)
-            for (int t = 0; t < n; t++) {
-                const int8_t *from = x + (channel * bands + band * layer->stride_bands) * columns + t * layer->stride;
+            for (int channel = 0; channel < channels; channel++) {
+                const int8_t *from = x + band * layer->stride_bands * channels + channel;
                 int8_t largest = 0;
-                for (int row = 0; row < layer->kernel_bands; row++)
-                    for (int tap = 0; tap < layer->kernel; tap++)
-                        if (from[row * columns + tap] > largest) largest = from[row * columns + tap];
-                y[(channel * y_bands + band + layer[1].band_pad) * y_columns + t] = largest;
+                for (int tap = 0; tap < layer->kernel; tap++)
+                    for (int row = 0; row < layer->kernel_bands; row++)
+                        if (from[tap * rows + row * channels] > largest) largest = from[tap * rows + row * channels];
+                y[(band + layer[1].band_pad) * channels + channel] = largest;
             }
 }
 
@@ -284,15 +377,12 @@ static void max_pool(const w2s_layer *layer, const int8_t *x, int8_t *y, int y_c
 static void run_layer(w2s_stream *stream, int index, const int8_t *x, int8_t *y, const int8_t *before, int n)
 {
     const w2s_layer *layer = &w2s_layers[index];
-    const int y_columns = columns_of(layer + 1);
-    if (layer->kind == W2S_DEPTHWISE) {
-        depthwise(layer, x, y, y_columns, n);
-    } else if (W2S_KERNEL_BANDS > 1 && layer->kind == W2S_MAX_POOL) {
-        max_pool(layer, x, y, y_columns, n);
-    } else {
-        const int8_t *residual = layer->residual ? before + layer[-1].before : NULL;
-        convolution(stream, layer, x, y, y_columns, residual, layer->residual ? columns_of(layer - 1) : 0, n);
-    }
+    if (layer->kind == W2S_DEPTHWISE)
+        depthwise(layer, x, y, n);
+    else if (W2S_KERNEL_BANDS > 1 && layer->kind == W2S_MAX_POOL)
+        max_pool(layer, x, y, n);
+    else
+        convolution(stream, layer, x, y, layer->residual ? before + layer[-1].before * rows_of(layer - 1) : NULL, n);
 }
 
 /* ---- pooling ---- */
@@ -317,27 +407,34 @@ static void raise(w2s_pool *pool, int i, int largest)
 /* Add one value of a token with the weight 2^(score / 256). */
 static void add_to_pool(w2s_pool *pool, int i, int32_t score, int32_t value)
 {
-    const int whole = score >> 8, largest = whole > pool->exponent[i] ? whole : pool->exponent[i];
-    const int64_t weight = (int64_t)w2s_powers[score & 255] >> smaller(largest - whole, 62);
-    if (largest > pool->exponent[i]) raise(pool, i, largest);
+    const int whole = score >> 8;
+    if (whole > pool->exponent[i]) raise(pool, i, whole);
+    const int32_t weight = w2s_powers[score & 255] >> smaller(pool->exponent[i] - whole, 31);
     pool->weights[i] += weight;
-    pool->values[i] += weight * value;
+    pool->values[i] += (int64_t)weight * value;
 }
 
-static void pool_tokens(w2s_stream *stream, const int8_t *x, int n) /* (token, columns) */
+static void pool_tokens(w2s_stream *stream, const int8_t *x, int n) /* (columns, token) */
 {
-    int8_t *token = stream->scratch.layer.patch;
-    const int columns = columns_of(&w2s_layers[W2S_N_LAYERS]);
-    for (int t = 0; t < n; t++) {
-        for (int row = 0; row < W2S_TOKEN; row++) token[row] = x[row * columns + t];
-        for (int i = 0; i < W2S_POOLED; i++) {
-            const int32_t sum = w2s_lin_bias[i] + dot(w2s_lin_weight + i * W2S_TOKEN, token, W2S_TOKEN);
-            const int32_t value = narrow(sum, w2s_lin_shift[i], 127);
-            const int32_t score = narrow(dot(w2s_sof_weight + i * W2S_TOKEN, token, W2S_TOKEN), w2s_sof_shift[i], 32767);
-            add_to_pool(&stream->pool, i, score, value);
+    const w2s_layer *layer = &w2s_layers[W2S_N_LAYERS];
+    const int size = patch_size(layer);
+    for (int t = 0; t < n; t++, x += W2S_TOKEN) {
+        const int8_t *token = gather(layer, x, stream->scratch.layer.patch);
+        const w2s_operand *operand = prepare(token, size, stream->scratch.layer.wide);
+        for (int first = 0; first < W2S_POOLED; first += ROWS) {
+            const int rows = smaller(W2S_POOLED - first, ROWS);
+            int32_t values[ROWS], scores[ROWS];
+            some_products(w2s_lin_weight + first * size, operand, size, rows, values);
+            some_products(w2s_sof_weight + first * size, operand, size, rows, scores);
+            for (int i = 0; i < rows; i++) {
+                const int row = first + i;
+                const int32_t value = limited(scaled(values[i] + w2s_lin_bias[row], w2s_lin_shift[row]), 127);
+                const int32_t score = limited(scaled(scores[i] + w2s_sof_bias[row], w2s_sof_shift[row]), 32767);
+                add_to_pool(&stream->pool, row, score, value);
 #if W2S_PARTS > 0
-            add_to_pool(&stream->parts[stream->part], i, score, value);
+                add_to_pool(&stream->parts[stream->part], row, score, value);
 #endif
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ BOARDS = {
     "M7": ("mps2-an500", ("-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16")),
     "M55": ("mps3-an547", ("-mcpu=cortex-m55",)),
 }
-FLAGS = ("-std=gnu99", "-O2", "-funroll-loops", "-mthumb", "-mfloat-abi=hard", "-ffp-contract=fast")
+FLAGS = ("-std=gnu99", "-O2", "-mthumb", "-mfloat-abi=hard", "-ffp-contract=fast")
 FLAGS += ("-Wall", "-Wextra", "-Werror")
 LINK = ("--specs=nano.specs", "-nostartfiles", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections")
 FLOAT_TOLERANCE = 1e-4

@@ -206,6 +206,20 @@ def test_another_student_of_the_same_operators_needs_no_c(tmp_path, student):
     assert not list(tmp_path.glob("tmp*"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("student", ["micro-int8", *ROUNDED])
+def test_shifts_to_the_left_and_by_more_than_a_word_are_those_of_the_reference(tmp_path, student):
+    """As weights have them that are nearly zero, or too large."""
+    config = (NETWORKS | ROUNDED)[student]
+    arrays = dict(random_arrays(3, config))
+    for name in [name for name in arrays if name.endswith(".shift") and name not in ("input.shift", "out.shift")]:
+        shift = arrays[name].copy()
+        shift[:4] = -3, 0, 35, 30
+        arrays[name] = shift
+    write_safetensors(tmp_path / "mine.safetensors", arrays, metadata_of(config))
+    assert export_c(tmp_path / "mine.safetensors", tmp_path / "mine").error == 0
+
+
 def test_weights_scaled_by_a_million_keep_their_digits(tmp_path):
     arrays = {**random_arrays(0, MICRO)}
     arrays["conv.weight"] = arrays["conv.weight"] * np.float32(1e-6)

@@ -19,7 +19,7 @@ from wav2small.network.frontend import hann, mel_filterbank
 from wav2small.network.micro import MICRO, MICRO_INT8, micro
 from wav2small.network.wav2small import RUNNING, WAV2SMALL
 from wav2small.network.weights import identity, write_safetensors
-from wav2small.runtime.c_header import LARGEST_TILE, about, check_runnable, header, hexadecimal, quoted
+from wav2small.runtime.c_header import LARGEST_TILE, about, check_runnable, header, hexadecimal, quoted, with_half
 
 FLOATS, INTEGERS = (WAV2SMALL, RUNNING, MICRO), (*ROUNDED.values(), MICRO_INT8)
 ARRAY = re.compile(r"^static const \w+ w2s_(\w+)\[(\d+)\](?:\[2\])? = \{\n(.*?)^\};$", re.M | re.S)
@@ -56,32 +56,49 @@ def test_its_front_end_is_that_of_the_network(made):
         assert int(defines[name.upper()]) == getattr(frontend, name)
     level = network.level_frames if network.normalisation == "running" else 0
     assert int(defines["LEVEL_FRAMES"]) == level and int(defines["INTEGERS"]) == network.integers
-    filters = np.zeros((frontend.n_bins - 1, frontend.n_mels))
-    for row, band, pair in zip(filters, found["mel_band"].astype(int), found["mel_weight"].reshape(-1, 2), strict=True):
-        row[band : band + 2] = pair
     half, turns = frontend.win_length // 2 + 1, np.arange(frontend.n_fft // 2 + 1)
+    assert len(found["hann"]) == half
     if network.integers:
-        table = fixed_frontend.tables(network)
-        for name, expected in {"hann": table.hann, "cosine": table.cosine, "log2": table.log2}.items():
+        table, quarter = fixed_frontend.tables(network), frontend.n_fft // 4 + 1
+        for name, expected in {"hann": table.hann, "powers": fixed_point.POWERS}.items():
             np.testing.assert_array_equal(found[name], expected)
-        np.testing.assert_array_equal(filters, table.mel[:-1])
-        np.testing.assert_array_equal(found["powers"], fixed_point.POWERS)
+        assert len(found["cosine"]) == quarter and found["cosine"][0] == 2**31 - 1, "1 is not used"
+        np.testing.assert_array_equal(found["cosine"][1:], 2 * table.cosine[1:quarter])
+        np.testing.assert_array_equal(table.cosine, -table.cosine[::-1])
+        np.testing.assert_array_equal(found["log2"][:-1], table.log2[:-1])
+        assert found["log2"][-1] == 0 and table.log2[-1] == 2**16
+        np.testing.assert_array_equal(filters_of(found, frontend.n_bins), table.mel)
         numbers = {"WINDOW_SHIFT": table.window_shift, "POWER_SHIFT": table.power_shift, "DECIBEL": table.decibel}
         numbers |= {"LEVEL_FLOOR": table.level_floor, "LOG2_UNIT": table.log2_unit, "LOWEST": -100 * 64}
         assert {name: int(defines[name]) for name in numbers} == numbers
     else:
+        filters = np.zeros((frontend.n_bins - 1, frontend.n_mels))
+        pairs = found["mel_weight"].reshape(-1, 2)
+        for row, band, pair in zip(filters, found["mel_band"].astype(int), pairs, strict=True):
+            row[band : band + 2] = pair
         np.testing.assert_array_equal(found["hann"], hann(frontend)[:half].astype(np.float32))
         cosine = np.cos(2 * np.pi * turns / frontend.n_fft).astype(np.float32)
         np.testing.assert_array_equal(found["cosine"], cosine)
         np.testing.assert_allclose(filters, mel_filterbank(frontend)[:-1] / 4, rtol=1e-7)
         assert float.fromhex(defines["LOWEST"][:-1]) == -100
         assert float.fromhex(defines["VARIANCE_FLOOR"][:-1]) == np.float32(frontend.variance_floor)
-    assert len(found["hann"]) == half and len(found["cosine"]) == len(turns)
+
+
+def filters_of(found: dict[str, np.ndarray], n_bins: int) -> np.ndarray:
+    """The mel filterbank from the arrays of an integer model, shape=(n_bins, n_mels)."""
+    filters, weights = np.zeros((n_bins, len(found["mel_first"]))), iter(found["mel_filters"])
+    for band, (first, bins) in enumerate(zip(found["mel_first"], found["mel_bins"], strict=True)):
+        filters[first : first + bins, band] = [next(weights) for _ in range(bins)]
+    assert not list(weights)
+    return filters
 
 
 def test_its_weights_are_those_of_the_network(made):
-    """Floats in tiles of outputs, with a row of zeros for what they do not divide."""
+    """Floats in tiles of outputs, with a row of zeros for what they do not divide. Integers in whole words."""
     network, arrays, defines, found = made
+    if network.integers:
+        check_integer_weights(network, arrays, found)
+        return
     tile = int(defines["TILE"])
 
     def untiled(name: str, rows: int) -> np.ndarray:
@@ -92,26 +109,43 @@ def test_its_weights_are_those_of_the_network(made):
 
     for place in network.convolutions():
         layer, name = place.layer, place.layer.name
-        if network.integers:
-            weight = arrays[f"{name}.weight"]
-            for part in ("bias", "shift"):
-                np.testing.assert_array_equal(found[f"{name}_{part}"], arrays[f"{name}.{part}"])
-        else:
-            weight, bias = layers.folded(arrays, layer, network.batch_norm_eps)
-            np.testing.assert_array_equal(found[f"{name}_bias"], bias)
+        weight, bias = layers.folded(arrays, layer, network.batch_norm_eps)
+        np.testing.assert_array_equal(found[f"{name}_bias"], bias)
         flat = (weight.swapaxes(2, 3) if weight.ndim == 4 else weight).reshape(layer.outputs, -1)
-        is_tiled = not network.integers and not layer.depthwise
-        values = untiled(f"{name}_weight", layer.outputs) if is_tiled else found[f"{name}_weight"].reshape(flat.shape)
-        np.testing.assert_array_equal(values, flat)
-    for name in ("lin", "sof", "out"):
+        whole = found[f"{name}_weight"]
+        np.testing.assert_array_equal(
+            whole.reshape(flat.shape) if layer.depthwise else untiled(f"{name}_weight", layer.outputs), flat
+        )
+    for name, factor in {"lin": 1, "sof": np.float32(1 / np.log(2))}.items():
         weight = arrays[f"{name}.weight"]
-        is_tiled = not network.integers and name != "out"
-        values = untiled(f"{name}_weight", len(weight)) if is_tiled else found[f"{name}_weight"].reshape(weight.shape)
-        factor = np.float32(1 / np.log(2)) if name == "sof" and not network.integers else 1
-        np.testing.assert_array_equal(values, weight * factor)
-    lin_bias = found["lin_bias"] if network.integers else untiled("lin_bias", network.pooled).ravel()
-    np.testing.assert_array_equal(lin_bias, arrays["lin.bias"])
+        np.testing.assert_array_equal(untiled(f"{name}_weight", len(weight)), weight * factor)
+    np.testing.assert_array_equal(untiled("lin_bias", network.pooled).ravel(), arrays["lin.bias"])
+    np.testing.assert_array_equal(found["out_weight"], arrays["out.weight"].ravel())
     np.testing.assert_array_equal(found["out_bias"], arrays["out.bias"])
+
+
+def check_integer_weights(network: Network, arrays: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> None:
+    """Channels are innermost, and each bias contains one half of the last place."""
+    weights = {}
+    for place in network.convolutions():
+        weight = arrays[f"{place.layer.name}.weight"]
+        weights[place.layer.name] = weight[:, 0].T if place.layer.depthwise else in_words(np.moveaxis(weight, 1, -1))
+    for name in ("lin", "sof"):
+        weight = arrays[f"{name}.weight"].reshape(network.pooled, network.layers[-1].outputs, -1)
+        weights[name] = in_words(weight.swapaxes(1, 2))
+    for name, weight in weights.items():
+        np.testing.assert_array_equal(found[f"{name}_weight"], weight.ravel())
+        shift = arrays[f"{name}.shift"].astype(int)
+        np.testing.assert_array_equal(found[f"{name}_shift"], shift)
+        np.testing.assert_array_equal(found[f"{name}_bias"] - 2.0 ** (shift - 1), arrays.get(f"{name}.bias", 0 * shift))
+    for part in ("weight", "bias", "shift"):
+        np.testing.assert_array_equal(found[f"out_{part}"], arrays[f"out.{part}"].ravel())
+
+
+def in_words(weight: np.ndarray) -> np.ndarray:
+    """A row for each output, with zeros up to a multiple of four values."""
+    flat = weight.reshape(len(weight), -1)
+    return np.pad(flat, ((0, 0), (0, -flat.shape[1] % 4)))
 
 
 def test_its_table_of_layers_says_what_reaches_each(made):
@@ -124,13 +158,29 @@ def test_its_table_of_layers_says_what_reaches_each(made):
         steps = (layer.kernel[1], layer.stride if layer.pool else 1, layer.kernel[0], layer.stride, layer.dilation)
         expected = (*shape, *steps, *layer.padding, place.frames, layer.reach + layer.stride - 1)
         assert tuple(map(int, row[1:15])) == expected
-        parts = [] if layer.pool else ["weight", "bias", *(["shift"] if network.integers else [])]
-        assert row[15:] == [
-            f"w2s_{layer.name}_{part}" if part in parts else "0" for part in ("weight", "bias", "shift")
-        ]
+        parts = ("weight", "shift", "bias") if network.integers else ("weight", "bias")
+        assert row[-len(parts) :] == ["0" if layer.pool else f"w2s_{layer.name}_{part}" for part in parts]
+        if network.integers and not layer.pool:
+            is_narrow = np.abs(found[f"{layer.name}_bias"]).max() < 2**15
+            assert row[15] == ("2" if is_narrow else "4")
     channels = network.layers[-1].outputs
-    pooling = (0, channels, 0, network.token_size // channels, 0, *[1] * 5, 0, 0, network.frames_a_token, 0, 0, 0, 0)
+    bands, arrays = network.token_size // channels, 4 if network.integers else 2
+    pooling = (0, channels, 0, bands, 0, bands, *[1] * 4, 0, 0, network.frames_a_token, 0, *[0] * arrays)
     assert found[TABLE][-1] == ["W2S_CONVOLUTION", *map(str, pooling)], "what the pooling reads: no kernel, no arrays"
+
+
+def test_shifts_that_c_cannot_do_are_refused_and_those_that_leave_nothing_are_rows_of_zeros():
+    arrays = dict(random_arrays(1, MICRO_INT8))
+    shift = arrays["lin.shift"].copy()
+    shift[:3] = 46, 32, 30
+    weight, bias, shifts = with_half(arrays | {"lin.shift": shift}, "lin", "mine")
+    assert not weight[:2].any() and not bias[:2].any() and shifts[:3].tolist() == [0, 0, 30]
+    np.testing.assert_array_equal(weight[2:], arrays["lin.weight"][2:])
+    assert bias[2] == int(arrays["lin.bias"][2]) + 2**29
+    for wrong in (31, 47, -32):
+        shift[0] = wrong
+        with pytest.raises(WeightsError, match="a shift of lin is not from -31 to 30 or 32 to 46"):
+            with_half(arrays | {"lin.shift": shift}, "lin", "mine")
 
 
 @pytest.mark.parametrize(

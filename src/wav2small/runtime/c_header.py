@@ -20,20 +20,23 @@ from wav2small.network.frontend import hann, mel_filterbank
 from wav2small.network.layers import folded, scale_and_shift
 from wav2small.network.weights import Arrays, identity
 
-FORMAT = 2
+FORMAT = 3
 """Of the header; ``w2s.c`` refuses any other."""
 HEADER = "w2s_model.h"
 LARGEST_TILE = 13
 """Outputs computed together: so many vectors, and two more, fit into the registers of most machines."""
 LOG2_E = 1 / math.log(2)
+LARGEST_SHIFT = 30
+"""Of the 32-bit sum of a layer with one half added. A shift of 32 or more leaves 0, so that the row is written as zeros."""
 
 
 @dataclass(frozen=True)
 class Row:
     """A row of the table in C: a layer, and the shape of its input.
 
-    ``arrays`` has ``weight`` (outputs, inputs, kernel_bands, kernel), ``bias`` and, for integers, ``shift``; a pooling
-    has none.
+    ``arrays`` has ``weight``, ``bias`` and, for integers, ``shift``; a pooling has none. The axes of ``weight`` are
+    (outputs, inputs, kernel_bands, kernel) in floats, (outputs, kernel, kernel_bands, inputs) in integers, and
+    (kernel, outputs) for a depthwise layer in integers.
     """
 
     place: Place
@@ -69,6 +72,11 @@ class Row:
     def patch(self) -> int:
         """Values that one output is computed from."""
         return self.place.inputs * math.prod(self.place.layer.kernel)
+
+    @property
+    def bias_bytes(self) -> int:
+        """Of the bias's integer type; 0 without one."""
+        return bytes_of(self.arrays["bias"]) if self.arrays else 0
 
     @property
     def numbers(self) -> list[int]:
@@ -145,7 +153,8 @@ def floats(arrays: Arrays, network: Network) -> Contents:
     found = {}
     for place in network.convolutions():
         weight, bias = folded(arrays, place.layer, network.batch_norm_eps)
-        found[place.layer.name] = {"weight": bands_first(weight), "bias": bias}
+        bands_first = weight.swapaxes(2, 3) if weight.ndim == 4 else weight
+        found[place.layer.name] = {"weight": bands_first, "bias": bias}
     rows = [Row(place, found.get(place.layer.name, {})) for place in network.places()]
     if network.mels_are_channels:
         scale, shift = scale_and_shift(arrays, "norm0", network.batch_norm_eps)
@@ -156,25 +165,42 @@ def floats(arrays: Arrays, network: Network) -> Contents:
 
 
 def integers(arrays: Arrays, network: Network, source: str) -> Contents:
-    """Integers as C has them."""
-    names = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
-    for name in names:
-        if not -31 <= arrays[f"{name}.shift"].min() <= arrays[f"{name}.shift"].max() <= 46:
-            raise WeightsError(f"{source}: a shift of {name} is not from -31 to 46; train again with smaller weights")
-    parts = ("weight", "bias", "shift")
-    found = {name: {part: arrays[f"{name}.{part}"] for part in parts if f"{name}.{part}" in arrays} for name in names}
-    matrices = {f"{name}_{part}": array for name in ("lin", "sof", "out") for part, array in found[name].items()}
-    matrices |= {"input_scale": arrays["input.scale"], "input_shift": arrays["input.shift"]}
-    matrices["embedding_unit"] = np.array(2.0 ** -(int(arrays["value.bits"]) + fixed_point.EMBEDDING_BITS))
+    """Integers as C has them: one half of the last place in each bias, and a column's values with channels innermost."""
+    found = {}
     for place in network.convolutions():
-        found[place.layer.name]["weight"] = bands_first(found[place.layer.name]["weight"])
+        name = place.layer.name
+        weight, bias, shift = with_half(arrays, name, source)
+        inputs_last = np.moveaxis(weight, 0 if place.layer.depthwise else 1, -1)
+        found[name] = {"weight": inputs_last, "bias": bias, "shift": shift}
+    matrices = {"input_scale": arrays["input.scale"], "input_shift": arrays["input.shift"]}
+    channels = network.layers[-1].outputs
+    for name in ("lin", "sof"):
+        weight, bias, shift = with_half(arrays, name, source)
+        tokens = weight.reshape(len(weight), channels, -1).swapaxes(1, 2)
+        matrices |= {f"{name}_weight": tokens, f"{name}_bias": bias, f"{name}_shift": shift}
+    matrices |= {f"out_{part}": arrays[f"out.{part}"] for part in ("weight", "bias", "shift")}
+    matrices["embedding_unit"] = np.array(2.0 ** -(int(arrays["value.bits"]) + fixed_point.EMBEDDING_BITS))
     rows = [Row(place, found.get(place.layer.name, {})) for place in network.places()]
     return Contents(network, rows, matrices, around=int(arrays.get("input.around", 0)))
 
 
-def bands_first(weight: np.ndarray) -> np.ndarray:
-    """(outputs, inputs, time, bands) to (outputs, inputs, bands, time); one without bands stays."""
-    return weight.swapaxes(2, 3) if weight.ndim == 4 else weight
+def with_half(arrays: Arrays, name: str, source: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight, bias and shift of a layer. The bias contains what rounds the shift: one half, if it is to the right.
+
+    Raises:
+        WeightsError: if C cannot shift so far
+    """
+    weight, shift = arrays[f"{name}.weight"].copy(), arrays[f"{name}.shift"].astype(np.int64)
+    if not -31 <= shift.min() <= shift.max() <= 46 or (shift == LARGEST_SHIFT + 1).any():
+        raise WeightsError(
+            f"{source}: a shift of {name} is not from -31 to {LARGEST_SHIFT} or 32 to 46; "
+            "train again with smaller weights"
+        )
+    bias = arrays.get(f"{name}.bias", np.zeros(len(shift))).astype(np.int64)
+    bias += np.where(shift > 0, 1 << (shift - 1).clip(0), 0)
+    is_zero = shift > LARGEST_SHIFT
+    weight[is_zero] = bias[is_zero] = shift[is_zero] = 0
+    return weight, bias, shift
 
 
 def heads(arrays: Arrays) -> dict[str, np.ndarray]:
@@ -230,10 +256,21 @@ def sizes(contents: Contents) -> list[str]:
         "AROUND": contents.around,
         "KERNEL_BANDS": max(row.place.layer.kernel[1] for row in rows),
         "KEPT": max(row.kept for row in rows),
-        "PATCH": max(network.token_size, *(row.patch for row in rows)),
+        "PATCH": to_words(max(network.token_size, *(row.patch for row in rows))),
         "VALUES": "(" + " + ".join(values) + ")",
     }
+    if network.integers:
+        shifts = [row.arrays["shift"].min() for row in rows if row.arrays]
+        shifts += [contents.arrays[f"{name}_shift"].min() for name in ("lin", "sof")]
+        kernels = {row.place.layer.kernel[0] for row in rows if row.kind == "W2S_DEPTHWISE"}
+        numbers["LEFT_SHIFTS"] = int(min(shifts) < 0)
+        numbers["DEPTHWISE_KERNEL"] = kernels.pop() if len(kernels) == 1 else 0
     return [f"#define W2S_{name} {number}" for name, number in numbers.items()]
+
+
+def to_words(size: int) -> int:
+    """The next multiple of four."""
+    return -(-size // 4) * 4
 
 
 def float_tables(network: Network) -> list[str]:
@@ -253,7 +290,8 @@ def float_tables(network: Network) -> list[str]:
 def integer_tables(network: Network) -> list[str]:
     """Lines of C with the constants and arrays of the fixed-point front end, and the powers for the softmax."""
     table = fixed_frontend.tables(network)
-    bands, mel = mel_by_bin(table.mel, network.frontend.n_mels)
+    first, bins, mel = mel_by_band(table.mel)
+    quarter = (2 * table.cosine[: network.frontend.n_fft // 4 + 1]).clip(max=2**31 - 1)
     numbers = {
         "WINDOW_SHIFT": table.window_shift,
         "POWER_SHIFT": table.power_shift,
@@ -269,10 +307,11 @@ def integer_tables(network: Network) -> list[str]:
     return [
         *(f"#define W2S_{name} {number}" for name, number in numbers.items()),
         *array("int16_t", "hann", table.hann),
-        *array("int32_t", "cosine", table.cosine),
-        *array("uint8_t", "mel_band", bands),
-        *array("int16_t", "mel_weight", mel),
-        *array("int32_t", "log2", table.log2),
+        *array("int32_t", "cosine", quarter),
+        *array("uint8_t" if network.frontend.n_fft <= 512 else "uint16_t", "mel_first", first),
+        *array("uint8_t" if network.frontend.n_fft <= 512 else "uint16_t", "mel_bins", bins),
+        *array("uint16_t", "mel_filters", mel),
+        *array("uint16_t", "log2", table.log2 % 2**16),
         *array("uint16_t", "powers", fixed_point.POWERS),
     ]
 
@@ -295,43 +334,72 @@ def mel_by_bin(filters: np.ndarray, n_mels: int) -> tuple[np.ndarray, np.ndarray
     return bands, weights
 
 
+def mel_by_band(filters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each band its first bin and number of bins, shape=(n_mels,), and the weights of all bands in turn.
+
+    Args:
+        filters: shape=(n_bins, n_mels); bin 0 and the last bin are in no band
+    """
+    assert not filters[-1].any() and not filters[0].any()
+    used = [np.flatnonzero(band) for band in filters.T]
+    first, last = (np.array([bins[end] if len(bins) else 1 for bins in used]) for end in (0, -1))
+    bins = np.array([end - start + 1 for start, end in zip(first, last, strict=True)])
+    return first, bins, np.concatenate([band[a : a + n] for band, a, n in zip(filters.T, first, bins, strict=True)])
+
+
 def weights(contents: Contents) -> list[str]:
     """Arrays of the layers, the table of layers, and the matrices around the pooling."""
-    are_integers, matrices, tile = contents.network.integers, contents.arrays, contents.tile
-    kind = ("int8_t", "int32_t") if are_integers else ("float", "float")
-    text = [*array(kind[1], "input_scale", matrices["input_scale"])]
-    text += array(kind[1], "input_shift", matrices["input_shift"])
+    matrices, text = dict(contents.arrays), []
     for row in contents.rows:
-        is_tiled = not are_integers and row.kind == "W2S_CONVOLUTION"
-        types = {"weight": kind[0], "bias": kind[1], "shift": "int8_t"}
+        name, is_in_rows = row.place.layer.name, row.kind == "W2S_CONVOLUTION"
         for part, values in row.arrays.items():
-            flat = values.reshape(row.place.layer.outputs, -1)
-            text += array(types[part], f"{row.place.layer.name}_{part}", tiled(flat, tile) if is_tiled else flat)
+            rows = weight_rows(values, contents) if part == "weight" and is_in_rows else values
+            text += weight_array(f"{name}_{part}", rows, contents)
     text += table(contents)
     for name in ("lin", "sof"):
-        matrix = matrices[f"{name}_weight"]
-        text += array(kind[0], f"{name}_weight", matrix if are_integers else tiled(matrix, tile))
-    bias = matrices["lin_bias"]
-    text += array(kind[1], "lin_bias", bias if are_integers else tiled(bias[:, None], tile))
-    text += array(kind[0], "out_weight", matrices["out_weight"]) + array(kind[1], "out_bias", matrices["out_bias"])
-    if are_integers:
-        text.append(f"#define W2S_EMBEDDING_UNIT {hexadecimal(float(matrices['embedding_unit']))}")
-        for name in ("lin", "sof", "out"):
-            text += array("int8_t", f"{name}_shift", matrices[f"{name}_shift"])
-    return text
+        matrices[f"{name}_weight"] = weight_rows(matrices[f"{name}_weight"], contents)
+    if contents.network.integers:
+        text.append(f"#define W2S_EMBEDDING_UNIT {hexadecimal(float(matrices.pop('embedding_unit')))}")
+    else:
+        matrices["lin_bias"] = tiled(matrices["lin_bias"][:, None], contents.tile)
+    return text + [line for name, values in matrices.items() for line in weight_array(name, values, contents)]
+
+
+def weight_array(name: str, values: np.ndarray, contents: Contents) -> list[str]:
+    """An array in the smallest of the types that C expects: all weights and shifts of integers have 8 bits."""
+    if not contents.network.integers:
+        return array("float", name, values)
+    if name.endswith(("_weight", "_shift")) and not name.startswith("input_"):
+        return array("int8_t", name, values)
+    return array("int32_t" if name.startswith(("input_", "out_")) else f"int{8 * bytes_of(values)}_t", name, values)
+
+
+def bytes_of(values: np.ndarray) -> int:
+    """Bytes of the integer type that holds these values, 2 or 4."""
+    return 2 if -(2**15) <= values.min() <= values.max() < 2**15 else 4
+
+
+def weight_rows(weight: np.ndarray, contents: Contents) -> np.ndarray:
+    """A row for each output: floats in tiles of rows, integers with zeros up to whole words of four."""
+    flat = weight.reshape(len(weight), -1)
+    if contents.network.integers:
+        return np.pad(flat, ((0, 0), (0, to_words(flat.shape[1]) - flat.shape[1])))
+    return tiled(flat, contents.tile)
 
 
 def table(contents: Contents) -> list[str]:
     """The rows that ``w2s_layer`` in w2s.c names; the last one is the input of the pooling."""
+    are_integers = contents.network.integers
+    parts = ("weight", "shift", "bias") if are_integers else ("weight", "bias")
     lines = []
     for row in contents.rows:
-        name = row.place.layer.name
-        arrays = [f"w2s_{name}_{part}" if part in row.arrays else "0" for part in ("weight", "bias", "shift")]
-        lines.append(f"    {{{', '.join([row.kind, *map(str, row.numbers), *arrays])}}},")
+        arrays = [f"w2s_{row.place.layer.name}_{part}" if row.arrays else "0" for part in parts]
+        numbers = [*row.numbers, *([row.bias_bytes] if are_integers else [])]
+        lines.append(f"    {{{', '.join([row.kind, *map(str, numbers), *arrays])}}},")
     network, channels = contents.network, contents.network.layers[-1].outputs
     bands = network.token_size // channels
-    end = [0, channels, 0, bands, 0, 1, 1, 1, 1, 1, 0, 0, network.frames_a_token, 0, 0, 0, 0]
-    lines.append(f"    {{W2S_CONVOLUTION, {', '.join(map(str, end))}}},")
+    end = [0, channels, 0, bands, 0, bands, 1, 1, 1, 1, 0, 0, network.frames_a_token, 0, *[0] * are_integers]
+    lines.append(f"    {{W2S_CONVOLUTION, {', '.join(map(str, end))}, {', '.join('0' for _ in parts)}}},")
     return [f"static const w2s_layer w2s_layers[{len(lines)}] = {{", *lines, "};"]
 
 
