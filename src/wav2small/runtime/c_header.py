@@ -27,7 +27,7 @@ LARGEST_TILE = 13
 """Outputs computed together: so many vectors, and two more, fit into the registers of most machines."""
 LOG2_E = 1 / math.log(2)
 LARGEST_SHIFT = 30
-"""Of the 32-bit sum of a layer with one half added. A shift of 32 or more leaves 0, so that the row is written as zeros."""
+"""Of the 32-bit sum of a layer with one half added. A shift of 32 or more leaves 0: the row is written as zeros."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def floats(arrays: Arrays, network: Network) -> Contents:
 
 
 def integers(arrays: Arrays, network: Network, source: str) -> Contents:
-    """Integers as C has them: one half of the last place in each bias, and a column's values with channels innermost."""
+    """Integers as C has them: one half of the last place in each bias, and channels innermost in a column."""
     found = {}
     for place in network.convolutions():
         name = place.layer.name
