@@ -66,7 +66,7 @@ def expected(
     for start, end in zip([0, *ends], ends, strict=False):
         for token in tokens[start:end]:
             state = fixed_point.pool_token(state, token, arrays)
-        yield fixed_point.to_numbers(fixed_point.answer(state, arrays), arrays)
+        yield fixed_point.to_numbers(fixed_point.read_pool(state, arrays), arrays)
 
 
 def session(

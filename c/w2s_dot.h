@@ -128,6 +128,9 @@ static int32_t product(const int8_t *restrict weight, const w2s_operand *restric
     return sum;
 }
 
+#ifdef __GNUC__
+__attribute__((noinline)) /* else its pointers do not stay in the registers of small machines */
+#endif
 static void products(const int8_t *restrict weight, const w2s_operand *restrict x, int n, int32_t *restrict sums)
 {
     int32_t a = 0, b = 0, c = 0, d = 0;

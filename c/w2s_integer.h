@@ -36,6 +36,8 @@ static int16_t from_float(float sample)
     return (int16_t)(whole - ((float)whole > scaled));
 }
 
+#include "w2s_dot.h"
+
 /* ---- front end ---- */
 
 static int32_t hann_at(int i)
@@ -113,6 +115,48 @@ static void load_window(const int16_t *samples, int32_t mean, w2s_bin *bins) /* 
     }
 }
 
+#ifdef W2S_HELIUM
+/* Upper half of a c + b s for four values, halves rounded up. */
+static int32x4_t upper_of_four(int32x4_t a, int32x4_t c, int32x4_t b, int32x4_t s)
+{
+    const uint32x4_t low = vhaddq_u32((uint32x4_t)vmulq_s32(a, c), (uint32x4_t)vmulq_s32(b, s));
+    return vaddq_s32(vaddq_s32(vmulhq_s32(a, c), vmulhq_s32(b, s)), (int32x4_t)vrshrq_n_u32(low, 31));
+}
+
+/* Four butterflies with the twiddle factors c - i s, or 1 where is_one, or those times -i. */
+static inline void four_butterflies(w2s_bin *top, int half, int32x4_t c, int32x4_t s, mve_pred16_t is_one, int is_rotated)
+{
+    int32_t *to_top = &top->real, *to_low = &top[half].real;
+    __asm__("" : "+r"(to_top), "+r"(to_low)); /* gcc 12 advances pointers in vst2, which does not assemble */
+    int32x4x2_t value = vld2q_s32(to_top), low = vld2q_s32(to_low);
+    const int32x4_t real = is_rotated ? low.val[1] : low.val[0], imag = is_rotated ? vnegq_s32(low.val[0]) : low.val[1];
+    const int32x4_t twice_real = vaddq_s32(real, real), twice_imag = vaddq_s32(imag, imag);
+    const int32x4_t turned_real = vpselq_s32(real, upper_of_four(twice_real, c, twice_imag, s), is_one);
+    const int32x4_t turned_imag = vpselq_s32(imag, upper_of_four(twice_imag, c, vnegq_s32(twice_real), s), is_one);
+    low.val[0] = vsubq_s32(value.val[0], turned_real);
+    low.val[1] = vsubq_s32(value.val[1], turned_imag);
+    value.val[0] = vaddq_s32(value.val[0], turned_real);
+    value.val[1] = vaddq_s32(value.val[1], turned_imag);
+    vst2q_s32(to_top, value);
+    vst2q_s32(to_low, low);
+}
+
+/* A stage with a distance of 8 or more. */
+static void stage_by_four(w2s_bin *bins, int half)
+{
+    for (uint32_t j = 0; j < (uint32_t)half / 2; j += 4) {
+        const uint32x4_t step = vmulq_n_u32(vidupq_n_u32(j, 1), (uint32_t)(W2S_N_FFT / 2 / half));
+        const int32x4_t c = vldrwq_gather_shifted_offset_s32(w2s_cosine, step);
+        const int32x4_t s = vldrwq_gather_shifted_offset_s32(w2s_cosine, vsubq_u32(vdupq_n_u32(W2S_N_FFT / 4), step));
+        const mve_pred16_t is_one = vcmpeqq_n_u32(step, 0);
+        for (w2s_bin *top = bins + j; top < bins + W2S_N_FFT / 2; top += 2 * half) {
+            four_butterflies(top, half, c, s, is_one, 0);
+            four_butterflies(top + half / 2, half, c, s, is_one, 1);
+        }
+    }
+}
+#endif
+
 /* One twiddle factor, c - i s, of the stage that combines values at the distance `half`. */
 static void butterflies(w2s_bin *top, const w2s_bin *end, int half, int32_t c, int32_t s)
 {
@@ -127,6 +171,12 @@ static void fft(w2s_bin *bins) /* (n_fft / 2), in place */
 {
     const w2s_bin *end = bins + W2S_N_FFT / 2;
     for (int half = 4; half < W2S_N_FFT / 2; half *= 2) {
+#ifdef W2S_HELIUM
+        if (half >= 8) {
+            stage_by_four(bins, half);
+            continue;
+        }
+#endif
         for (w2s_bin *top = bins; top < end; top += 2 * half) {
             w2s_bin *middle = top + half / 2;
             combine(top, top + half, top[half].real, top[half].imag);
@@ -280,13 +330,17 @@ static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (frames, n
 
 /* ---- layers ---- */
 
-#include "w2s_dot.h"
-
 /* A sum of products in the units of the output. Rounding needs no addition: the bias contains one half. */
 static int32_t scaled(int32_t sum, int places)
 {
     if (W2S_LEFT_SHIFTS && places < 0) return cut((int64_t)sum * ((int64_t)1 << -places), INT32_MAX);
     return sum >> places;
+}
+
+/* The sum of a row without bias, which contains no half yet. */
+static int32_t with_half(int32_t sum, int places)
+{
+    return places > 0 ? sum + (1 << (places - 1)) : sum;
 }
 
 static int32_t limited(int32_t value, int32_t largest) /* to -largest - 1 .. largest */
@@ -305,6 +359,23 @@ static int32_t bias_of(const w2s_layer *layer, int channel)
 }
 
 /* Depthwise convolution in time: (columns, channels) -> (n, channels). */
+#ifdef W2S_HELIUM
+static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int n)
+{
+    const int channels = layer->outputs;
+    for (int t = 0; t < n; t++, x += channels, y += channels)
+        for (int channel = 0; channel < channels; channel += 4) {
+            const mve_pred16_t used = vctp32q((uint32_t)(channels - channel));
+            const int8_t *weight = layer->weight + channel, *value = x + channel;
+            int32x4_t sum = layer->bias_bytes == 2 ? vldrhq_z_s32((const int16_t *)layer->bias + channel, used)
+                                                   : vldrwq_z_s32((const int32_t *)layer->bias + channel, used);
+            for (int tap = 0; tap < layer->kernel; tap++, weight += channels, value += layer->dilation * channels)
+                sum = vaddq_s32(sum, vmulq_s32(vldrbq_z_s32(weight, used), vldrbq_z_s32(value, used)));
+            sum = vqshlq_s32(sum, vnegq_s32(vldrbq_z_s32(layer->shift + channel, used)));
+            vstrbq_p_s32(y + channel, vminq_s32(vmaxq_s32(sum, vdupq_n_s32(0)), vdupq_n_s32(127)), used);
+        }
+}
+#else
 static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int n)
 {
     const int channels = layer->outputs, kernel = W2S_DEPTHWISE_KERNEL > 0 ? W2S_DEPTHWISE_KERNEL : layer->kernel;
@@ -317,6 +388,7 @@ static void depthwise(const w2s_layer *layer, const int8_t *x, int8_t *y, int n)
             y[channel] = rectified(scaled(sum, layer->shift[channel]));
         }
 }
+#endif
 
 /* The values under a kernel side by side, with zeros up to a multiple of four: in place if they are, else a copy. */
 static const int8_t *gather(const w2s_layer *layer, const int8_t *x, int8_t *patch)
@@ -429,7 +501,8 @@ static void pool_tokens(w2s_stream *stream, const int8_t *x, int n) /* (columns,
             for (int i = 0; i < rows; i++) {
                 const int row = first + i;
                 const int32_t value = limited(scaled(values[i] + w2s_lin_bias[row], w2s_lin_shift[row]), 127);
-                const int32_t score = limited(scaled(scores[i] + w2s_sof_bias[row], w2s_sof_shift[row]), 32767);
+                const int places = w2s_sof_shift[row];
+                const int32_t score = limited(scaled(with_half(scores[i], places), places), 32767);
                 add_to_pool(&stream->pool, row, score, value);
 #if W2S_PARTS > 0
                 add_to_pool(&stream->parts[stream->part], row, score, value);

@@ -178,6 +178,7 @@ def integers(arrays: Arrays, network: Network, source: str) -> Contents:
         weight, bias, shift = with_half(arrays, name, source)
         tokens = weight.reshape(len(weight), channels, -1).swapaxes(1, 2)
         matrices |= {f"{name}_weight": tokens, f"{name}_bias": bias, f"{name}_shift": shift}
+    del matrices["sof_bias"]  # only halves, which C adds
     matrices |= {f"out_{part}": arrays[f"out.{part}"] for part in ("weight", "bias", "shift")}
     matrices["embedding_unit"] = np.array(2.0 ** -(int(arrays["value.bits"]) + fixed_point.EMBEDDING_BITS))
     rows = [Row(place, found.get(place.layer.name, {})) for place in network.places()]
