@@ -47,7 +47,9 @@ def test_what_is_loaded_and_saved_is_what_export_writes(tmp_path, name):
     student = PretrainedStudent.from_pretrained(exported)
     assert not student.training
     emotion, embedding = student(torch.from_numpy(SIGNAL)[None])
-    np.testing.assert_allclose(emotion.detach().clip(0, 1)[0], load(exported)(SIGNAL), atol=1e-5)
+    difference = np.abs(emotion.detach().clip(0, 1)[0].numpy() - load(exported)(SIGNAL)).max()
+    print(f"\nPretrainedStudent, {name}: largest difference from Python {difference:.1e}")
+    assert difference < 1e-5
     np.testing.assert_allclose(embedding.detach()[0], load(exported).embed(SIGNAL), atol=1e-4)
     assert student.save_pretrained(tmp_path / "saved") is None
     assert filecmp.cmpfiles(exported, tmp_path / "saved", SAME, shallow=False) == (SAME, [], [])
