@@ -5,11 +5,13 @@
 #     make docs     the documentation site in site/, from docs/ and the docstrings; a warning is an error
 #     make integrations  the packages for voice agents and the MCP server with their frameworks, and their tests
 #     make bindings the packages for other languages, built and tested with the compilers that can be had
+#     make examples  nkululeko, the examples on ONNX Runtime in C++, node and browser, and in React, with their packages
 #     make tools    compilers, emulators and browsers for the tests, as root on Debian; without one its tests are skipped
 PYTHON ?= python3
 BIN = .venv-test/bin
 INSTALLED = .venv-test/installed
 OWN = .venv-integrations
+NKULULEKO = .venv-examples/bin/nkululeko.nkululeko
 TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,libclang-rt-dev cmake=cmake \
   g++=g++ qemu-system-arm=qemu-system-arm valgrind=valgrind wasm-ld=lld chromium=chromium node=nodejs npm=npm
 
@@ -17,7 +19,7 @@ TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,
 LANGUAGES = clang=clang cmake=cmake g++=g++ go=golang-go javac=default-jdk-headless kotlinc=kotlin \
   mcs=mono-mcs,mono-runtime
 
-.PHONY: demo check test docs style tools integrations bindings
+.PHONY: demo check test docs style tools integrations bindings examples
 demo:
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet .
@@ -57,6 +59,17 @@ bindings: $(INSTALLED)
 	.ci/install $(LANGUAGES)
 	$(BIN)/python -m pip install --quiet --target build/syntax tree-sitter tree-sitter-swift
 	PYTHONPATH=build/syntax $(BIN)/python bindings/test.py
+
+# -s shows the differences that docs/tools.md lists.
+examples: $(NKULULEKO)
+	EXAMPLES=1 NKULULEKO=$(CURDIR)/$(NKULULEKO) \
+	  $(BIN)/pytest -q -s tests/export/test_nkululeko.py tests/integrations/test_cpp.py tests/web/test_examples.py
+
+# An environment of its own, on top of the packages of .venv-test, of which torch is the largest.
+$(NKULULEKO): $(INSTALLED)
+	$(BIN)/python -m venv .venv-examples
+	$(BIN)/python -c 'import site; print(*site.getsitepackages())' > $$(echo .venv-examples/lib/python3*/site-packages)/base.pth
+	.venv-examples/bin/python -m pip install --quiet nkululeko==1.14.1
 
 tools:
 	.ci/install $(TOOLS)

@@ -1,15 +1,15 @@
-"""Compare every form of a student: C in floats and integers, ONNX Runtime, LiteRT, NumPy; and their CCC.
+"""Compare every form of a student: C in floats and integers, ONNX Runtime, LiteRT, ExecuTorch, NumPy; and their CCC.
 
     python benchmarks/c_forms.py
     python benchmarks/c_forms.py --dev run/dev-emodb.csv --dev run/dev-librispeech.csv
-    python benchmarks/c_forms.py --litert wav2small=wav2small.tflite --litert micro=micro.tflite
+    taskset -c 0 python benchmarks/c_forms.py --phone wav2small=wav2small.tflite --phone wav2small=wav2small.pte
 
-The cost is measured on one thread, in rounds over all forms: minimum time for 5 s of speech, also relative to ONNX
-Runtime in floats, and the median; the peak memory of a process that does nothing else (for C, the command w2s); the
-size of the weights file (for C, including the code); the largest difference of a prediction from the reference of the
-same precision, on the example clips. With --dev, the CCC with the labels of all clips is added, also for wav2small in C
-normalised by the samples so far. LiteRT processes 5 s, because its files have a fixed length:
-benchmarks/litert_forms.py writes them.
+The cost is measured on one thread, in rounds over all forms: minimum processor time for 5 s of speech, also relative to
+ONNX Runtime in floats, and the median; the peak memory of a process that does nothing else (for C, the command w2s);
+the size of the weights file (for C, including the code); the largest difference of a prediction from the reference of
+the same precision, on the example clips. With --dev, the CCC with the labels of all clips is added, also for wav2small
+in C normalised by the samples so far. LiteRT and ExecuTorch process 5 s, because their files have a fixed length:
+benchmarks/phone_forms.py writes them. ExecuTorch uses every processor that it may: taskset leaves it one.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 FIVE = voice(np.random.default_rng(0), 5.0)
 ROUNDS = 40
 SLOW_ROUNDS = 5
-"""Name of the reference form."""
+PHONES = {".tflite": "LiteRT", ".pte": "ExecuTorch"}
+"""Runtime of a file, by its suffix."""
 Predict = Callable[[np.ndarray], np.ndarray]
 """Function from a signal to arousal, dominance and valence, not clipped."""
+Phones = list[tuple[str, Path]]
+"""Models with a file of LiteRT or ExecuTorch."""
 
 
 class Form(NamedTuple):
@@ -65,19 +68,18 @@ class Form(NamedTuple):
         return f"{self.model} {self.precision}, {self.runtime}"
 
 
-def forms(litert: dict[str, str]) -> Iterator[Form]:
+def forms(phones: Phones) -> Iterator[Form]:
     for model in MODELS:
         for precision in ("fp32", "int8"):
             for runtime, suffix in (("C", ".safetensors"), ("ONNX Runtime", ".onnx"), ("NumPy", ".safetensors")):
                 yield Form(model, precision, runtime, resolve(f"{model}:{precision}", suffix))
-        if model in litert:
-            yield Form(model, "fp32", "LiteRT", Path(litert[model]))
+        yield from (Form(model, "fp32", PHONES[path.suffix], path) for name, path in phones if name == model)
 
 
 def opened(form: Form) -> Predict:
     """Load a form; returns its function of prediction."""
-    if form.runtime == "LiteRT":
-        return opened_litert(form.path)
+    if form.runtime in PHONES.values():
+        return (opened_litert if form.runtime == "LiteRT" else opened_executorch)(form.path)
     if form.runtime == "C":
         library = native.library(form.path)
         return lambda signal: library.answer(signal)[1]
@@ -105,15 +107,23 @@ def opened_litert(path: Path) -> Predict:
     return answer
 
 
+def opened_executorch(path: Path) -> Predict:
+    import torch
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(path).load_method("forward")
+    return lambda signal: method.execute([torch.from_numpy(signal)[None]])[0].numpy()[0]
+
+
 def timed(answers: dict[Form, Predict]) -> dict[Form, list[float]]:
-    """Milliseconds for 5 s, per round."""
+    """Milliseconds of the processor for 5 s, per round: other programs of the machine add less than to the time."""
     found: dict[Form, list[float]] = {form: [] for form in answers}
     for number in range(ROUNDS):
         for form, answer in answers.items():
             if form.runtime != "NumPy" or number < SLOW_ROUNDS:
-                start = time.perf_counter()
+                start = time.process_time()
                 answer(FIVE)
-                found[form].append(1000 * (time.perf_counter() - start))
+                found[form].append(1000 * (time.process_time() - start))
     return found
 
 
@@ -127,11 +137,11 @@ def size(form: Form) -> int:
         return small.stat().st_size
 
 
-def peak_megabytes(form: Form, litert: dict[str, str]) -> float:
+def peak_megabytes(form: Form, phones: Phones) -> float:
     """Peak memory of a process that loads the form and predicts 5 s."""
     if form.runtime == "C":
         return command_megabytes(form)
-    arguments = [f"--litert={model}={path}" for model, path in litert.items()]
+    arguments = [f"--phone={model}={path}" for model, path in phones]
     child = [sys.executable, __file__, *arguments, "--alone", form.name]
     return float(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
 
@@ -160,8 +170,8 @@ def command_megabytes(form: Form) -> float:
     return int(found[1]) / 1024
 
 
-def costs(litert: dict[str, str]) -> None:
-    answers = {form: opened(form) for form in forms(litert)}
+def costs(phones: Phones) -> None:
+    answers = {form: opened(form) for form in forms(phones)}
     times = timed(answers)
     clips = [audio.read(path) for path in sorted(EXAMPLES.glob("*.flac"))] + [FIVE]
     exact = {(form.model, form.precision): answer for form, answer in answers.items() if form.runtime == "NumPy"}
@@ -170,11 +180,11 @@ def costs(litert: dict[str, str]) -> None:
     heads = ("model", "", "fastest ms for 5 s", "relative", "median ms", "peak MB", "bytes", "difference")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for form, answer in answers.items():
-        signals = [FIVE] if form.runtime == "LiteRT" else clips
+        signals = [FIVE] if form.runtime in PHONES.values() else clips
         differences = [np.abs(answer(clip) - exact[form.model, form.precision](clip)).max() for clip in signals]
         ratio = min(times[form]) / min(times[base[form.model]])
         cells = [form.model, f"{form.runtime}, {form.precision}", f"{min(times[form]):.2f}"]
-        cells += [f"{ratio:.2f}", f"{np.median(times[form]):.2f}", f"{peak_megabytes(form, litert):.1f}"]
+        cells += [f"{ratio:.2f}", f"{np.median(times[form]):.2f}", f"{peak_megabytes(form, phones):.1f}"]
         print("| " + " | ".join([*cells, f"{size(form):,}", f"{max(differences):.1g}"]) + " |", flush=True)
 
 
@@ -190,8 +200,8 @@ def level_so_far(library: native.Library) -> Predict:
     return answer
 
 
-def scores(segments: list[Segment], litert: dict[str, str]) -> None:
-    answers = {form.name: opened(form) for form in forms(litert) if form.runtime in ("C", "ONNX Runtime")}
+def scores(segments: list[Segment]) -> None:
+    answers = {form.name: opened(form) for form in forms([]) if form.runtime in ("C", "ONNX Runtime")}
     for precision in ("fp32", "int8"):
         library = native.library(resolve(f"wav2small:{precision}", ".safetensors"))
         answers[f"wav2small {precision}, C, level of the signal so far"] = level_so_far(library)
@@ -216,10 +226,10 @@ def scores(segments: list[Segment], litert: dict[str, str]) -> None:
 @click.option(
     "--dev", multiple=True, metavar="LABELS", help="Labels by the teacher of speakers that training left out."
 )
-@click.option("--litert", multiple=True, metavar="MODEL=FILE", help="A .tflite file for 5 s.")
+@click.option("--phone", multiple=True, metavar="MODEL=FILE", help="A .tflite or .pte file for 5 s.")
 @click.option("--alone", hidden=True)
-def main(dev: tuple[str, ...], litert: tuple[str, ...], alone: str | None) -> None:
-    made = dict(pair.split("=", 1) for pair in litert)
+def main(dev: tuple[str, ...], phone: tuple[str, ...], alone: str | None) -> None:
+    made = [(name, Path(path)) for name, _, path in (pair.partition("=") for pair in phone)]
     if alone:
         opened(next(form for form in forms(made) if form.name == alone))(FIVE)
         print(peak_rss() / 2**20)
@@ -227,7 +237,7 @@ def main(dev: tuple[str, ...], litert: tuple[str, ...], alone: str | None) -> No
     segments = [segment for path in dev for segment in read_manifest(path) if not segment.column("error")]
     costs(made)
     if segments:
-        scores(segments, made)
+        scores(segments)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,8 @@ def test_audonnx_computes_our_numbers(tmp_path, signal, name):
     assert list(model.outputs) == ["hidden_states", "logits"]
     assert model.labels("logits") == ["arousal", "dominance", "valence"]
     found = model(signal, 16000)
+    difference = np.abs(found["logits"].clip(0, 1) - ours(signal)).max()
+    print(f"\naudonnx, {name}: largest difference from Python {difference:.1e}")
     np.testing.assert_allclose(found["logits"].clip(0, 1), [ours(signal)], atol=1e-6)
     np.testing.assert_allclose(found["hidden_states"], [ours.embed(signal)], atol=1e-5)
     interface = audinterface.Feature(
@@ -92,6 +94,8 @@ def test_transformers_js_computes_our_numbers(tmp_path, signal):
     found = json.loads(done.stdout)
     assert found["labels"] == {"0": "arousal", "1": "dominance", "2": "valence"}
     for dtype, name in {"fp32": "wav2small", "int8": "wav2small:int8"}.items():
+        difference = np.abs(np.clip(found[dtype], 0, 1) - load(name)(signal)).max()
+        print(f"\ntransformers.js in node, {name}: largest difference from Python {difference:.1e}")
         np.testing.assert_allclose(np.clip(found[dtype], 0, 1), load(name)(signal), atol=1e-4)
 
 

@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "recipes").glob("*.py"), *(ROOT / "c").rglob("*.py")])
-OPTIONAL = ("litert_torch", "matplotlib", "opensmile", "timm", "onnx", "torch", "transformers", "sklearn", "ray")
+OPTIONAL = (
+    "executorch",
+    "litert_torch",
+    "matplotlib",
+    "opensmile",
+    "timm",
+    "onnx",
+    "torch",
+    "transformers",
+    "sklearn",
+    "ray",
+)
 OPTIONAL += ("fastapi", "websockets", "yaml")
 """Packages of extras, or of none: a script that needs one is not imported without it."""
 

@@ -20,7 +20,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LIGHT = ("train/__init__.py", "train/config.py")
 LIGHT += ("serve/__init__.py", "serve/page.py", "serve/settings.py")
 """Of ``train`` and ``serve``, what needs no extra: the command line imports their settings."""
-NEEDING = tuple(f"wav2small.{name}" for name in ("train", "serve", "export.onnx_graph", "export.from_torch"))
+EXPORTS = ("onnx_graph", "from_torch", "pretrained")
+"""Of ``export``, what needs the extra train to be imported."""
+NEEDING = ("wav2small.train", "wav2small.serve", *(f"wav2small.export.{name}" for name in EXPORTS))
 RUNTIME = {"numpy", "onnxruntime", "soundfile", "soxr", "click", "rich"}
 
 
@@ -48,12 +50,10 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def needs_an_extra(path: Path) -> bool:
-    """Whether a file needs an extra to be imported: ``train``, ``serve``, and what writes ONNX graphs."""
+    """Whether a file needs an extra to be imported."""
     module = path.relative_to(PACKAGE).as_posix()
-    return (module.startswith(("train/", "serve/")) and module not in LIGHT) or module in (
-        "export/onnx_graph.py",
-        "export/from_torch.py",
-    )
+    exports = [f"export/{name}.py" for name in EXPORTS]
+    return (module.startswith(("train/", "serve/")) and module not in LIGHT) or module in exports
 
 
 def fresh(script: str) -> str:

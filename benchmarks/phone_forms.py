@@ -1,9 +1,10 @@
-"""Students as LiteRT files for 5 s of audio, from torch: what benchmarks/c_forms.py times as --litert.
+"""Students as LiteRT and ExecuTorch files for 5 s of audio, from torch: what benchmarks/c_forms.py times as --phone.
 
-    pip install litert-torch
-    python benchmarks/litert_forms.py FOLDER
+    pip install litert-torch executorch
+    python benchmarks/phone_forms.py FOLDER
 
-The converter takes no complex numbers, so the DFT of micro is a matrix here, in place of its FFT.
+The converters take no complex numbers, so the DFT of micro is a matrix here, in place of its FFT. ExecuTorch computes
+with XNNPACK, as on a phone; its portable kernels are a hundred times slower.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import litert_torch
 import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import to_edge_transform_and_lower
 from torch import Tensor, nn
 
 from wav2small.network import reference
@@ -56,8 +59,10 @@ def main(folder: Path) -> None:
     for name in ("wav2small", "micro"):
         arrays, _, config = reference.load_student(resolve(name, suffix=".safetensors"))
         net = Emotion(from_arrays(arrays, config)).eval()
-        signal = torch.zeros(1, 5 * SAMPLING_RATE)
-        litert_torch.convert(net, (signal,)).export(str(folder / f"{name}.tflite"))
+        signal = (torch.zeros(1, 5 * SAMPLING_RATE),)
+        litert_torch.convert(net, signal).export(str(folder / f"{name}.tflite"))
+        lowered = to_edge_transform_and_lower(torch.export.export(net, signal), partitioner=[XnnpackPartitioner()])
+        (folder / f"{name}.pte").write_bytes(lowered.to_executorch().buffer)
 
 
 if __name__ == "__main__":
