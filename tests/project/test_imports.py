@@ -14,6 +14,7 @@ import wav2small
 
 PACKAGE = Path(wav2small.__file__).parent
 TESTS = Path(__file__).parents[1]
+RECIPES = TESTS.parent / "recipes"
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "ray", "rich", "safetensors", "scipy")
 HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers", "upath")
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -80,7 +81,7 @@ def test_the_runtime_imports_only_its_dependencies_at_once(path):
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.name)
 def test_a_test_module_skips_before_it_imports_what_needs_an_extra(path):
     """The base install collects every module: what it is without is imported inside a function, or after a skip."""
-    own = {module.stem for folder in (TESTS, path.parent) for module in folder.glob("*.py")}
+    own = {module.stem for folder in (TESTS, path.parent, RECIPES) for module in folder.glob("*.py")}
     own |= {"wav2small", "pytest", "hypothesis"}
     before = path.parent / "conftest.py"
     lines = before.read_text(encoding="utf-8") if before.exists() else ""
