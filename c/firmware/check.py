@@ -24,7 +24,7 @@ BOARDS = {
     "M55": ("mps3-an547", ("-mcpu=cortex-m55",)),
 }
 FLAGS = ("-std=gnu99", "-O2", "-funroll-loops", "-mthumb", "-mfloat-abi=hard", "-ffp-contract=fast")
-FLAGS += ("-Wall", "-Wextra", "-Werror")
+FLAGS += ("-Wall", "-Wextra", "-Werror", "-DW2S_PARTS=0")
 LINK = ("--specs=nano.specs", "-nostartfiles", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections")
 FLOAT_TOLERANCE = 1e-4
 

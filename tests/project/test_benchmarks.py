@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "recipes").glob("*.py"), *(ROOT / "c").rglob("*.py")])
+PLACES = ("benchmarks/*.py", "recipes/*.py", "c/*.py", "c/firmware/*.py")
+SCRIPTS = sorted(path for place in PLACES for path in ROOT.glob(place))
 OPTIONAL = ("litert_torch", "matplotlib", "opensmile", "timm", "onnx", "torch", "transformers", "sklearn", "ray")
 OPTIONAL += ("fastapi", "websockets", "yaml")
 """Packages of extras, or of none: a script that needs one is not imported without it."""
