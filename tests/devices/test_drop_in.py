@@ -269,6 +269,15 @@ def test_a_network_that_a_board_cannot_hold_is_refused_with_the_reason(tmp_path,
     assert not (tmp_path / "folder").exists()
 
 
+def test_the_table_of_boards_in_the_documentation_is_this_one():
+    rows = re.findall(
+        r"^\| ([a-z0-9-]+) \| (\d+) \| (\d+) \| (\d+) \|( yes)? ", (ROOT / "docs" / "devices.md").read_text(), re.M
+    )
+    assert [(name, *map(int, numbers), bool(fpu)) for name, *numbers, fpu in rows] == [
+        (name, board.flash, board.ram, board.clock, board.has_fpu) for name, board in BOARDS.items()
+    ]
+
+
 @pytest.mark.slow
 def test_what_a_board_needs_is_measured(tmp_path):
     """micro:int8 on the emulated boards: `make -C c firmware-check`."""
