@@ -58,7 +58,7 @@ devices: $(DEVICES)/bin/python
 	$(DEVICES)/bin/python -m pytest -q -rs tests/devices
 
 $(OWN)/bin/python $(DEVICES)/bin/python:
-	$(PYTHON) -m venv $(@D)/..
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 # The syntax of Swift is checked by tree-sitter where there is no Swift.
 bindings: $(INSTALLED)

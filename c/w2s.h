@@ -201,7 +201,7 @@ int w2s_baseline_ready(const w2s_baseline *baseline);
  * silence, not speech from noise. The members are private. */
 typedef struct {
     int64_t sum, squares;                 /* of the samples of the frame that is not complete */
-    int16_t filled, frames, next;         /* samples of that frame; complete frames; where the next power is stored */
+    int32_t filled, frames, next;         /* samples of that frame; complete frames; where the next power is stored */
     uint64_t powers[W2S_SPEECH_FRAMES];
 } w2s_speech;
 

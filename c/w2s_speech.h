@@ -20,8 +20,8 @@ void w2s_speech_push_int16(w2s_speech *speech, const int16_t *samples, int n)
         speech->squares += sample * sample;
         if (++speech->filled < W2S_SPEECH_FRAME) continue;
         speech->powers[speech->next] = (uint64_t)(W2S_SPEECH_FRAME * speech->squares - speech->sum * speech->sum);
-        speech->next = (int16_t)((speech->next + 1) % W2S_SPEECH_FRAMES);
-        speech->frames = (int16_t)smaller(speech->frames + 1, W2S_SPEECH_FRAMES);
+        speech->next = (speech->next + 1) % W2S_SPEECH_FRAMES;
+        speech->frames = smaller(speech->frames + 1, W2S_SPEECH_FRAMES);
         speech->filled = 0;
         speech->sum = speech->squares = 0;
     }
