@@ -6,12 +6,15 @@
 #     make integrations  the packages for voice agents and the MCP server with their frameworks, and their tests
 #     make bindings the packages for other languages, built and tested with the compilers that can be had
 #     make examples  nkululeko, the examples on ONNX Runtime in C++, node and browser, and in React, with their packages
+#     make devices  the exported C with ESPHome, the packers of ESP-IDF and PlatformIO, compilers and emulators, as far as installed
 #     make tools    compilers, emulators and browsers for the tests, as root on Debian; without one its tests are skipped
 PYTHON ?= python3
 BIN = .venv-test/bin
 INSTALLED = .venv-test/installed
 OWN = .venv-integrations
 NKULULEKO = .venv-examples/bin/nkululeko.nkululeko
+DEVICES = .venv-devices
+DEVICE_TOOLS = 'esphome>=2026.6' 'idf-component-manager>=3' 'platformio>=6' kconfiglib 'packaging>=24.2'
 TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,libclang-rt-dev cmake=cmake \
   g++=g++ qemu-system-arm=qemu-system-arm valgrind=valgrind wasm-ld=lld chromium=chromium node=nodejs npm=npm
 
@@ -19,7 +22,7 @@ TOOLS = arm-none-eabi-gcc=gcc-arm-none-eabi,libnewlib-arm-none-eabi clang=clang,
 LANGUAGES = clang=clang cmake=cmake g++=g++ go=golang-go javac=default-jdk-headless kotlinc=kotlin \
   mcs=mono-mcs,mono-runtime
 
-.PHONY: demo check test docs style tools integrations bindings examples
+.PHONY: demo check test docs style tools integrations bindings examples devices
 demo:
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet .
@@ -51,8 +54,13 @@ integrations: $(OWN)/bin/python
 	$(OWN)/bin/python -m pip install --quiet -e '.[mcp]' hypothesis $(foreach p,pipecat livekit wyoming,-e 'integrations/$p[test]')
 	$(OWN)/bin/python -m pytest -q tests/agents tests/integrations
 
-$(OWN)/bin/python:
-	$(PYTHON) -m venv $(OWN)
+# The folder of export --to c in the tools of devices; in an environment of its own, .5 GB. -rs says what was left out.
+devices: $(DEVICES)/bin/python
+	$(DEVICES)/bin/python -m pip install --quiet -e . pytest hypothesis $(DEVICE_TOOLS)
+	$(DEVICES)/bin/python -m pytest -q -rs tests/devices
+
+$(OWN)/bin/python $(DEVICES)/bin/python:
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 # The syntax of Swift is checked by tree-sitter where there is no Swift.
 bindings: $(INSTALLED)

@@ -86,6 +86,7 @@ static int smaller(int a, int b)
 #include "w2s_float.h"
 #endif
 #include "w2s_baseline.h"
+#include "w2s_speech.h"
 
 /* Discard used columns of a layer's input buffer. Returns the index of the first free column. */
 static int make_room(w2s_stream *stream, int index, w2s_value *x)
@@ -286,3 +287,5 @@ int w2s_level(w2s_stream *stream, float mean, float variance)
     return W2S_OK;
 #endif
 }
+
+#include "w2s_monitor.h"

@@ -33,9 +33,9 @@ extern "C" {
 #ifndef W2S_LANES
 #define W2S_LANES 1
 #endif
-/* Largest number of parts of w2s_read_window; 0 removes that function. */
+/* Largest number of parts of w2s_read_window, and hops in a window of w2s_monitor; 0 removes them. */
 #ifndef W2S_PARTS
-#define W2S_PARTS 0
+#define W2S_PARTS 3
 #endif
 
 /* Return values: W2S_OK, a number of tokens, or one of these errors, which are negative. */
@@ -196,6 +196,59 @@ void w2s_baseline_deviation(const w2s_baseline *baseline, const w2s_emotion *emo
 
 /* 1 from W2S_BASELINE_READY_DUR seconds of speech on, else 0. */
 int w2s_baseline_ready(const w2s_baseline *baseline);
+
+/* Frames of 32 ms that w2s_speech remembers; a part of w2s_monitor is at most 1 s. */
+#ifndef W2S_SPEECH_FRAMES
+#define W2S_SPEECH_FRAMES (W2S_PARTS > 3 ? 32 * W2S_PARTS : 96)
+#endif
+
+/* Share of speech by signal level, with the rule and the numbers of Python's `--vad energy`. It separates sound from
+ * silence, not speech from noise. The members are private. */
+typedef struct {
+    int64_t sum, squares;                 /* of the samples of the frame that is not complete */
+    int32_t filled, frames, next;         /* samples of that frame; complete frames; where the next power is stored */
+    uint64_t powers[W2S_SPEECH_FRAMES];
+} w2s_speech;
+
+/* Start a new signal. */
+void w2s_speech_init(w2s_speech *speech);
+
+/* Process n mono samples at 16 kHz. */
+void w2s_speech_push_int16(w2s_speech *speech, const int16_t *samples, int n);
+
+/* Share of speech in the complete frames of the last n samples, 0 to 1; 0 if there is none. */
+float w2s_speech_ratio(const w2s_speech *speech, int n);
+
+#if W2S_PARTS > 0
+/* The prediction for a window. */
+typedef struct {
+    float speech_ratio;             /* 0 to 1 */
+    uint8_t has_emotion;            /* 0: too little speech, and the members below are 0 */
+    uint8_t has_deviation;          /* 0: the baseline has less than W2S_BASELINE_READY_DUR seconds of speech */
+    w2s_emotion emotion, deviation; /* 0 to 1; in units of the speaker's spread */
+} w2s_event;
+
+/* Network, speech detection and baseline of a microphone: `Stream(model, vad="energy", baseline=Baseline())` of Python.
+ * The members are private, except `baseline`, which the caller may store and restore. */
+typedef struct {
+    w2s_baseline baseline;
+    int32_t hop_length;
+    uint32_t answered, begun; /* windows */
+    int64_t received;         /* samples */
+    w2s_speech speech;
+    w2s_stream stream;
+} w2s_monitor;
+
+/* Initialise a monitor with a prediction every hop_length samples, 1600 to 16000, for a window of W2S_PARTS hops. Returns
+ * W2S_OK, W2S_BAD_LENGTH, W2S_OTHER_MODEL, or W2S_OTHER_LEVEL for a model that is normalised over the utterance. */
+#define w2s_monitor_init(monitor, hop_length) \
+    w2s_monitor_init_checked((monitor), (hop_length), sizeof(w2s_monitor), W2S_ID)
+int w2s_monitor_init_checked(w2s_monitor *monitor, int hop_length, size_t bytes, uint32_t id);
+
+/* Process n mono samples at 16 kHz, in chunks of any size. Returns 1 if they completed a window and `event` was written
+ * (the last one, if there are several), 0 if not, or an error. */
+int w2s_monitor_push(w2s_monitor *monitor, const int16_t *samples, int n, w2s_event *event);
+#endif
 
 #ifdef __cplusplus
 }

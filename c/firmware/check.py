@@ -22,7 +22,7 @@ from wav2small.network.weights import DATA
 HERE = Path(__file__).parent
 CLIP = HERE.parents[1] / "examples" / "10b10Wa.flac"
 FLAGS = ("-std=gnu99", "-O2", "-ffp-contract=fast", "-ffunction-sections", "-fdata-sections")
-FLAGS += ("-Wall", "-Wextra", "-Werror", f"-I{HERE.parent}")
+FLAGS += ("-Wall", "-Wextra", "-Werror", "-DW2S_PARTS=0", f"-I{HERE.parent}")
 LINK = ("-nostartfiles", "-Wl,--gc-sections")
 ARM = ("-mthumb", "-mfloat-abi=hard", "--specs=nano.specs")
 RISCV = ("-misa-spec=2.2", "-mcmodel=medany", "-msmall-data-limit=0", "--specs=picolibc.specs")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "recipes").glob("*.py"), *(ROOT / "c").rglob("*.py")])
+PLACES = ("benchmarks/*.py", "recipes/*.py", "c/*.py", "c/firmware/*.py")
+SCRIPTS = sorted(path for place in PLACES for path in ROOT.glob(place))
 OPTIONAL = (
     "executorch",
     "litert_torch",

@@ -60,6 +60,11 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     help="With --to hub: report of evaluate -o REPORT.json on these weights, for CCC with intervals in the card.",
 )
 @click.option(
+    "--board",
+    metavar="BOARD",
+    help="With --to c: refuse a network that this board cannot hold, such as esp32-s3, nano-33-ble or pico.",
+)
+@click.option(
     "--format", type=click.Choice(TEXT_FORMATS), default="table", show_default=True, help="Format of the report."
 )
 def command(
@@ -73,6 +78,7 @@ def command(
     dev: tuple[str, ...],
     calibrate: str | None,
     scores: str | None,
+    board: str | None,
     format: str,
 ) -> None:
     """Export a student's weights to ONNX, in float32 and with eight-bit weights, to integers, C or other tools.
@@ -88,9 +94,9 @@ def command(
     --to integers --calibrate SPEECH writes NAME-int8.safetensors: wav2small or wav2small-running in integers from the
     samples on, for C and the backend numpy.
 
-    --to c writes a folder of C: the runtime, a header with the weights, and project files for Arduino, PlatformIO and
-    Zephyr. It is compared with the reference if there is a C compiler. --to android, cpp, csharp, go, rust or swift
-    writes a package for that language around the same C, with a test of its own.
+    --to c writes a folder of C: the runtime, a header with the weights, and project files and examples for ESP-IDF,
+    Arduino, PlatformIO, Zephyr and ESPHome. It is compared with the reference if there is a C compiler. --to android,
+    cpp, csharp, go, rust or swift writes a package for that language around the same C, with a test of its own.
 
     --to audonnx writes a folder for audonnx, audinterface and nkululeko; --to transformers-js one for transformers.js
     in Node.js and browsers; --to hub one to push to the Hugging Face hub, which also --model FOLDER reads. Each has a
@@ -102,7 +108,7 @@ def command(
       wav2small export best.safetensors -o models --dev dev.csv
       wav2small export best.safetensors -o models --dev dev.csv --calibrate open/librispeech
       wav2small export best.safetensors -o models --to integers --calibrate open/librispeech
-      wav2small export micro:int8 --to c -o firmware/wav2small
+      wav2small export micro:int8 --to c --board esp32-s3 -o firmware/wav2small
       wav2small export micro:int8 --to swift -o app/wav2small
       wav2small export best.safetensors --to audonnx -o audonnx-folder
     """
@@ -116,11 +122,13 @@ def command(
         raise click.UsageError("Give one of -o FOLDER and --ship.")
     if scores and to != "hub":
         raise click.UsageError("--scores needs --to hub.")
+    if board and to != "c":
+        raise click.UsageError("--board needs --to c.")
     if to in FOLDERS:
         if name or version or metadata or dev or calibrate or ship:
             raise click.UsageError(f"--to {to} takes MODEL and -o FOLDER only: it says what the weights say.")
         is_c = to in ("c", *LANGUAGES)
-        made = c_row(to, weights, str(output)) if is_c else tool_row(to, weights, str(output), scores)
+        made = c_row(to, weights, str(output), board) if is_c else tool_row(to, weights, str(output), scores)
         click.echo(render([made], format), nl=False)
         if is_non_commercial(str(made.get("licence", ""))):
             click.echo(f"{output}: {made['licence']}: not for commercial use", err=True)
@@ -157,14 +165,22 @@ def row(artefact: Any) -> dict[str, object]:
     return facts | errors | ccc | {"licence": artefact.licence}
 
 
-def c_row(to: str, weights: str, folder: str) -> dict[str, object]:
+def c_row(to: str, weights: str, folder: str, board: str | None) -> dict[str, object]:
     """A line about a folder of C, or a package for a language around it, which is written."""
+    from wav2small.export.boards import BOARDS
     from wav2small.export.c_folder import export_c
     from wav2small.export.languages import export_language
 
-    made = export_c(weights, folder) if to == "c" else export_language(weights, folder, to)
+    if board and board not in BOARDS:
+        raise click.BadParameter(f"{board!r}. Known are {', '.join(BOARDS)}.", param_hint="--board")
+    made = export_c(weights, folder, board) if to == "c" else export_language(weights, folder, to)
     error = "not compared, no C compiler" if made.error is None else f"{made.error:.1e}"
-    return {"folder": str(made.path), "precision": made.precision, "header bytes": made.header_bytes, "error": error}
+    row = {"folder": str(made.path), "precision": made.precision, "header bytes": made.header_bytes, "error": error}
+    if board and made.needs:
+        load = made.needs.instructions / 1e6 / BOARDS[board].clock
+        row |= {"flash KB": round(made.needs.flash / 1024), "RAM KB": round(made.needs.ram / 1024)}
+        row |= {"processor, at least": f"{load:.0%}"}
+    return row | {"licence": made.licence}
 
 
 def tool_row(to: str, weights: str, folder: str, scores: str | None) -> dict[str, object]:

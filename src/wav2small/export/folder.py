@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,13 @@ def whole_folder(folder: Path, marker: str, text: str = "") -> Iterator[Path]:
             made.rename(folder)
     except OSError as error:
         raise WeightsError(f"{folder}: cannot be written ({error.strerror}); give another folder") from None
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their names in a folder."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def _is_replaceable(folder: Path, marker: str, text: str) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 
 from wav2small.errors import WeightsError
 from wav2small.export.card import CARD, MARK, card, licence_of, read_scores
-from wav2small.export.folder import whole_folder
-from wav2small.export.tools import Forms, ToolFolder, as_json, compared_forms, write_files
+from wav2small.export.folder import whole_folder, write_files
+from wav2small.export.tools import Forms, ToolFolder, as_json, compared_forms
 from wav2small.network.weights import NETWORK, same_weights, sha256, sha256_of, to_bytes
 from wav2small.runtime.calibration import KIND, Calibration, calibration_path, load_calibration
 from wav2small.runtime.hub import ARRAYS, CONFIG, FORMAT, GRAPHS

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from wav2small.export.c_folder import CFolder, largest_error, write_runtime, write_templates
-from wav2small.export.folder import whole_folder
+from wav2small.export.c_folder import CFolder, largest_error, runtime_files, template_files
+from wav2small.export.card import licence_of
+from wav2small.export.folder import whole_folder, write_files
 from wav2small.export.golden import write_golden
 from wav2small.network import reference
 from wav2small.network.probes import voice
+from wav2small.network.weights import read_safetensors
 from wav2small.runtime.c_header import header
 from wav2small.runtime.model import locate
 
@@ -48,12 +50,14 @@ def export_language(weights: str | Path, folder: str | Path, language: str) -> C
     text = header(path)
     arrays, _, network = reference.load_student(path)
     error = largest_error(path, arrays, network)
+    files = template_files(bindings() / language, path)
+    files |= runtime_files(text, network.integers, f"{sources}/" if sources else "")
     with whole_folder(Path(folder), f"{GOLDEN}/golden.csv") as made:
-        write_templates(bindings() / language, made, path)
-        write_runtime(made / sources, text, network.integers)
+        write_files(made, files)
         write_golden(path, voice(np.random.default_rng(0), dur=1.5), made / GOLDEN)
         shutil.copyfile(bindings().parent / "LICENSE", made / "LICENSE")
-    return CFolder(Path(folder), "int8" if network.integers else "fp32", len(text), error)
+    precision = "int8" if network.integers else "fp32"
+    return CFolder(Path(folder), precision, len(text), error, licence_of(read_safetensors(path)[1]), None)
 
 
 def bindings() -> Path:

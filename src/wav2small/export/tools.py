@@ -13,7 +13,7 @@ import numpy as np
 from wav2small.errors import WeightsError
 from wav2small.export.artefacts import completed, describe, student
 from wav2small.export.card import CARD, MARK, card, licence_of
-from wav2small.export.folder import whole_folder
+from wav2small.export.folder import whole_folder, write_files
 from wav2small.export.parity import relative
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
 from wav2small.network.probes import probes
@@ -228,13 +228,6 @@ def write(
     size = sum(map(len, files.values())) + len(text.encode())
     error = float(np.max([forms.errors[precision] for precision in precisions]))
     return ToolFolder(folder, precisions, size, error, licence_of(forms.metadata))
-
-
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files by their names in a folder."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,1 @@
+"""ESPHome component for tests: a microphone that plays clip.raw and ends the program."""
