@@ -3,7 +3,8 @@
     python benchmarks/stream_engines.py
 
 All get the same samples and are compared. The rows are the median and the 95th percentile of 2,000 steps, the three in
-turn, on one thread. Needs the extra ``train`` for the package onnx, and a C compiler.
+turn, on one thread. Then streams in one call of the graph, as a shared engine of many streams would compute them, are
+compared with as many calls of C. Needs the extra ``train`` for the package onnx, and a C compiler.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from wav2small.runtime.onnx_weights import read_weights
 from wav2small.session import session
 
 STEPS = 2000
+TOGETHER, TOGETHER_STEPS = (1, 8, 32, 128), 40
 CLIP = "examples/08a05Fe.flac"
 
 
@@ -34,11 +36,11 @@ def step_graph(weights: Weights) -> bytes:
     """Samples that follow on those before, whole pairs of frames, to the sums of the pooling, states in and out."""
     graph = parts.Graph()
     inputs, outputs = ["signal"], ["score", "weights", "values"]
-    shapes = {"signal": [1, None]}
+    shapes = {"signal": ["streams", None]}
 
     def remembered(name: str, source: str, length: int, size: int) -> str:
         """The last ``length`` columns of a value before it, which come in and go out."""
-        shapes[f"{name}_in"] = [1, size, length]
+        shapes[f"{name}_in"] = ["streams", size, length]
         inputs.append(f"{name}_in")
         outputs.append(f"{name}_out")
         whole = graph.node("Concat", [f"{name}_in", source], f"{name}_whole", axis=2)
@@ -149,6 +151,36 @@ def main() -> None:
                 np.testing.assert_allclose(one, expected, rtol=2e-3, atol=2e-3)
         cells = [f"{1e3 * np.median(taken):.3f}, {1e3 * np.percentile(taken, 95):.3f}" for taken in times.values()]
         print(f"| {dur:g} s | {' | '.join(cells)} |", flush=True)
+    print("\nprocessor ms of a step of .5 s, per stream")
+    print("| streams | ONNX, all in one call | C, one call each |\n|---|---|---|")
+    for streams in TOGETHER:
+        cells = [f"{1e3 * taken:.3f}" for taken in together(weights, content, signal, streams)]
+        print(f"| {streams} | {' | '.join(cells)} |", flush=True)
+
+
+def together(weights: Weights, content: bytes, signal: np.ndarray, streams: int) -> tuple[float, float]:
+    """Processor seconds per stream of a step of half a second: one call of the graph for all, and one of C for each."""
+    network = Causal(weights, MICRO)
+    network.push(signal[: 4 * SAMPLING_RATE + 240])
+    session, states = OnnxStep(network, content).session, OnnxStep(network, content).states
+    states = {name: np.repeat(state, streams, axis=0) for name, state in states.items()}
+    outputs = [output.name for output in session.get_outputs()]
+    runtime = library(locate("micro", ".safetensors"), 1)
+    native = [runtime.stream() for _ in range(streams)]
+    half = SAMPLING_RATE // 2
+    of_onnx, of_c = [], []
+    for step in range(TOGETHER_STEPS):
+        block = signal[step * half : (step + 1) * half + 240]
+        batch = np.tile(block, (streams, 1))
+        begun = time.process_time()
+        found = session.run(outputs, {"signal": batch, **states})
+        of_onnx.append(time.process_time() - begun)
+        states = dict(zip(states, found[3:], strict=True))
+        begun = time.process_time()
+        for stream in native:
+            stream.push(block[:half])
+        of_c.append(time.process_time() - begun)
+    return float(np.median(of_onnx)) / streams, float(np.median(of_c)) / streams
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-// The demo page: predictions from the microphone or a file by a Live, with meters, plane, timeline and computation time, and a comparison of the
+// The demo page: predictions from the microphone or a file by a Live, or by the service that the page came from, with meters, plane, timeline and computation time, and a comparison of the
 // microphone with the speaker's own baseline, which is in memory only until it is saved.
 import { Baseline, Live, PARTS, PART_DUR, READY_DUR, SpeechMeter, Wav2Small, bytesOf, listen } from "./wav2small.js";
+import { listenRemote, predictFile, service } from "./remote.js";
 import { DASHES, drawPlane, drawTimeline } from "./draw.js";
 
 const ENDS = { arousal: ["calm", "excited"], dominance: ["weak", "strong"], valence: ["unpleasant", "pleasant"] };
@@ -24,6 +25,7 @@ let stepDurs = [];
 let endMicrophone = null, isStarting = false;
 let turn = 0;
 let baseline = null, comparedUntil = 0;
+let isRemote = false;
 
 for (const name of NAMES) {
   byId("meters").insertAdjacentHTML("beforeend", `<div class="meter ${name}">
@@ -37,6 +39,7 @@ byId("legend").append("gaps: no speech");
 byId("microphone").addEventListener("click", toggle);
 byId("file").addEventListener("change", ({ target }) => target.files[0] && guarded(() => open(target.files[0])));
 byId("example").addEventListener("click", () => guarded(playExample));
+byId("where").addEventListener("change", ({ target }) => target.name === "where" && guarded(() => choose(target.value === "server")));
 byId("save").addEventListener("click", save);
 byId("start-over").addEventListener("click", startOver);
 byId("save-baseline").addEventListener("click", () => download("baseline.json", "application/json", `${JSON.stringify(baseline, null, 1)}\n`));
@@ -64,6 +67,20 @@ async function begin() {
   byId("microphone").disabled = byId("file").disabled = false;
   say("Ready");
   byId("example").hidden = !await hasExample();
+  const { isThere, needsKey } = await service();
+  byId("where").hidden = !isThere;
+  byId("with-key").hidden = !needsKey;
+}
+
+/** Compute by the service, or in this page. */
+async function choose(remote) {
+  if (endMicrophone) await stop();
+  clear();
+  isRemote = remote;
+  byId("comparison").hidden = true;
+  byId("place").textContent = remote ? "It runs on this server: audio is sent there, is held in memory only, and is not stored."
+    : "It runs in this page, and audio stays on your device.";
+  say("Ready");
 }
 
 /** Whether the server has the example clip; wav2small demo has, other servers of this page need not. */
@@ -94,7 +111,8 @@ async function start() {
   comparedUntil = 0;
   say("Waiting for the microphone");
   const mine = turn;
-  const end = await listen(received, { source: bytes, onEnd: (reason) => { endMicrophone = null; button(); say(reason); } });
+  const onEnd = (reason) => { endMicrophone = null; button(); say(reason); };
+  const end = await (isRemote ? listenRemote(receivedRemote, { key: byId("key").value, onEnd }) : listen(received, { source: bytes, onEnd }));
   if (mine !== turn) return end(); // a file was dropped meanwhile
   endMicrophone = end;
   button();
@@ -116,6 +134,17 @@ function received(event) {
   if (event.computeDur === null && !stepDurs.length) cost(measured(), ", measured separately on noise at 48 kHz");
   meters(event.emotion);
   compare(event);
+  draw();
+}
+
+function receivedRemote({ delay, change, ...event }) {
+  if (!endMicrophone) return;
+  add({ ...event, computeDur: null });
+  if (events.length > KEPT) events.shift();
+  if (delay !== null) byId("cost").textContent = `From the end of the audio to its prediction: ${(1000 * delay).toFixed(0)} ms`;
+  if (change) byId("baseline").textContent = `Compared with your voice so far: ${change}`;
+  byId("comparison").hidden = !change;
+  meters(event.emotion);
   draw();
 }
 
@@ -168,6 +197,7 @@ async function play(file) {
   clear();
   const mine = ++turn;
   say(`Reading ${file.name}`);
+  if (isRemote) return playRemote(file, mine);
   const { samples, samplingRate } = await decoded(file);
   if (mine !== turn) return;
   const live = new Live(model), meter = new SpeechMeter(model.speech), resampler = model.resampler(samplingRate);
@@ -191,8 +221,23 @@ async function play(file) {
   const emotion = meter.isEnough(ratio, length, model.speech.fileDur) ? model.read() : null;
   meters(emotion);
   draw();
-  say(`${file.name}: ${(samples.length / samplingRate).toFixed(1)} s, ${(100 * ratio).toFixed(0)} % speech; `
-    + (emotion ? "the meters show the prediction for the whole file" : "too little speech for a prediction"));
+  say(summary(file, samples.length / samplingRate, ratio, emotion));
+}
+
+/** The same by the service. */
+async function playRemote(file, mine) {
+  const { events: found, whole } = await predictFile(file, byId("key").value);
+  if (mine !== turn) return;
+  found.forEach((event) => add({ ...event, computeDur: null }));
+  byId("cost").textContent = "";
+  meters(whole.emotion);
+  draw();
+  say(summary(file, whole.end, whole.speechRatio, whole.emotion));
+}
+
+function summary(file, dur, ratio, emotion) {
+  return `${file.name}: ${dur.toFixed(1)} s, ${(100 * ratio).toFixed(0)} % speech; `
+    + (emotion ? "the meters show the prediction for the whole file" : "too little speech for a prediction");
 }
 
 /** Mono samples at the rate of the file, if known. decodeAudioData resamples to the rate of its context. */

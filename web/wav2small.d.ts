@@ -43,6 +43,16 @@ export function bytesOf(source: Source): Promise<ArrayBuffer | ArrayBufferView>;
 /** Predict from the microphone. Resolves to a function that stops it. */
 export function listen(onEvent: (event: EmotionEvent) => void, options?: ListenOptions): Promise<() => Promise<void>>;
 
+/** Connect the microphone with a processor of your own AudioWorklet; its messages go to onMessage. Resolves to a function that stops it. */
+export function openMicrophone(options: {
+  worklet: string | URL;
+  name: string;
+  processorOptions?: unknown;
+  onMessage: (message: any) => void;
+  onEnd?: (reason: string) => void;
+  onOpen?: (context: AudioContext) => void;
+}): Promise<() => Promise<void>>;
+
 export class Wav2Small {
   constructor(module: WebAssembly.Module);
   readonly samplingRate: number;

@@ -402,8 +402,16 @@ function bessel(x) {
  * function that stops it. It needs https or localhost and the user's permission. onEnd is called with the reason if it stops otherwise.
  */
 export async function listen(onEvent, { source, worklet = new URL("wav2small.js", import.meta.url), onEnd = () => {} } = {}) {
-  if (!globalThis.navigator?.mediaDevices) throw new Error("The microphone needs a page served over https or from localhost");
   const bytes = await bytesOf(source ?? new URL("wav2small.wasm", import.meta.url));
+  return openMicrophone({ worklet, name: "wav2small", processorOptions: { bytes }, onMessage: onEvent, onEnd });
+}
+
+/**
+ * Connect the microphone with a processor of an AudioWorklet, whose messages go to onMessage. onOpen gets the AudioContext. Resolves to a function
+ * that stops it; onEnd is called with the reason if it stops otherwise.
+ */
+export async function openMicrophone({ worklet, name, processorOptions = {}, onMessage, onEnd = () => {}, onOpen = () => {} }) {
+  if (!globalThis.navigator?.mediaDevices) throw new Error("The microphone needs a page served over https or from localhost");
   const context = new AudioContext(); // at the microphone's rate, which Firefox requires
   let tracks = [];
   const end = async () => {
@@ -416,11 +424,12 @@ export async function listen(onEvent, { source, worklet = new URL("wav2small.js"
     const media = await navigator.mediaDevices.getUserMedia({ audio }).catch(refused);
     tracks = media.getTracks();
     const mono = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
-    const node = new AudioWorkletNode(context, "wav2small", { ...mono, processorOptions: { bytes } });
+    const node = new AudioWorkletNode(context, name, { ...mono, processorOptions });
     const ended = (reason) => { end(); onEnd(reason); };
     node.onprocessorerror = () => ended("The audio worklet failed");
     tracks[0].onended = () => ended("The microphone was disconnected");
-    node.port.onmessage = ({ data }) => onEvent(data);
+    node.port.onmessage = ({ data }) => onMessage(data);
+    onOpen(context);
     context.createMediaStreamSource(media).connect(node);
     context.resume(); // suspended initially in Safari
     return end;

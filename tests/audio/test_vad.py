@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import wav2small
 from lengths import any_length
 from wav2small.audio import vad
-from wav2small.audio.read import FRAME_LENGTH, SPEECH_LEVEL, is_speech, loud_power
+from wav2small.audio.read import FRAME_LENGTH, SPEECH_LEVEL, frame_power, is_speech, loud_power
 from wav2small.errors import MissingExtraError, Wav2SmallError
 from wav2small.network.config import Emotion
 
@@ -228,3 +228,33 @@ def test_silero_scores_each_frame_with_what_came_before(silero, length):
 
 def test_silero_calls_a_frame_speech_from_one_half(silero):
     assert vad.Silero().is_speech(np.array([0.0, 0.499, 0.5, 0.501])).tolist() == [False, False, True, True]
+
+
+def test_streams_that_are_scored_together_get_the_scores_that_each_gets_alone(silero):
+    signals = [noise(samples, seed) for seed, samples in enumerate((20 * FRAME, 7 * FRAME, 0, 13 * FRAME + 100))]
+    cutters, detectors = [vad.FrameCutter() for _ in signals], [vad.Silero() for _ in signals]
+    found = [[] for _ in signals]
+    for part in range(3):  # the state of each goes on from call to call
+        frames = [cutter.push(np.array_split(one, 3)[part]) for cutter, one in zip(cutters, signals, strict=True)]
+        for scores, new in zip(found, vad.score_together(detectors, frames), strict=True):
+            scores += new.tolist()
+    for scores, signal in zip(found, signals, strict=True):
+        np.testing.assert_allclose(scores, probabilities(signal[: len(signal) // FRAME * FRAME]), atol=1e-5)
+
+
+def test_scores_that_were_added_are_not_computed_again():
+    class Counting(vad.Energy):
+        calls = 0
+
+        def score(self, frames, powers):
+            self.calls += 1
+            return super().score(frames, powers)
+
+    signal, inner = noise(10 * FRAME + 50), Counting()
+    scored = vad.Scored(inner)
+    meter = vad.SpeechMeter(scored)
+    scored.add(frame_power(vad.FrameCutter().push(signal)))
+    meter.push(signal)
+    assert inner.calls == 0
+    meter.finish()  # the last frame is shorter, and was not added
+    assert inner.calls == 1 and meter.sound(0, len(signal)) == vad.sound(signal, vad.Energy())

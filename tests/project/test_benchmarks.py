@@ -23,7 +23,7 @@ OPTIONAL = (
     "sklearn",
     "ray",
 )
-OPTIONAL += ("fastapi", "websockets", "yaml")
+OPTIONAL += ("fastapi", "uvloop", "websockets", "yaml")
 """Packages of extras, or of none: a script that needs one is not imported without it."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 
 from running_service import dialogue
 from wav2small import Stream, load, predict
-from wav2small.audio.vad import Energy
+from wav2small.audio import vad
+from wav2small.audio.read import frame_power
+from wav2small.audio.vad import Energy, FrameCutter
+from wav2small.errors import AudioError
 from wav2small.network.config import OUTPUTS
 from wav2small.runtime.baseline import Baseline
-from wav2small.serve.live import Boundary, LiveOptions, LiveSignal, Measurement
+from wav2small.serve.live import Boundary, LiveOptions, LiveSignal, Measurement, Push, push_together
 from wav2small.serve.session import MULAW, AudioFormat
 from wav2small.serve.utterances import Utterances
 
@@ -79,7 +84,8 @@ def test_a_long_utterance_is_answered_from_its_last_15_s(micro, clip):
 
 
 def test_utterances_begin_and_end_with_their_speech(talk, clip):
-    marks = Utterances(Energy()).push(talk.astype(np.float32) / 32768)
+    frames = FrameCutter().push(talk.astype(np.float32) / 32768)
+    marks = Utterances(Energy()).push(frame_power(frames))
     assert [mark.end is None for mark in marks] == [True, False, True, False]
     for start, end, offset in ((0, 1, 0), (2, 3, len(clip) + 16000)):
         assert offset <= marks[start].start < offset + 8000
@@ -95,6 +101,52 @@ def test_a_cut_ends_an_utterance_and_the_next_begins(micro, clip):
     assert [type(one) for one in forced] == [Measurement, Boundary] and forced[0].event.end == forced[1].end
     assert live.cut() == []
     assert Boundary in map(type, live.push(clip[24000:], 16000)) and live.count == 2
+
+
+def test_signals_that_are_pushed_together_get_what_each_gets_alone(silero, micro, talk):
+    """Of a stream and of predict, too; and the network of Silero gets every frame once."""
+    options = LiveOptions()
+    signals = [talk, talk[8000:], np.zeros(40_000, np.int16)]
+    alone = [happenings(micro, signal, [4000], options) for signal in signals]
+    lives, together = [LiveSignal(micro, options) for _ in signals], [[] for _ in signals]
+    with counted_frames() as frames:
+        for start in range(0, len(talk), 4000):
+            pushes = [
+                Push(live, signal[start : start + 4000], 16000) for live, signal in zip(lives, signals, strict=True)
+            ]
+            for found, new in zip(together, push_together(pushes), strict=True):
+                found += new
+        assert sum(frames) == sum(len(signal) // 512 for signal in signals)
+    for live, found, expected in zip(lives, together, alone, strict=True):
+        found += live.finish()
+        assert found == expected
+    stream = Stream(micro)
+    assert [one.event for one in together[0] if getattr(one, "trigger", "") == "interval"] == [
+        event for event in stream.push(talk) + stream.finish() if event.speech
+    ]
+
+
+def test_an_error_of_one_signal_does_not_touch_the_others(micro, talk):
+    good, bad = LiveSignal(micro, OPTIONS), LiveSignal(micro, OPTIONS)
+    bad.push(talk[:1600], 16000)
+    first, second = push_together([Push(bad, talk, 8000), Push(good, talk, 16000)])
+    assert isinstance(first, AudioError) and "sampling rate" in str(first)
+    assert second == LiveSignal(micro, OPTIONS).push(talk, 16000)
+
+
+@contextmanager
+def counted_frames():
+    """The rows of each call of Silero's network."""
+    network, rows = vad._silero_session(), []
+
+    class Counting:
+        def run(self, names, given):
+            rows.append(len(given["input"]))
+            return network.run(names, given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vad, "_silero_session", Counting)
+        yield rows
 
 
 def test_silence_is_answered_by_nothing(micro):

@@ -285,3 +285,13 @@ def test_no_answer_is_late_by_much(service):
     counts = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line and line[0] != "#"}
     assert counts["wav2small_lateness_seconds_count"] > 0 and counts["wav2small_step_seconds_count"] > 0
     assert counts['wav2small_sessions{route="/v1/listen"}'] == 0
+
+
+def test_a_failure_of_steps_that_were_computed_together_ends_their_sessions(service, monkeypatch):
+    def fails(pushes):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("wav2small.serve.state.push_together", fails)
+    messages = spoken(service, REALTIME, [bytes(16000)])
+    assert [code_of(one) for one in messages if one["type"] == "error"] == ["internal_error"]
+    assert messages[-1]["reason"] == "internal_error"

@@ -6,9 +6,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+import tempfile
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from click.testing import CliRunner
@@ -24,10 +26,10 @@ PATHS = ["/v1/emotion/realtime", "/v1/emotion/realtime", "/v1/listen"]
 
 
 @contextmanager
-def started(*options):
+def started(*options, **variables):
     """The process of the command and its URL; it ends with SIGTERM, exit code 0 and no traceback."""
     command = [sys.executable, "-m", "wav2small", "serve", "--vad", "energy", *options]
-    environment = os.environ | {"WAV2SMALL_KEYS": ""}
+    environment = os.environ | {"WAV2SMALL_KEYS": "", **variables}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         yield process, re.match(r"http://\S+", process.stdout.readline())[0]
@@ -87,6 +89,12 @@ def test_wrong_options_are_one_sentence(service, tmp_path):
         assert result.exit_code == 1 and said in result.output and result.output.count("\n") == 1, result.output
 
 
+def test_replicas_beyond_workers_need_ray():
+    for options in (["--max-workers", "2"], ["--ray", "--workers", "3", "--max-workers", "2"]):
+        result = CliRunner().invoke(main, ["serve", *options])
+        assert result.exit_code == 2 and "--max-workers 2 needs --ray" in result.output
+
+
 def test_the_application_is_made_from_the_environment(monkeypatch):
     """As other servers of ASGI applications do it."""
     from wav2small.serve.app import create_app
@@ -99,13 +107,45 @@ def test_the_application_is_made_from_the_environment(monkeypatch):
 
 
 @pytest.mark.slow
-def test_ray_serve_gets_the_same_application():
+def test_ray_serve_runs_replicas_that_end_their_sessions_in_order(clip):
+    pytest.importorskip("ray.serve", reason="needs ray[serve]", exc_type=ImportError)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())  # short, as names of sockets must be
+        ray = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
+        process, url = stack.enter_context(started("--port", str(port), "--ray", "--workers", "2", **ray))
+        assert Client(url).emotion("examples/08a05Fe.flac")["rows"]
+        address = url.replace("http", "ws") + PATHS[0]
+        sockets = [stack.enter_context(connect(address, open_timeout=60)) for _ in range(4)]
+        for one in sockets:
+            one.send(dialogue(clip)[:57600].tobytes())
+        for one in sockets:
+            while '"utterance.end"' not in one.recv(60):
+                pass
+        process.send_signal(signal.SIGTERM)
+        for one in sockets:
+            last = [json.loads(text) for text in texts(one)][-1]
+            assert last["reason"] == "server_shutdown" and last["received"]["audio_duration_ms"] == 3600
+        assert process.wait(120) == 0
+
+
+def texts(one):
+    """Texts until the service closes."""
+    with suppress(ConnectionClosed):
+        yield from one
+
+
+def test_autoscaling_on_ray_goes_by_the_sessions_of_a_replica():
     pytest.importorskip("ray.serve", reason="needs ray[serve]", exc_type=ImportError)
     from wav2small.serve.on_ray import deployment
     from wav2small.serve.settings import Settings
 
-    application = deployment(Settings(workers=2))
-    assert application._bound_deployment.num_replicas == 2 and application._bound_deployment.name == "wav2small"
+    config = deployment(Settings(workers=2, max_workers=5))._bound_deployment._deployment_config
+    scaling = config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 5, 140)
+    assert config.max_ongoing_requests == 208
 
 
 def test_ray_serve_that_is_missing_is_named(monkeypatch):

@@ -55,6 +55,9 @@ NEEDED = ("fastapi", "uvicorn", "websockets", "multipart", "prometheus_client")
     help="Close a session after so long without a message.",
 )
 @click.option("--ray", is_flag=True, help="Serve the same application on Ray Serve, with --workers replicas.")
+@click.option(
+    "--max-workers", type=click.IntRange(1), help="With --ray: add replicas as sessions need them, up to these."
+)
 def command(
     host: str,
     port: int,
@@ -69,6 +72,7 @@ def command(
     max_duration: float,
     idle: float,
     ray: bool,
+    max_workers: int | None,
 ) -> None:
     """Serve files over HTTP and live streams over WebSockets, until SIGTERM or Ctrl-C.
 
@@ -81,8 +85,10 @@ def command(
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise missing_packages("serve", missing, "wav2small[serve]")
+    if max_workers is not None and (not ray or max_workers < workers):
+        raise click.UsageError(f"--max-workers {max_workers} needs --ray, and not more than that in --workers.")
     limits = Limits(request_dur=max_duration, sessions=max_sessions, sessions_a_key=max_sessions_per_key, idle_dur=idle)
-    settings = Settings(host, port, model, backend, vad, keys, origins, workers, limits=limits)
+    settings = Settings(host, port, model, backend, vad, keys, origins, workers, max_workers or 0, limits=limits)
     if ray:
         from wav2small.serve.on_ray import serve_on_ray
 

@@ -9,7 +9,7 @@ import numpy as np
 import soxr
 
 from wav2small.audio.read import to_mono
-from wav2small.audio.vad import SpeechMeter, detector, is_enough
+from wav2small.audio.vad import Detector, SpeechMeter, detector, is_enough
 from wav2small.errors import AudioError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.options import HOP_DUR, Options
@@ -35,6 +35,7 @@ class Stream:
         vad: speech detector: ``silero``, or ``energy``, the signal level
         min_confidence: a dimension with less confidence is None
         baseline: of the speaker; events get deviations from it, and it includes them
+        speech_detector: replaces the one that ``vad`` names
 
     Raises:
         AudioError: if a hop or a window is too short, or a hop longer than a window
@@ -60,6 +61,7 @@ class Stream:
         vad: str = Options.vad,
         min_confidence: float = Options.min_confidence,
         baseline: Baseline | None = None,
+        speech_detector: Detector | None = None,
     ) -> None:
         self.options = Options(hop_dur, win_dur, channel, min_speech, vad, min_confidence)
         predictor = load(model) if isinstance(model, (str, Path)) else model
@@ -67,7 +69,7 @@ class Stream:
         self._windows = Windows(hop_dur, win_dur)
         self._engine = engine_for(predictor, self._windows)
         self._resampler = Resampler(channel)
-        self._meter = SpeechMeter(detector(vad))
+        self._meter = SpeechMeter(speech_detector or detector(vad))
         self._builder = EventBuilder(predictor, min_confidence)
         self.baseline = baseline
         if baseline is not None and isinstance(predictor, Model):

@@ -15,7 +15,8 @@ import soundfile
 
 from wav2small.audio import read
 from wav2small.audio.decode import FORMATS
-from wav2small.audio.vad import detector
+from wav2small.audio.read import frame_power
+from wav2small.audio.vad import FrameCutter, detector
 from wav2small.errors import AudioError, Wav2SmallError
 from wav2small.network.config import OUTPUTS, SAMPLING_RATE
 from wav2small.options import Options
@@ -174,8 +175,10 @@ def columns(calibrated: bool, intervals: bool, segments: bool, by_speaker: bool)
 def utterances_of_file(job: Job, vad: str) -> list[Span]:
     """The utterances of a file, as a live session would mark them."""
     job.stated_duration()
-    utterances, found = Utterances(detector(vad)), []
-    marks = (mark for block in job.blocks() for mark in utterances.push(block))
+    detect, cutter, found = detector(vad), FrameCutter(), []
+    utterances = Utterances(detect)
+    blocks = (cutter.push(block) for block in job.blocks())
+    marks = (mark for frames in blocks for mark in utterances.push(detect.score(frames, frame_power(frames))))
     for mark in marks:
         if mark.end is not None:
             found.append(Span(mark.start / SAMPLING_RATE, mark.end / SAMPLING_RATE))

@@ -107,9 +107,9 @@ def add_page(app: FastAPI) -> list[str]:
     for file in sorted(folder.iterdir()):
         if file.suffix in page.TYPES and file.name != page.EXAMPLE:
             path = "/" if file.name == "index.html" else f"/{file.name}"
-            app.add_api_route(path, serving(file), include_in_schema=False)
+            app.add_api_route(path, serving(file), methods=["GET", "HEAD"], include_in_schema=False)
             paths.append(path)
-    app.add_api_route(f"/{page.EXAMPLE}", serving(page.clip()), include_in_schema=False)
+    app.add_api_route(f"/{page.EXAMPLE}", serving(page.clip()), methods=["GET", "HEAD"], include_in_schema=False)
     return [*paths, f"/{page.EXAMPLE}"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -27,7 +28,7 @@ RESTART_DUR = 1.0
 STUCK_DUR = 30
 """Seconds after which a connection is given up whose client does not read."""
 PING_DUR = 20.0
-"""Seconds between pings of a WebSocket, and for their answers: a client that vanished is noticed."""
+"""Seconds between pings of a WebSocket, which keep proxies from closing a quiet one."""
 SPARE = 2
 """Messages of up to so many times the limit are read, to say that they are too large."""
 
@@ -122,13 +123,14 @@ def new_server(settings: Settings, announce: Callable[[], None], keys: tuple[str
     """A server for this process; ``keys`` are as in ``create_app``."""
     from wav2small.serve.app import create_app
 
+    logging.getLogger("uvicorn.error").addFilter(is_worth_a_line)
     limits = settings.limits
     config = uvicorn.Config(
         create_app(settings, keys),
         ws="websockets-sansio",
         ws_max_size=SPARE * limits.message_bytes,
         ws_ping_interval=PING_DUR,
-        ws_ping_timeout=PING_DUR,
+        ws_ping_timeout=None,  # a pong may wait behind audio where the service is late; idle clients are closed anyway
         ws_per_message_deflate=False,
         limit_concurrency=2 * (limits.sessions + limits.requests) + 100,
         timeout_keep_alive=30,
@@ -139,6 +141,11 @@ def new_server(settings: Settings, announce: Callable[[], None], keys: tuple[str
         log_level="warning",
     )
     return Server(config, announce)
+
+
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether to log a record of uvicorn's: it takes a session that was refused with a response for an error."""
+    return "without completing handshake" not in record.getMessage()
 
 
 def supervise(settings: Settings, listener: socket.socket) -> None:

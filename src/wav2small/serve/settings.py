@@ -51,7 +51,7 @@ class Limits:
     idle_dur: float = 60.0
     ahead_dur: float = 30.0
     send_queue: int = 64
-    drain_dur: float = 10.0
+    drain_dur: float = 25.0
     errors: int = 100
 
 
@@ -68,7 +68,8 @@ class Settings:
         keys_file: a file with one key a line
         origins: of pages that may use the service from a browser, such as ``https://example.com``
         workers: processes
-        threads: that compute, in each process
+        max_workers: replicas on Ray, which are added where the sessions need them; 0 for always ``workers``
+        threads: that compute files, in each process; live sessions have one of their own
         limits: bounds for clients
     """
 
@@ -80,6 +81,7 @@ class Settings:
     keys_file: str | None = None
     origins: tuple[str, ...] = ()
     workers: int = 1
+    max_workers: int = 0
     threads: int = 2
     limits: Limits = field(default_factory=Limits)
 

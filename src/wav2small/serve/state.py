@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -15,10 +15,13 @@ import numpy as np
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.runtime.stream import Stream
 from wav2small.serve.errors import ServeError
+from wav2small.serve.live import Happening, Push, push_together
 from wav2small.serve.metrics import Metrics
 from wav2small.serve.models import Models
 from wav2small.serve.settings import Settings
 
+TOGETHER = 32
+"""Steps of sessions that are computed together, at most: more would save nothing and make the first one wait."""
 LOG = logging.getLogger("wav2small.serve")
 T = TypeVar("T")
 
@@ -52,7 +55,9 @@ class State:
         self._sessions: set[Stoppable] = set()
         self._of_key: Counter[str] = Counter()
         self._for_files = ThreadPoolExecutor(settings.threads, "file")
-        self._for_steps = ThreadPoolExecutor(settings.threads, "step")
+        self._for_steps = ThreadPoolExecutor(1, "step")
+        self._waiting: list[tuple[Push, asyncio.Future[list[Happening]]]] = []
+        self._pusher: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Load the default model and compute with it once: in C it is compiled then."""
@@ -65,8 +70,41 @@ class State:
         """The result of a call for a file, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._for_files, call)
 
+    async def push(self, pushes: Sequence[Push]) -> list[list[Happening]]:
+        """What becomes of the next samples of live signals, in a thread: together with all that wait meanwhile."""
+        start = time.perf_counter()
+        futures = [asyncio.get_running_loop().create_future() for _ in pushes]
+        self._waiting += zip(pushes, futures, strict=True)
+        if self._pusher is None:
+            self._pusher = asyncio.create_task(self._push_waiting())
+        try:
+            return list(await asyncio.gather(*futures))
+        finally:
+            self.metrics.step.observe(time.perf_counter() - start)
+
+    async def _push_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                together, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+                pushes = [push for push, _ in together]
+                found: Sequence[list[Happening] | Exception]
+                try:
+                    found = await loop.run_in_executor(self._for_steps, push_together, pushes)
+                except Exception as error:
+                    found = [error] * len(pushes)
+                for (_, future), outcome in zip(together, found, strict=True):
+                    if future.done():
+                        continue  # its session was cancelled
+                    if isinstance(outcome, Exception):
+                        future.set_exception(outcome)
+                    else:
+                        future.set_result(outcome)
+        finally:
+            self._pusher = None
+
     async def step(self, call: Callable[[], T]) -> T:
-        """The result of a step of a live session, in a thread."""
+        """The result of another step of a live session, in a thread."""
         start = time.perf_counter()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._for_steps, call)

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wav2small.audio.read import FRAME_LENGTH, frame_power
+from wav2small.audio.read import FRAME_LENGTH
 from wav2small.audio.vad import WINDOW_DUR, Detector
 from wav2small.network.config import SAMPLING_RATE
 
 FRAME_DUR = FRAME_LENGTH / SAMPLING_RATE
+WINDOW_FRAMES = round(WINDOW_DUR / FRAME_DUR)
 START_FRAMES, START_OF = 5, 10
 """So many frames of the last so many are speech where an utterance begins."""
 SILENCE_DUR = 0.6
@@ -30,33 +31,32 @@ class Mark(NamedTuple):
 
 
 class Utterances:
-    """Receives a signal in blocks of any size, and marks utterances; the marks do not depend on the blocks.
+    """Receives the scores of the frames of a signal, any number at a time, and marks utterances.
 
     Args:
-        detector: scores frames of 32 ms; of a window of 3 s that ends with it, a frame is speech or not
+        detector: by which a frame is speech or not, in the window of 3 s that ends with it
         silence_dur: seconds without speech that end an utterance
     """
 
     def __init__(self, detector: Detector, silence_dur: float = SILENCE_DUR) -> None:
         self._detector = detector
         self._silence_frames = max(1, round(silence_dur / FRAME_DUR))
-        self._scores: deque[float] = deque(maxlen=round(WINDOW_DUR / FRAME_DUR))
+        self._scores = np.zeros(0)
         self._recent: deque[bool] = deque(maxlen=START_OF)
-        self._rest = np.zeros(0, np.float32)
         self._position = 0
         self._start: int | None = None
         self._end = 0
 
-    def push(self, signal: np.ndarray) -> list[Mark]:
-        """Marks of the next samples at 16 kHz, shape=(samples,)."""
-        signal = np.concatenate([self._rest, signal])
-        whole = len(signal) // FRAME_LENGTH * FRAME_LENGTH
-        self._rest = signal[whole:].copy()
-        if not whole:
+    def push(self, scores: np.ndarray) -> list[Mark]:
+        """Marks of the next frames of 32 ms, by the detector's scores of them, shape=(frames,)."""
+        if not len(scores):
             return []
-        frames = signal[:whole].reshape(-1, FRAME_LENGTH)
-        scores = self._detector.score(frames, frame_power(frames))
-        return [mark for score in scores.tolist() if (mark := self._next(score)) is not None]
+        before = len(self._scores)
+        known = np.concatenate([self._scores, scores])
+        self._scores = known[-WINDOW_FRAMES:].copy()
+        ends = range(before + 1, len(known) + 1)
+        are_speech = [bool(self._detector.is_speech(known[max(0, end - WINDOW_FRAMES) : end])[-1]) for end in ends]
+        return [mark for is_speech in are_speech if (mark := self._next(is_speech)) is not None]
 
     def cut(self) -> Mark | None:
         """End the utterance that is going on, if there is one."""
@@ -67,10 +67,8 @@ class Utterances:
         self._recent.clear()
         return mark
 
-    def _next(self, score: float) -> Mark | None:
-        self._scores.append(score)
+    def _next(self, is_speech: bool) -> Mark | None:
         self._position += FRAME_LENGTH
-        is_speech = bool(self._detector.is_speech(np.array(self._scores))[-1])
         self._recent.append(is_speech)
         if is_speech:
             self._end = self._position
