@@ -107,7 +107,7 @@ def test_the_command_fits_on_audio_and_shows_the_matrix(tmp_path):
     output = tmp_path / "head.safetensors"
     done = CliRunner().invoke(main, ["head", str(tmp_path), "--model", "micro", "-o", str(output)])
     assert done.exit_code == 0, done.output
-    assert done.output.split()[:4] == ["truth", "loud", "soft", "recall"] and "average recall 1.000" in done.output
+    assert done.output.split()[:4] == ["truth", "loud", "soft", "recall"] and "UA 1.000, WA 1.000" in done.output
     assert "not held-out" not in done.output and f"{output}: 2 categories, " in done.stderr
     model = load("micro")
     head = load_head(output)

@@ -50,8 +50,8 @@ def command(manifests: tuple[str, ...], output: str, model: str, where: list[tup
     head.save(output)
     click.echo(render(confusion.rows(), "table"), nl=False)
     click.echo(
-        f"{len(segments)} clips, {confusion.speakers} speakers, each held out once; unweighted average recall "
-        f"{confusion.recall.mean():.3f}, chance {1 / len(head.labels):.3f}"
+        f"{len(segments)} clips, {confusion.speakers} speakers, each held out once; {confusion}, "
+        f"chance {1 / len(head.labels):.3f}"
     )
     corpora = [*map(manifest_name, manifests), *(row.column("corpus") for row in segments)]
     for note in training_notes(model, network.metadata.get("training_data", ""), corpora):

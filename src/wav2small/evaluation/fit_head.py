@@ -9,13 +9,14 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from wav2small.audio.read import read
 from wav2small.errors import ManifestError, missing_packages
+from wav2small.evaluation.confusion import Confusion
+from wav2small.metrics import confusion_matrix
 from wav2small.network.weights import Arrays
 from wav2small.runtime.head import Head
 from wav2small.tables.manifest import Segment
@@ -39,33 +40,6 @@ def embeddings(
         found.append(embed(segment.cut(read(segment.path))))
         progress(len(found), len(segments))
     return np.stack(found)
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How often a category (row) was taken for another (column), on held-out speakers.
-
-    Args:
-        labels: the categories
-        counts: shape=(labels, labels)
-        speakers: how many there are, each held out once
-    """
-
-    labels: tuple[str, ...]
-    counts: np.ndarray
-    speakers: int
-
-    @property
-    def recall(self) -> np.ndarray:
-        """Share of each category that was found, shape=(labels,)."""
-        return np.asarray(np.diag(self.counts) / self.counts.sum(axis=1))
-
-    def rows(self) -> list[dict[str, object]]:
-        """One row a category, for a table."""
-        return [
-            {"truth": label, **dict(zip(self.labels, map(int, counts), strict=True)), "recall": float(recall)}
-            for label, counts, recall in zip(self.labels, self.counts, self.recall, strict=True)
-        ]
 
 
 def fit_head(
@@ -94,10 +68,7 @@ def fit_head(
         for kept, held_out in folds.split(embedding, truth, groups):
             guesses[held_out] = _fit(embedding[kept], truth[kept], groups[kept]).predict(embedding[held_out])
         fitted = _fit(embedding, truth, groups)
-    places = {name: place for place, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), int)
-    for true, guess in zip(truth, guesses, strict=True):
-        counts[places[true], places[guess]] += 1
+    counts = confusion_matrix(truth.tolist(), guesses.tolist(), names)
     confusion = Confusion(names, counts, len(set(groups)))
     about = {
         "kind": "head",
