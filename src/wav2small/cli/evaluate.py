@@ -110,7 +110,8 @@ def command(
     """Score PREDICTORs on labelled audio: CCC, Pearson's r and AUC, with 95 % intervals over speakers.
 
     A PREDICTOR is a model as NAME[:PRECISION] (micro, micro:int8), a file of weights (ONNX or safetensors), a teacher
-    (teacher:open), a table of predictions (file[,start,end],arousal,dominance,valence[,category]), or a folder of labels.
+    (teacher:open), a table of predictions (file[,start,end],arousal,dominance,valence[,category]), or a folder of
+    labels.
 
     Every clip that can be read is scored. Where predict has no answer because of too little speech, the clip is scored
     all the same, unless --speech-only is given. A clip that fails is left out; what is left out is reported, and if

@@ -6,7 +6,7 @@ Intervals are of a bootstrap that resamples speakers within each corpus. See doc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -65,8 +65,8 @@ class Pairs(NamedTuple):
 
     def take(self, indices: Indices) -> Pairs:
         """The rows with these indices."""
-        numbers = (values[indices] for values in (self.truth, self.prediction, self.positive))
-        return Pairs(*numbers, self.label[indices], self.category[indices])
+        truth, prediction, positive = (part[indices] for part in (self.truth, self.prediction, self.positive))
+        return Pairs(truth, prediction, positive, self.label[indices], self.category[indices])
 
 
 class Statistic(NamedTuple):
@@ -290,6 +290,12 @@ def mean_over(corpora: Mapping[str, Figures], seed: int) -> Figures:
         np.sum([one.speakers for one in each], axis=0, where=defined),
         np.asarray(defined.sum(axis=0)),
     )
+
+
+def over_seeds(found: Sequence[Figures]) -> Figures:
+    """The mean of the figures of several seeds on the same clips, draw by draw."""
+    value, drawn = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("value", "drawn"))
+    return replace(found[0], value=value, drawn=drawn)
 
 
 def _mean(values: Sequence[Floats], defined: NDArray[np.bool_]) -> Floats:
