@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from wav2small.evaluation.predictors import open_predictor, training_notes
 from wav2small.evaluation.score import Answer
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.tables.journal import Journal
-from wav2small.train import Progress
 from wav2small.train.config import DenseConfig
 
-Bar = Callable[[str], AbstractContextManager[Progress]]
+if TYPE_CHECKING:
+    from wav2small.train import Progress
+
+Bar = Callable[[str], AbstractContextManager["Progress"]]
 Numbered = list[tuple[int, Answer]]
 """Answers with the numbers of their segments in the corpus."""
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from wav2small.runtime.backends import of_file
 from wav2small.runtime.model import load
 from wav2small.runtime.windows import mean, parts
 from wav2small.tables.manifest import Segment, segment_signal
-from wav2small.train import Progress, check_extra, make_folder
+
+if TYPE_CHECKING:
+    from wav2small.train import Progress
 
 CHUNK = 64
 """Clips of one file of the cache."""
@@ -73,6 +76,8 @@ def _teacher(name: str) -> Frozen:
 
 
 def _encoder(name: str, layers: int | None, pooling: str) -> Frozen:
+    from wav2small.train import check_extra
+
     check_extra()
     from wav2small.train.teachers.bodies import load_body, wrap
     from wav2small.train.teachers.whisper import find_encoder
@@ -100,6 +105,8 @@ def features(frozen: Frozen, segments: Sequence[Segment], cache: Path, progress:
     Raises:
         AudioError: if a segment cannot be read
     """
+    from wav2small.train import make_folder
+
     make_folder(cache)
     found = []
     for first in range(0, len(segments), CHUNK):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from wav2small.evaluation.cells import Job, answer_job
 from wav2small.evaluation.experiment import Cell
 from wav2small.evaluation.score import Answer
-from wav2small.train.label.ray import connected
 
 WAITING = 2
 """Jobs for each core of the cluster that are sent before the first answer."""
@@ -25,6 +24,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None) -> None:
+        from wav2small.train.label.ray import connected
+
         self.ray = connected(address)
 
     def __call__(self, jobs: Iterator[tuple[Cell, Job]]) -> Iterator[tuple[Cell, list[Answer]]]:
