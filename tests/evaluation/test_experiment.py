@@ -88,6 +88,7 @@ def scores(statistic, **wanted):
     return [row for row in rows if "by" not in row and all(row[name] == value for name, value in wanted.items())]
 
 
+@pytest.mark.slow
 def test_every_model_corpus_fold_and_seed_is_in_the_table(work):
     result = run("-o", "out.csv", "-o", "out.parquet", "--against", "said")
     assert result.exit_code == 0, result.output
@@ -106,6 +107,7 @@ def test_every_model_corpus_fold_and_seed_is_in_the_table(work):
     assert not Path("out.json.partial").exists()
 
 
+@pytest.mark.slow
 def test_random_folds_reward_a_model_for_the_speaker_and_speaker_folds_do_not(work):
     rows = [{**row, "label": LABELS[int(row["speaker"][1]) % 3]} for row in read_table("a/manifest.csv")]
     write_table(rows, "a/manifest.csv")
@@ -114,6 +116,7 @@ def test_random_folds_reward_a_model_for_the_speaker_and_speaker_folds_do_not(wo
     assert by_speaker["value"] < 0.5 < 0.8 < at_random["value"]
 
 
+@pytest.mark.slow
 def test_figures_are_of_all_held_out_clips_and_deviations_of_folds_and_seeds(work):
     assert run().exit_code == 0
     experiment = read_experiment("x.toml")

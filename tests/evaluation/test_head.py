@@ -75,6 +75,7 @@ def test_a_head_round_trips_and_is_of_one_model(tmp_path):
         found.check(METADATA | {"precision": "int8", "sha256": "d"})
 
 
+@pytest.mark.slow
 def test_two_layers_separate_categories_that_one_cannot(tmp_path):
     pytest.importorskip("torch", reason="needs the extra train")
     rng = np.random.default_rng(0)
