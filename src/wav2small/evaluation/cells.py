@@ -113,7 +113,7 @@ def _as_it_is(
     if not cells:
         return
     predictor = open_predictor(spec, [spec])
-    for note in training_notes(name, predictor.training_data, experiment.corpora):
+    for note in training_notes(name, predictor.training_data, experiment.tests):
         report(note)
     for cell in cells:
         segments, answers = experiment.corpora[cell.group.test].segments, []
@@ -137,7 +137,7 @@ def _by_heads(
     if not cells:
         return
     frozen = open_frozen(spec.body, spec.layers, spec.pooling)
-    for note in training_notes(f"the body of {name}", frozen.training_data, experiment.corpora):
+    for note in training_notes(f"the body of {name}", frozen.training_data, experiment.tests):
         report(note)
     needed = {corpus for cell in cells for corpus in (*cell.group.train, cell.group.test)}
     made = {corpus: _features(frozen, experiment.corpora[corpus], cache, bar) for corpus in sorted(needed)}

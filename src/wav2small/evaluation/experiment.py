@@ -102,6 +102,7 @@ class Experiment:
     Attributes:
         models: by name; a string is a PREDICTOR of ``evaluate``, scored as it is
         corpora: by name
+        tests: names of the corpora that are tested on
         train: sets of corpora that heads are fitted on
         folds: kinds of folds, each a column or ``random:N``
         seeds: random seeds of heads and random folds
@@ -112,6 +113,7 @@ class Experiment:
 
     models: dict[str, str | HeadSpec]
     corpora: dict[str, Corpus]
+    tests: list[str]
     train: list[tuple[str, ...]]
     folds: list[str]
     seeds: list[int]
@@ -121,7 +123,7 @@ class Experiment:
 
     def notes(self) -> Iterator[str]:
         """A sentence about each corpus and kind of folds in which training and test share speakers."""
-        for name in dict.fromkeys(name for train in self.train for name in train):
+        for name in dict.fromkeys(name for train in self.train for name in train if name in self.tests):
             for kind in self.folds:
                 if self.corpora[name].shares_speakers(kind):
                     yield f"{name}: folds {kind} have the same speakers in training and test"
@@ -130,10 +132,10 @@ class Experiment:
         """All cells; those of one model and training set follow each other."""
         for model, spec in self.models.items():
             if isinstance(spec, str):
-                yield from (Cell(Group(model, (), test, ""), "", 0) for test in self.corpora)
+                yield from (Cell(Group(model, (), test, ""), "", 0) for test in self.tests)
                 continue
             for train in self.train:
-                for test in self.corpora:
+                for test in self.tests:
                     yield from self._cells_of_head(model, train, test)
 
     def _cells_of_head(self, model: str, train: tuple[str, ...], test: str) -> Iterator[Cell]:
@@ -158,17 +160,20 @@ def read_experiment(path: str | Path) -> Experiment:
     where = str(path)
     _check_keys(given, ("models", "corpora"), ("train", "folds", "seeds", "by", "truth"), where)
     truth_name = given.get("truth", "norms")
-    corpora, trainable = {}, []
+    corpora, trainable, tests = {}, [], []
     for name, value in _table(given, "corpora", where).items():
         table = {"manifest": value} if isinstance(value, str) else value
-        _check_keys(table, ("manifest",), ("where", "train"), f"{where}, corpora.{name}")
+        _check_keys(table, ("manifest",), ("where", "train", "test"), f"{where}, corpora.{name}")
         corpora[name] = _read_corpus(name, table, truth_name, file.parent)
         if table.get("train", True):
             trainable.append(name)
+        if table.get("test", True):
+            tests.append(name)
     models = {name: _model(name, value, file) for name, value in _table(given, "models", where).items()}
     experiment = Experiment(
         models,
         corpora,
+        tests,
         [_train_set(value, trainable, where) for value in given.get("train", trainable)],
         _folds(given.get("folds", ["speaker"]), where),
         [_seed(value, where) for value in given.get("seeds", [0])],

@@ -257,7 +257,7 @@ def draw_matrices(rows: Sequence[Row], experiment: Experiment, path: str | Path)
         MissingExtraError: if matplotlib is not installed
     """
     check_drawable(path)
-    figure = _matrices(rows, list(experiment.corpora))
+    figure = _matrices(rows, experiment.tests)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
