@@ -228,6 +228,9 @@ def test_ray_gives_the_same_table(work):
         ('body = "double"', 'body = "double", pooling = "any"', "pooling is 'any'. Allowed: mean, mean+std"),
         ('by = ["gender"]', 'train = ["b"]', "train names b, which is not a corpus to train on. There are: a"),
         ('a = "a"', 'a = "c"', "c: cannot be opened"),
+        ('a = "a"', "a = 5", "corpora.a: manifest is 5. Give a name in quotes"),
+        ('"speaker", ', "5, ", "folds is 5. Give a name in quotes"),
+        ('body = "double"', 'body = "double", layers = 0', "layers is 0. Needed: a whole number from 1"),
         ("seeds = [0, 1]", "seeds = ", "Give TOML or JSON"),
     ],
 )

@@ -159,10 +159,10 @@ def read_experiment(path: str | Path) -> Experiment:
     given = _parse(file)
     where = str(path)
     _check_keys(given, ("models", "corpora"), ("train", "folds", "seeds", "by", "truth"), where)
-    truth_name = given.get("truth", "norms")
+    truth_name = _name(given.get("truth", "norms"), f"{where}: truth")
     corpora, trainable, tests = {}, [], []
     for name, value in _table(given, "corpora", where).items():
-        table = {"manifest": value} if isinstance(value, str) else value
+        table = value if isinstance(value, dict) else {"manifest": value}
         _check_keys(table, ("manifest",), ("where", "train", "test"), f"{where}, corpora.{name}")
         corpora[name] = _read_corpus(name, table, truth_name, file.parent)
         if table.get("train", True):
@@ -174,11 +174,11 @@ def read_experiment(path: str | Path) -> Experiment:
         models,
         corpora,
         tests,
-        [_train_set(value, trainable, where) for value in given.get("train", trainable)],
+        [_train_set(value, trainable, where) for value in _list(given.get("train", trainable))],
         _folds(given.get("folds", ["speaker"]), where),
-        [_seed(value, where) for value in given.get("seeds", [0])],
-        list(given.get("by", [])),
-        "manifest" if truth_name == "manifest" else truth_name,
+        [_seed(value, where) for value in _list(given.get("seeds", [0]))],
+        _names(given.get("by", []), f"{where}: by"),
+        truth_name,
         {"experiment": given, "manifests": {name: corpus.sha256 for name, corpus in corpora.items()}},
     )
     if not experiment.seeds:
@@ -204,6 +204,21 @@ def _parse(path: Path) -> dict[str, Any]:
         raise Wav2SmallError(f"{path}: {error}. Give TOML or JSON; docs/experiment.md has examples.") from None
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _names(value: Any, where: str) -> list[str]:
+    """A name or several."""
+    return [_name(one, where) for one in _list(value)]
+
+
+def _name(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise Wav2SmallError(f"{where} is {value!r}. Give a name in quotes.")
+    return value
+
+
 def _table(given: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     if not isinstance(given[key], dict) or not given[key]:
         raise Wav2SmallError(f"{where}: [{key}] has no entries. Give one or more, such as emodb = 'open/emodb'.")
@@ -218,12 +233,8 @@ def _check_keys(given: Mapping[str, Any], needed: Sequence[str], optional: Seque
 
 
 def _read_corpus(name: str, table: Mapping[str, Any], truth: str, folder: Path) -> Corpus:
-    manifest = folder / table["manifest"]
-    where = [
-        (column, str(value))
-        for column, values in table.get("where", {}).items()
-        for value in (values if isinstance(values, list) else [values])
-    ]
+    manifest = folder / _name(table["manifest"], f"corpora.{name}: manifest")
+    where = [(column, str(value)) for column, values in table.get("where", {}).items() for value in _list(values)]
     segments = select(read_manifest(manifest), where)
     source = truth if truth in ("manifest", "norms") else str(folder / truth)
     true = list(read_truth(source, segments, load_norms())[1])
@@ -242,14 +253,16 @@ def _model(name: str, value: Any, file: Path) -> str | HeadSpec:
     pooling = value.get("pooling", "mean")
     if pooling not in FIXED_POOLINGS:
         raise Wav2SmallError(f"{where}: pooling is {pooling!r}. Allowed: {', '.join(FIXED_POOLINGS)}.")
+    layers = value.get("layers")
+    if layers is not None and (not isinstance(layers, int) or layers < 1):
+        raise Wav2SmallError(f"{where}: layers is {layers!r}. Needed: a whole number from 1.")
     settings = {key: value[key] for key in value if key in config}
     for key, setting in settings.items():
         is_number = isinstance(setting, (int, config[key])) and not isinstance(setting, bool)
         if not is_number or setting < 0 or (setting == 0 and key in ("epochs", "batch_size")):
             raise Wav2SmallError(f"{where}: {key} is {setting!r}. Needed: a number, as {getattr(DenseConfig, key)}.")
-    return HeadSpec(
-        _beside(value["body"], file.parent), value.get("layers"), pooling, replace(DenseConfig(), **settings)
-    )
+    body = _beside(_name(value["body"], f"{where}: body"), file.parent)
+    return HeadSpec(body, layers, pooling, replace(DenseConfig(), **settings))
 
 
 def _beside(name: str, folder: Path) -> str:
@@ -258,7 +271,7 @@ def _beside(name: str, folder: Path) -> str:
 
 
 def _train_set(value: Any, trainable: Sequence[str], where: str) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value)
+    names = tuple(_names(value, f"{where}: train"))
     if unknown := [name for name in names if name not in trainable]:
         raise Wav2SmallError(
             f"{where}: train names {unknown[0]}, which is not a corpus to train on. There are: {', '.join(trainable)}."
@@ -267,7 +280,7 @@ def _train_set(value: Any, trainable: Sequence[str], where: str) -> tuple[str, .
 
 
 def _folds(value: Any, where: str) -> list[str]:
-    kinds = [value] if isinstance(value, str) else list(value)
+    kinds = _names(value, f"{where}: folds")
     for kind in kinds:
         count = kind.removeprefix(RANDOM)
         if kind.startswith(RANDOM) and not (count.isdecimal() and int(count) > 1):
