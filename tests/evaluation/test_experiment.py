@@ -17,7 +17,7 @@ from wav2small.tables.table import read_table, write_table
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
-from wav2small.evaluation import cells, features  # noqa: E402  both import torch
+from wav2small.evaluation import experiment_cells, features  # noqa: E402  both import torch
 from wav2small.evaluation.experiment import read_experiment  # noqa: E402
 from wav2small.train.config import DenseConfig  # noqa: E402
 from wav2small.train.dense import Examples, fit_dense, focal_loss  # noqa: E402
@@ -65,7 +65,7 @@ def write_corpus(folder, level):
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cells, "open_frozen", lambda *of: features.Frozen("double", levels))
+    monkeypatch.setattr(experiment_cells, "open_frozen", lambda *of: features.Frozen("double", levels))
     for name in "ab":
         write_corpus(Path(name), lambda speaker, label: 0.2 + 0.3 * label)
     said = [
@@ -140,7 +140,7 @@ def test_a_killed_run_continues_and_every_cell_is_computed_once(work, monkeypatc
     assert whole.exit_code == 0, whole.output
     expected = json.loads(Path("out.json").read_text())
     done = []
-    answer = cells.answer_job
+    answer = experiment_cells.answer_job
 
     def stops(job):
         if len(done) == 5:
@@ -148,10 +148,10 @@ def test_a_killed_run_continues_and_every_cell_is_computed_once(work, monkeypatc
         done.append(job)
         return answer(job)
 
-    monkeypatch.setattr(cells, "answer_job", stops)
+    monkeypatch.setattr(experiment_cells, "answer_job", stops)
     stopped = run()
     assert stopped.exit_code == 130 and "the same command continues" in stopped.stderr
-    monkeypatch.setattr(cells, "answer_job", lambda job: done.append(job) or answer(job))
+    monkeypatch.setattr(experiment_cells, "answer_job", lambda job: done.append(job) or answer(job))
     assert run().exit_code == 0
     assert json.loads(Path("out.json").read_text()) == expected
     heads = [cell for cell in read_experiment("x.toml").cells() if cell.group.model == "head"]
@@ -162,7 +162,7 @@ def test_another_experiment_does_not_continue_the_journal_of_this_one(work, monk
     def stop(job):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cells, "answer_job", stop)
+    monkeypatch.setattr(experiment_cells, "answer_job", stop)
     assert run().exit_code == 130
     Path("x.toml").write_text(FILE.replace("seeds = [0, 1]", "seeds = [2]"))
     result = run()

@@ -71,10 +71,17 @@ def command(
       wav2small experiment heads.toml -o heads.json --against micro
     """
     from wav2small.cli.progress import progress_bar, report_written, say
-    from wav2small.evaluation.cells import here, read_answers, run_cells
     from wav2small.evaluation.experiment import read_experiment
+    from wav2small.evaluation.experiment_cells import here, read_answers, run_cells
+    from wav2small.evaluation.experiment_tables import (
+        confusions,
+        difference_rows,
+        draw_matrices,
+        results,
+        score_rows,
+        table,
+    )
     from wav2small.evaluation.plots import check_drawable
-    from wav2small.evaluation.results import confusions, difference_rows, draw_matrices, results, score_rows, table
     from wav2small.tables.journal import journal
     from wav2small.tables.table import check_parquet, check_writable, format_of, whole_file, write_table
 
@@ -97,7 +104,7 @@ def command(
         say(note)
     chosen = here
     if engine == "ray":
-        from wav2small.evaluation.on_ray import Cluster
+        from wav2small.evaluation.experiment_on_ray import Cluster
 
         chosen = Cluster(ray_address)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wav2small.errors import ManifestError, Wav2SmallError
-from wav2small.evaluation.cells import Numbered
 from wav2small.evaluation.confusion import Confusion
 from wav2small.evaluation.experiment import Cell, Experiment, Group
+from wav2small.evaluation.experiment_cells import Numbered
 from wav2small.evaluation.plots import check_drawable
 from wav2small.evaluation.score import Answer, Evaluation, EvaluationSet, evaluate_within, rows_of
 from wav2small.evaluation.statistics import STATISTICS, Figures, differences, over_seeds, scores

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wav2small.evaluation.cells import Job, answer_job
 from wav2small.evaluation.experiment import Cell
+from wav2small.evaluation.experiment_cells import Job, answer_job
 from wav2small.evaluation.score import Answer
 
 WAITING = 2
