@@ -22,10 +22,7 @@ COMMANDS = {
     "models": ("wav2small.cli.models:command", "List the models that ship, and the students to train."),
     "evaluate": ("wav2small.cli.evaluate:command", "Score models or tables of predictions against labelled audio."),
     "robustness": ("wav2small.cli.robustness:command", "Score models on noisy, coded, cut and other distorted clips."),
-    "experiment": (
-        "wav2small.cli.experiment:command",
-        "Score models and heads over corpora, folds and seeds.",
-    ),
+    "experiment": ("wav2small.cli.experiment:command", "Score models and heads over corpora, folds and seeds."),
     "bench": ("wav2small.cli.bench:command", "Measure size, MACs, memory, time and CCC of models."),
     "export": ("wav2small.cli.export:command", "Export weights to ONNX or C, checked against the reference."),
     "corpus": ("wav2small.cli.corpus:command", "Write the manifest of a corpus as its owner distributes it."),

@@ -275,12 +275,14 @@ def _matrices(rows: Sequence[Row], tests: Sequence[str]) -> Figure:
     for line, kind in zip(panels, kinds, strict=True):
         for axes, model in zip(line, models, strict=True):
             _draw_matrix(axes, [r for r in whole if (r["model"], r["statistic"]) == (model, kind)], trains, tests)
-            axes.set_title(f"{model}: {MATRICES[kind]}", fontsize="medium")
     return figure
 
 
 def _draw_matrix(axes: Any, rows: Sequence[Row], trains: Sequence[str], tests: Sequence[str]) -> None:
-    """A cell is marked with the kind of folds where the test corpus was trained on; the first kind is shown."""
+    """Of several kinds of folds the first is shown; a model that is scored as it is has the same row for each set."""
+    if not rows:  # a model without categories has no UA
+        axes.set_axis_off()
+        return
     values = np.full((len(trains), len(tests)), np.nan)
     for row in reversed(rows):
         for line in [trains.index(row["train"])] if row["train"] else range(len(trains)):
@@ -293,3 +295,4 @@ def _draw_matrix(axes: Any, rows: Sequence[Row], trains: Sequence[str], tests: S
     axes.set_xticks(range(len(tests)), tests)
     axes.set_yticks(range(len(trains)), trains)
     axes.set(xlabel="test", ylabel="train")
+    axes.set_title(f"{rows[0]['model']}: {MATRICES[rows[0]['statistic']]}", fontsize="medium")
