@@ -76,11 +76,12 @@ def command(
     from wav2small.evaluation.experiment_tables import (
         confusions,
         difference_rows,
-        draw_matrices,
+        matrices,
         results,
         score_rows,
         table,
     )
+    from wav2small.evaluation.heat_map import heat_map
     from wav2small.evaluation.plots import check_drawable
     from wav2small.tables.journal import journal
     from wav2small.tables.table import check_parquet, check_writable, format_of, whole_file, write_table
@@ -139,7 +140,7 @@ def command(
     for output in outputs:
         report_written(output, f"{len(rows) + len(compared)} rows")
     if plot_file:
-        draw_matrices(rows, experiment, plot_file)
+        heat_map(matrices(rows), plot_file, "mean CCC, UA")
         report_written(plot_file)
     if failed:
         say(f"{failed} cells have clips that failed, which are left out; run evaluate on the corpus for their errors")

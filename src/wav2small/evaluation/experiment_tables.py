@@ -1,11 +1,10 @@
-"""The tables and the picture of ``experiment``, from the answers of its cells."""
+"""The tables of ``experiment``, and those of its picture, from the answers of its cells."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +12,10 @@ from wav2small.errors import ManifestError, Wav2SmallError
 from wav2small.evaluation.confusion import Confusion
 from wav2small.evaluation.experiment import Cell, Experiment, Group
 from wav2small.evaluation.experiment_cells import Numbered
-from wav2small.evaluation.plots import check_drawable
 from wav2small.evaluation.score import Answer, Evaluation, EvaluationSet, evaluate_within, rows_of
 from wav2small.evaluation.statistics import STATISTICS, Figures, differences, over_seeds, scores
-from wav2small.files import whole_file
 from wav2small.tables.manifest import load_norms
 from wav2small.tables.table import render
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 NOT_TESTED = Answer(None, "not tested")
@@ -249,50 +243,14 @@ def _cell(row: Row) -> str:
     return text
 
 
-def draw_matrices(rows: Sequence[Row], experiment: Experiment, path: str | Path) -> None:
-    """Write a picture of train x test: a panel for each model and each of mean CCC and UA.
+def matrices(rows: Sequence[Row]) -> dict[str, dict[tuple[str, str], float]]:
+    """Panels of a heat map, for mean CCC and UA: a row for each model and training set, a column for each test corpus.
 
-    Raises:
-        Wav2SmallError: if the suffix is not that of a picture
-        MissingExtraError: if matplotlib is not installed
+    Of several kinds of folds the first is shown.
     """
-    check_drawable(path)
-    figure = _matrices(rows, experiment.tests)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-
-
-def _matrices(rows: Sequence[Row], tests: Sequence[str]) -> Figure:
-    from matplotlib.figure import Figure
-
-    whole = [row for row in rows if "by" not in row]
-    kinds = [kind for kind in MATRICES if any(row["statistic"] == kind for row in whole)]
-    models = list(dict.fromkeys(row["model"] for row in whole))
-    trains = list(dict.fromkeys(row["train"] for row in whole if row["train"])) or [""]
-    size = (2 + 1.4 * len(tests)) * len(models), (1.6 + 0.6 * len(trains)) * len(kinds)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(kinds), len(models), squeeze=False)
-    for line, kind in zip(panels, kinds, strict=True):
-        for axes, model in zip(line, models, strict=True):
-            _draw_matrix(axes, [r for r in whole if (r["model"], r["statistic"]) == (model, kind)], trains, tests)
-    return figure
-
-
-def _draw_matrix(axes: Any, rows: Sequence[Row], trains: Sequence[str], tests: Sequence[str]) -> None:
-    """Of several kinds of folds the first is shown; a model that is scored as it is has the same row for each set."""
-    if not rows:  # a model without categories has no UA
-        axes.set_axis_off()
-        return
-    values = np.full((len(trains), len(tests)), np.nan)
-    for row in reversed(rows):
-        for line in [trains.index(row["train"])] if row["train"] else range(len(trains)):
-            values[line, tests.index(row["test"])] = np.nan if row["value"] is None else row["value"]
-    axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    for (line, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            colour = "white" if value < 0.6 else "black"
-            axes.text(column, line, f"{value:.2f}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(tests)), tests)
-    axes.set_yticks(range(len(trains)), trains)
-    axes.set(xlabel="test", ylabel="train")
-    axes.set_title(f"{rows[0]['model']}: {MATRICES[rows[0]['statistic']]}", fontsize="medium")
+    panels: dict[str, dict[tuple[str, str], float]] = {}
+    for row in rows:
+        if row["statistic"] in MATRICES and "by" not in row and row["value"] is not None:
+            name = f"{row['model']}, {row['train']}" if row["train"] else row["model"]
+            panels.setdefault(MATRICES[row["statistic"]], {}).setdefault((name, row["test"]), row["value"])
+    return dict(sorted(panels.items(), key=lambda item: item[0] != MATRICES["mean_ccc"]))
