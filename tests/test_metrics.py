@@ -10,7 +10,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wav2small.errors import Wav2SmallError
-from wav2small.metrics import auc, bootstrap_interval, concordance_cc, mean_within, pearson_cc
+from wav2small.metrics import (
+    auc,
+    bootstrap_interval,
+    concordance_cc,
+    confusion_matrix,
+    macro_f1,
+    mean_within,
+    pearson_cc,
+    unweighted_accuracy,
+    weighted_accuracy,
+)
 
 values = st.integers(-1000, 1000).map(lambda n: n / 1000)
 pairs = st.lists(st.tuples(values, values), min_size=1, max_size=40).map(lambda rows: np.array(rows).T)
@@ -251,3 +261,33 @@ def test_mean_within_leaves_out_groups_without_a_value():
     assert np.isnan(mean_within(pearson_cc, constant_in_b[3:], [3, 4], list("bb")))
     with pytest.raises(Wav2SmallError, match="2 values of truth, 2 of prediction and 3 groups"):
         mean_within(pearson_cc, [0, 1], [0, 1], list("abb"))
+
+
+def categories(seed: int) -> tuple[list[str], list[str]]:
+    rng = np.random.default_rng(seed)
+    names = np.array(["anger", "boredom", "calm", "disgust"])
+    truth = names[rng.choice(4, 60, p=(0.6, 0.2, 0.1, 0.1))]
+    return truth.tolist(), np.where(rng.random(60) < 0.5, truth, names[rng.integers(4, size=60)]).tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_of_categories_are_those_of_scikit_learn(seed):
+    metrics = pytest.importorskip("sklearn.metrics", reason="needs the extra head")
+    truth, prediction = categories(seed)
+    labels = sorted({*truth, *prediction})
+    counts = confusion_matrix(truth, prediction, labels)
+    np.testing.assert_array_equal(counts, metrics.confusion_matrix(truth, prediction, labels=labels))
+    assert unweighted_accuracy(counts) == pytest.approx(metrics.balanced_accuracy_score(truth, prediction))
+    assert weighted_accuracy(counts) == pytest.approx(metrics.accuracy_score(truth, prediction))
+    assert macro_f1(counts) == pytest.approx(metrics.f1_score(truth, prediction, average="macro"))
+
+
+def test_a_category_without_samples_is_left_out_of_the_means():
+    counts = [[3, 1, 0], [1, 1, 2], [0, 0, 0]]
+    assert unweighted_accuracy(counts) == pytest.approx((3 / 4 + 1 / 4) / 2)
+    assert macro_f1(counts) == pytest.approx((6 / 8 + 2 / 6) / 2)
+    assert np.isnan([unweighted_accuracy([[0]]), weighted_accuracy([[0]]), macro_f1([[0]])]).all()
+    with pytest.raises(Wav2SmallError, match="the category 'c' is not one of the labels: a, b"):
+        confusion_matrix(["a"], ["c"], ["a", "b"])
+    with pytest.raises(Wav2SmallError, match="1 true and 2 predicted categories"):
+        confusion_matrix(["a"], ["a", "b"], ["a", "b"])

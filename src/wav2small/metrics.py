@@ -1,4 +1,4 @@
-"""Agreement of predictions with the truth: CCC, r, AUC, their mean within groups, and bootstrap intervals."""
+"""Agreement of predictions with the truth: CCC, r, AUC, UA, WA, F1, means within groups, bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from wav2small.errors import Wav2SmallError
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Counts = NDArray[np.int64]
 
 
 def concordance_cc(truth: ArrayLike, prediction: ArrayLike) -> float:
@@ -97,6 +98,96 @@ def auc(positive: ArrayLike, score: ArrayLike) -> float:
     pairs = int(positives.sum()) * int(negatives.sum())
     below = np.cumsum(negatives) - negatives
     return float(np.sum(positives * (below + negatives / 2)) / pairs) if pairs else float("nan")
+
+
+def confusion_matrix(truth: Sequence[str], prediction: Sequence[str], labels: Sequence[str]) -> Counts:
+    """How often a category (row) was taken for another (column).
+
+    Args:
+        truth: category of each sample, one of ``labels``
+        prediction: predicted category of each sample, one of ``labels``
+        labels: the categories, in the order of the rows and columns
+
+    Returns:
+        number of samples, shape=(labels, labels)
+
+    Raises:
+        Wav2SmallError: if the lengths differ, or a category is not one of the labels
+
+    Examples:
+        >>> from wav2small.metrics import confusion_matrix
+        >>> confusion_matrix(["calm", "calm", "tense"], ["calm", "tense", "tense"], ["calm", "tense"]).tolist()
+        [[1, 1], [0, 1]]
+    """
+    if len(truth) != len(prediction):
+        raise Wav2SmallError(f"{len(truth)} true and {len(prediction)} predicted categories. Needed: equally many.")
+    places = {label: place for place, label in enumerate(labels)}
+    unknown = sorted({*truth, *prediction} - places.keys())
+    if unknown:
+        raise Wav2SmallError(f"the category {unknown[0]!r} is not one of the labels: {', '.join(labels)}. Add it.")
+    counts = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(counts, ([places[label] for label in truth], [places[label] for label in prediction]), 1)
+    return counts
+
+
+def unweighted_accuracy(counts: ArrayLike) -> float:
+    """UA: the mean of the recalls of the categories, also called unweighted average recall.
+
+    Args:
+        counts: confusion matrix, true categories in rows, shape=(labels, labels)
+
+    Returns:
+        0 to 1, over the categories that have samples; NaN if none has
+
+    Examples:
+        >>> from wav2small.metrics import unweighted_accuracy
+        >>> unweighted_accuracy([[3, 1], [1, 1]])
+        0.625
+    """
+    matrix = np.asarray(counts, dtype=np.float64)
+    samples = matrix.sum(1)
+    return _mean_of(np.diag(matrix) / np.maximum(samples, 1), samples > 0)
+
+
+def weighted_accuracy(counts: ArrayLike) -> float:
+    """WA: the share of all samples whose category was predicted, which weights a category by its samples.
+
+    Args:
+        counts: confusion matrix, true categories in rows, shape=(labels, labels)
+
+    Returns:
+        0 to 1; NaN without samples
+
+    Examples:
+        >>> from wav2small.metrics import weighted_accuracy
+        >>> round(weighted_accuracy([[3, 1], [1, 1]]), 3)
+        0.667
+    """
+    matrix = np.asarray(counts, dtype=np.float64)
+    return float(np.trace(matrix) / matrix.sum()) if matrix.sum() else float("nan")
+
+
+def macro_f1(counts: ArrayLike) -> float:
+    """The mean of the F1 scores of the categories.
+
+    Args:
+        counts: confusion matrix, true categories in rows, shape=(labels, labels)
+
+    Returns:
+        0 to 1, over the categories that have samples; NaN if none has
+
+    Examples:
+        >>> from wav2small.metrics import macro_f1
+        >>> macro_f1([[3, 1], [1, 1]])
+        0.625
+    """
+    matrix = np.asarray(counts, dtype=np.float64)
+    samples = matrix.sum(1)
+    return _mean_of(2 * np.diag(matrix) / np.maximum(samples + matrix.sum(0), 1), samples > 0)
+
+
+def _mean_of(values: Floats, counted: NDArray[np.bool_]) -> float:
+    return float(values[counted].mean()) if counted.any() else float("nan")
 
 
 def mean_within(

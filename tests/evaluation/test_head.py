@@ -75,6 +75,25 @@ def test_a_head_round_trips_and_is_of_one_model(tmp_path):
         found.check(METADATA | {"precision": "int8", "sha256": "d"})
 
 
+@pytest.mark.slow
+def test_two_layers_separate_categories_that_one_cannot(tmp_path):
+    pytest.importorskip("torch", reason="needs the extra train")
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1, 1], (240, 2))
+    embedding = 5 + 2 * signs + 0.5 * rng.standard_normal((240, 2))
+    labels = np.where(signs.prod(1) > 0, "same", "different").tolist()
+    speakers = [f"s{number % 6}" for number in range(240)]
+    head, confusion = fit_head(embedding, labels, speakers, METADATA, hidden=64)
+    assert confusion.recall.mean() > 0.9, "no linear layer is above three quarters of an exclusive or"
+    head.save(tmp_path / "head.safetensors")
+    found = load_head(tmp_path / "head.safetensors")
+    assert np.mean([next(iter(found(row))) == label for row, label in zip(embedding, labels, strict=True)]) > 0.9
+    arrays = {**found.arrays, "hidden_bias": np.zeros(31, np.float32)}
+    write_safetensors(tmp_path / "damaged.safetensors", arrays, found.metadata)
+    with pytest.raises(WeightsError, match=r"hidden_bias is float32 \(31,\), this network has float32 \(64,\)"):
+        load_head(tmp_path / "damaged.safetensors")
+
+
 def test_what_is_no_head_is_refused(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", {"weight": np.zeros((2, 3), np.float32)}, {"kind": "other"})
     with pytest.raises(WeightsError, match="not a head; give a file that wav2small head wrote"):
@@ -107,7 +126,7 @@ def test_the_command_fits_on_audio_and_shows_the_matrix(tmp_path):
     output = tmp_path / "head.safetensors"
     done = CliRunner().invoke(main, ["head", str(tmp_path), "--model", "micro", "-o", str(output)])
     assert done.exit_code == 0, done.output
-    assert done.output.split()[:4] == ["truth", "loud", "soft", "recall"] and "average recall 1.000" in done.output
+    assert done.output.split()[:4] == ["truth", "loud", "soft", "recall"] and "UA 1.000, WA 1.000" in done.output
     assert "not held-out" not in done.output and f"{output}: 2 categories, " in done.stderr
     model = load("micro")
     head = load_head(output)

@@ -410,3 +410,36 @@ def test_a_mean_needs_one_truth(data):
     assert "a has annotations and b has none" in run("said.csv", *BOTH).stderr
     result = run("said.csv", *BOTH, "--truth", "norms")
     assert result.exit_code == 0, result.output
+
+
+def with_categories(prediction, data, wrong):
+    """Answers with the category of each clip, but for every ``wrong``-th one, which is sadness."""
+    names = ["sadness" if row % wrong == 0 else s.label for row, s in enumerate(data.segments)]
+    return [answer._replace(category=name) for answer, name in zip(prediction, names, strict=True)]
+
+
+def test_categories_are_scored_within_corpora_and_compared():
+    data, prediction = together(corpus("a", 1), corpus("b", 2))
+    better, worse = with_categories(prediction, data, 4), with_categories(prediction, data, 2)
+    found = evaluate_within(data, better)
+    rows = [row for row, answer in enumerate(better) if data.corpora[row] == "a"]
+    hits = np.array([better[row].category == data.segments[row].label for row in rows])
+    labels = np.array([data.segments[row].label for row in rows])
+    assert found["a"].score("category", "wa").value == pytest.approx(hits.mean())
+    ua = np.mean([hits[labels == label].mean() for label in LABELS])
+    assert found["a"].score("category", "ua").value == pytest.approx(ua)
+    assert found["a"].confusion is not None and found["a"].confusion.counts.sum() == len(rows)
+    gains = {d.statistic: d for d in compare(data, better, worse)[MEAN] if d.dimension == "category"}
+    assert set(gains) == {"ua", "wa", "macro_f1"} and 0 < gains["wa"].low < gains["wa"].value < gains["wa"].high
+    assert not [one for one in evaluate_within(data, prediction)["a"].scores if one.dimension == "category"]
+
+
+def test_a_table_with_categories_has_its_confusion_matrix_printed(data):
+    rows = [{**row, "category": "Anger"} for row in read_table("said.csv")]
+    write_table(rows, "named.csv")
+    result = run("named.csv", "--on", "a", "-o", "out.json")
+    assert result.exit_code == 0, result.output
+    assert "named.csv, a: UA 0.250, WA " in result.output and "; true categories in rows" in result.output
+    matrix = json.loads(Path("out.json").read_text())["predictors"][0]["confusion"]["a"]
+    assert {row["truth"]: row["recall"] for row in matrix} == {"anger": 1, "happiness": 0, "neutral": 0, "sadness": 0}
+    assert sum(row["anger"] for row in matrix) == 40

@@ -705,10 +705,10 @@ def test_a_head_of_ray_that_turns_the_first_visitor_away_is_asked_again(monkeypa
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray_engine, "_knock", lambda address: None)
     if connects:
-        assert ray_engine._connected("ray://head:10001") is ray
+        assert ray_engine.connected("ray://head:10001") is ray
     else:
         with pytest.raises(Wav2SmallError, match=r"ray://head:10001: .* \(RuntimeError: no server\)"):
-            ray_engine._connected("ray://head:10001")
+            ray_engine.connected("ray://head:10001")
     assert visits == ["ray://head:10001"] * min(refusals + 1, 3)
 
 

@@ -17,6 +17,7 @@ from wav2small.cli.progress import progress_bar, report_written, say
 from wav2small.network.config import OUTPUTS
 
 if TYPE_CHECKING:
+    from wav2small.evaluation.confusion import Confusion
     from wav2small.evaluation.predictors import Predictor
     from wav2small.evaluation.score import Answer, Evaluation, EvaluationSet
     from wav2small.tables.manifest import Segment
@@ -109,7 +110,8 @@ def command(
     """Score PREDICTORs on labelled audio: CCC, Pearson's r and AUC, with 95 % intervals over speakers.
 
     A PREDICTOR is a model as NAME[:PRECISION] (micro, micro:int8), a file of weights (ONNX or safetensors), a teacher
-    (teacher:open), or a table of predictions (file[,start,end],arousal,dominance,valence) or a folder of labels.
+    (teacher:open), a table of predictions (file[,start,end],arousal,dominance,valence[,category]), or a folder of
+    labels.
 
     Every clip that can be read is scored. Where predict has no answer because of too little speech, the clip is scored
     all the same, unless --speech-only is given. A clip that fails is left out; what is left out is reported, and if
@@ -177,7 +179,9 @@ def command(
         "norms": {"name": Path(norms or NORMS).name, "sha256": file_sha256(norms or NORMS)},
         "interval": {"over": "speakers", "level": LEVEL, "draws": draws, "seed": seed},
         "speech_only": speech_only,
-        "predictors": [{**predictor.about, **_left_out(found)} for predictor, found in results],
+        "predictors": [
+            {**predictor.about, **_left_out(found), **_confusion_rows(found)} for predictor, found in results
+        ],
         "scores": rows,
         **({"against": opened[against].about, "differences": differences} if against else {}),
     }
@@ -195,6 +199,10 @@ def command(
     else:
         click.echo(_title(data, truth_name))
         click.echo(score_table(rows), nl=False)
+        for predictor, found in results:
+            for title, confusion in _confusions(found):
+                click.echo(f"\n{predictor.name}, {title}: {confusion}; true categories in rows")
+                click.echo(render(confusion.rows(), "table"), nl=False)
     if differences and printed == "table":
         click.echo(f"\n{_difference_title(opened[str(against)].name)}")
         click.echo(difference_table(differences), nl=False)
@@ -263,6 +271,7 @@ def _prediction_rows(
             **{"file": segment.file if folder is None else _seen_from(folder, segment.path)},
             **{"start": segment.start, "end": segment.end},
             **(answer.emotion._asdict() if answer.emotion else dict.fromkeys(OUTPUTS)),
+            **({"category": answer.category} if answer.category else {}),
             **{"speech": answer.reason != "no speech", "error": answer.detail or None},
         }
         for segment, answer in zip(segments, answers, strict=True)
@@ -320,6 +329,20 @@ def _left_out(found: Mapping[str, Evaluation]) -> dict[str, Any]:
     if POOLED not in found:
         return {"left_out": next(iter(within.values()))}
     return {"left_out": found[POOLED].left_out, "left_out_within": within}
+
+
+def _confusions(found: Mapping[str, Evaluation]) -> Iterator[tuple[str, Confusion]]:
+    """The confusion matrix within each corpus in which categories were predicted, by its name."""
+    from wav2small.evaluation.score import MEAN, POOLED
+
+    for name, one in found.items():
+        if one.confusion and name not in (MEAN, POOLED):
+            yield name, one.confusion
+
+
+def _confusion_rows(found: Mapping[str, Evaluation]) -> dict[str, Any]:
+    rows = {name: confusion.rows() for name, confusion in _confusions(found)}
+    return {"confusion": rows} if rows else {}
 
 
 def _json(report: Mapping[str, Any]) -> str:

@@ -10,10 +10,18 @@ from wav2small.cli.options import model_option, where_option
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "output", required=True, metavar="FILE", help="Head to write, safetensors.")
+@click.option(
+    "--hidden",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="UNITS",
+    help="Units of a hidden layer, which makes two dense layers (extra train); 0 is a logistic regression.",
+)
 @model_option
 @where_option
-def command(manifests: tuple[str, ...], output: str, model: str, where: list[tuple[str, str]]) -> None:
-    """Fit categories of your own, by logistic regression on a model's embedding.
+def command(manifests: tuple[str, ...], output: str, hidden: int, model: str, where: list[tuple[str, str]]) -> None:
+    """Fit categories of your own on a model's embedding, by logistic regression or two dense layers.
 
     A MANIFEST is a CSV, JSON or Parquet file, or a folder with manifest.csv, with columns file, label and speaker; each
     category needs two speakers. Printed is the confusion matrix on held-out speakers, one row per category, from
@@ -37,6 +45,10 @@ def command(manifests: tuple[str, ...], output: str, model: str, where: list[tup
     from wav2small.tables.table import render
 
     check_writable(output)
+    if hidden:
+        from wav2small.train import check_extra
+
+        check_extra()
     rows = select([row for manifest in manifests for row in read_manifest(manifest)], where)
     segments = [row for row in rows if row.label]
     if not segments:
@@ -46,12 +58,12 @@ def command(manifests: tuple[str, ...], output: str, model: str, where: list[tup
     network = load(model)
     with progress_bar("embedding", unit="clips") as progress:
         embedding = embeddings(segments, network.embed, progress)
-    head, confusion = fit_head(embedding, labels, speakers, network.metadata)
+    head, confusion = fit_head(embedding, labels, speakers, network.metadata, hidden)
     head.save(output)
     click.echo(render(confusion.rows(), "table"), nl=False)
     click.echo(
-        f"{len(segments)} clips, {confusion.speakers} speakers, each held out once; unweighted average recall "
-        f"{confusion.recall.mean():.3f}, chance {1 / len(head.labels):.3f}"
+        f"{len(segments)} clips, {confusion.speakers} speakers, each held out once; {confusion}, "
+        f"chance {1 / len(head.labels):.3f}"
     )
     corpora = [*map(manifest_name, manifests), *(row.column("corpus") for row in segments)]
     for note in training_notes(model, network.metadata.get("training_data", ""), corpora):

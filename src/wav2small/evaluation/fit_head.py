@@ -1,6 +1,7 @@
-"""Labelled clips to a head: logistic regression on the embedding of a model, and its confusions on held-out speakers.
+"""Labelled clips to a head on the embedding of a model, and its confusions on held-out speakers.
 
-Needs scikit-learn (extra ``head``).
+A head is a logistic regression, or two dense layers. Needs scikit-learn (extra ``head``), and two layers also torch
+(extra ``train``).
 """
 
 from __future__ import annotations
@@ -9,20 +10,23 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from wav2small.audio.read import read
 from wav2small.errors import ManifestError, missing_packages
+from wav2small.evaluation.confusion import Confusion
+from wav2small.metrics import confusion_matrix
+from wav2small.network.config import OUTPUTS
 from wav2small.network.weights import Arrays
 from wav2small.runtime.head import Head
 from wav2small.tables.manifest import Segment
+from wav2small.train.config import DenseConfig
 
 FOLDS = 5
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
-"""Inverse penalties that the fit chooses among, by held-out speakers."""
+"""Inverse penalties that the fit selects from, on held-out speakers."""
 SEED = 0
 
 
@@ -41,45 +45,20 @@ def embeddings(
     return np.stack(found)
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """How often a category (row) was taken for another (column), on held-out speakers.
-
-    Args:
-        labels: the categories
-        counts: shape=(labels, labels)
-        speakers: how many there are, each held out once
-    """
-
-    labels: tuple[str, ...]
-    counts: np.ndarray
-    speakers: int
-
-    @property
-    def recall(self) -> np.ndarray:
-        """Share of each category that was found, shape=(labels,)."""
-        return np.asarray(np.diag(self.counts) / self.counts.sum(axis=1))
-
-    def rows(self) -> list[dict[str, object]]:
-        """One row a category, for a table."""
-        return [
-            {"truth": label, **dict(zip(self.labels, map(int, counts), strict=True)), "recall": float(recall)}
-            for label, counts, recall in zip(self.labels, self.counts, self.recall, strict=True)
-        ]
-
-
 def fit_head(
-    embedding: np.ndarray, labels: Sequence[str], speakers: Sequence[str], metadata: Mapping[str, str]
+    embedding: np.ndarray, labels: Sequence[str], speakers: Sequence[str], metadata: Mapping[str, str], hidden: int = 0
 ) -> tuple[Head, Confusion]:
     """Fit a head on all clips, and the confusion matrix of heads that are fitted without a fifth of the speakers each.
 
-    The penalty is chosen inside each of these fits, again by speakers apart. Categories weigh the same, however rare.
+    The penalty of a logistic regression is selected inside each of these fits, again on held-out speakers. Categories
+    weigh the same, however rare.
 
     Args:
         embedding: shape=(clips, size)
         labels: category of each clip
         speakers: of each clip; one without a name is a speaker of its own
         metadata: of the model that the embedding comes from
+        hidden: units of the hidden layer of two dense layers; 0 is a logistic regression
 
     Raises:
         ManifestError: if there are fewer than two categories, or one that fewer than two speakers have
@@ -92,12 +71,10 @@ def fit_head(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a rare category is missing from an inner fold
         for kept, held_out in folds.split(embedding, truth, groups):
-            guesses[held_out] = _fit(embedding[kept], truth[kept], groups[kept]).predict(embedding[held_out])
-        fitted = _fit(embedding, truth, groups)
-    places = {name: place for place, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), int)
-    for true, guess in zip(truth, guesses, strict=True):
-        counts[places[true], places[guess]] += 1
+            fitted = _fit(embedding[kept], truth[kept], groups[kept], hidden)
+            guesses[held_out] = fitted.predict(embedding[held_out])
+        fitted = _fit(embedding, truth, groups, hidden)
+    counts = confusion_matrix(truth.tolist(), guesses.tolist(), names)
     confusion = Confusion(names, counts, len(set(groups)))
     about = {
         "kind": "head",
@@ -108,7 +85,7 @@ def fit_head(
         "unweighted_average_recall": f"{confusion.recall.mean():.4f}",
         **{f"weights_{key}": metadata[key] for key in ("name", "version", "precision", "sha256") if key in metadata},
     }
-    return Head(names, _folded(fitted, names), about), confusion
+    return Head(names, fitted.arrays() if hidden else _folded(fitted, names), about), confusion
 
 
 def check_head(labels: Sequence[str], speakers: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +125,37 @@ def _splitter(folds: int) -> Any:
     return StratifiedGroupKFold(folds, shuffle=True, random_state=SEED)
 
 
-def _fit(embedding: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> Any:
+class TwoLayers:
+    """Two dense layers, with the methods of an estimator that ``fit_head`` needs."""
+
+    def __init__(self, embedding: np.ndarray, truth: np.ndarray, hidden: int) -> None:
+        from wav2small.train.dense import Examples, fit_dense
+
+        self.names, category = np.unique(truth, return_inverse=True)
+        unknown = np.full((len(truth), len(OUTPUTS)), np.nan, np.float32)
+        examples = Examples(embedding, unknown, category, len(self.names))
+        self.head = fit_dense(examples, DenseConfig(hidden=hidden, ccc=0), SEED)
+
+    def predict(self, embedding: np.ndarray) -> np.ndarray:
+        """The most probable category of each clip."""
+        return np.asarray(self.names[self.head.answers(embedding).probability.argmax(1)])
+
+    def arrays(self) -> Arrays:
+        """Both layers, with the scaling of the embedding in the first."""
+        layers = {name: value.detach().numpy() for name, value in self.head.named_parameters()}
+        mean, spread = self.head.mean.numpy(), self.head.spread.numpy()
+        weight = layers["hidden.0.weight"] / spread
+        return {
+            "hidden_weight": weight.astype(np.float32),
+            "hidden_bias": (layers["hidden.0.bias"] - weight @ mean).astype(np.float32),
+            "weight": layers["category.weight"],
+            "bias": layers["category.bias"],
+        }
+
+
+def _fit(embedding: np.ndarray, truth: np.ndarray, groups: np.ndarray, hidden: int) -> Any:
+    if hidden:
+        return TwoLayers(embedding, truth, hidden)
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline

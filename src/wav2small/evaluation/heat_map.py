@@ -12,12 +12,13 @@ Table = Mapping[tuple[str, str], float]
 """Values from 0 to 1 by row and column; below 0 they have the colour of 0."""
 
 
-def heat_map(panels: Mapping[str, Table], path: str | Path) -> None:
+def heat_map(panels: Mapping[str, Table], path: str | Path, label: str = "CCC") -> None:
     """Write the picture, whole or not at all; its suffix determines the format.
 
     Args:
         panels: tables by their title; rows and columns are in order of appearance, a missing value is an empty cell
         path: PNG, SVG or PDF
+        label: of the colours
 
     Raises:
         Wav2SmallError: if the suffix is not that of a picture
@@ -43,6 +44,6 @@ def heat_map(panels: Mapping[str, Table], path: str | Path) -> None:
             text = f"{value:.2f}".replace("0.", ".", 1)
             colour = "black" if value > 0.6 else "white"
             one.text(*place, text, ha="center", va="center", color=colour, fontsize="x-small")
-    figure.colorbar(image, ax=axes, shrink=0.5, label="CCC")
+    figure.colorbar(image, ax=axes, shrink=0.5, label=label)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -15,6 +15,9 @@ PLACES = {
     "auc": ("{dimension}", "AUC"),
     "auc_happiness_anger": ("happiness/anger", "AUC"),
     "r_own_arousal": ("own V and A", "r"),
+    "ua": ("category", "UA"),
+    "wa": ("category", "WA"),
+    "macro_f1": ("category", "F1"),
     "mean_ccc": ("mean A/D/V", "CCC"),
 }
 """Statistic -> the line and the column of the table that it is in."""
@@ -34,12 +37,13 @@ def _table(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
     lines: dict[tuple[object, ...], dict[str, object]] = {}
     corpora = len({row["manifest"] for row in rows} - {MEAN, POOLED})
     keys = {key for row in rows for key in row}
+    columns = ("CCC", "r", "AUC", *(("UA", "WA", "F1") if any(row["statistic"] == "ua" for row in rows) else ()))
     for row in rows:
         label, column = PLACES[row["statistic"]]
         heads = _heads(row, keys) | {"dimension": label.format(**row)}
         line = lines.setdefault(
             tuple(heads.values()),
-            heads | dict.fromkeys(("CCC", "r", "AUC"), "") | {"n": row["n"], "speakers": row["speakers"]},
+            heads | dict.fromkeys(columns, "") | {"n": row["n"], "speakers": row["speakers"]},
         )
         line[column] = cell(row) + _over(row, corpora)
     return render(list(lines.values()), "table")

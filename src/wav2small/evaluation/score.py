@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wav2small.audio.read import read_with_duration
 from wav2small.audio.vad import FILE_DUR, detector, is_enough, sound
 from wav2small.errors import AudioError, ManifestError, Wav2SmallError, missing_packages
+from wav2small.evaluation.confusion import Confusion, confusion_of
 from wav2small.evaluation.statistics import (
     Difference,
     Figures,
@@ -55,11 +56,15 @@ TIME_TOLERANCE = 1e-3
 
 
 class Answer(NamedTuple):
-    """An emotion, or the reason why there is none: a row is scored if and only if the reason is empty."""
+    """An emotion, or the reason why there is none: a row is scored if and only if the reason is empty.
+
+    ``category`` is the predicted category, if the predictor has categories.
+    """
 
     emotion: Emotion | None
     reason: str = ""
     detail: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,16 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures, how many rows were left out and why, and the pairs they were computed from, shape=(rows, 3) each."""
+    """Figures, how many rows were left out and why, and the pairs they were computed from, shape=(rows, 3) each.
+
+    ``confusion`` is the confusion matrix of the categories, if the predictor has categories.
+    """
 
     figures: Figures
     left_out: dict[str, int]
     truth: NDArray[np.float64]
     prediction: NDArray[np.float64]
+    confusion: Confusion | None = None
 
     @cached_property
     def scores(self) -> list[Score]:
@@ -256,7 +265,7 @@ def _match(segment: Segment, rows: Sequence[Segment], alone: bool) -> Segment | 
 
 def _answer_row(row: Segment, missing: str) -> Answer:
     if row.emotion is not None:
-        return Answer(row.emotion)
+        return Answer(row.emotion, category=row.column("category"))
     if row.column("error"):
         return Answer(None, "error", row.column("error"))
     return Answer(None, "no speech" if row.column("speech").lower() in ("false", "0") else missing)
@@ -371,13 +380,16 @@ def _evaluate(data: EvaluationSet, prediction: Sequence[Answer]) -> Evaluation:
     kept = [row for row, reason in enumerate(reasons) if not reason]
     sample = _sample(data[kept], [prediction[row] for row in kept])
     left_out = dict(Counter(filter(None, reasons)))
-    return Evaluation(figures(sample, data.draws, data.seed), left_out, sample.pairs.truth, sample.pairs.prediction)
+    pairs = sample.pairs
+    return Evaluation(
+        figures(sample, data.draws, data.seed), left_out, pairs.truth, pairs.prediction, confusion_of(sample)
+    )
 
 
 def _sample(data: EvaluationSet, prediction: Sequence[Answer]) -> Sample:
     """Of rows that have both a truth and a prediction."""
     t, p = (np.array([answer.emotion for answer in column], dtype=np.float64) for column in (data.truth, prediction))
-    return sample_of(data.segments, t, p, data.norms, data.corpora)
+    return sample_of(data.segments, t, p, data.norms, data.corpora, [answer.category for answer in prediction])
 
 
 def _listed(reasons: Mapping[str, int]) -> str:

@@ -6,13 +6,23 @@ Intervals are of a bootstrap that resamples speakers within each corpus. See doc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wav2small.metrics import Indices, auc, concordance_cc, pearson_cc, percentile_interval, resample
+from wav2small.metrics import (
+    Indices,
+    auc,
+    concordance_cc,
+    macro_f1,
+    pearson_cc,
+    percentile_interval,
+    resample,
+    unweighted_accuracy,
+    weighted_accuracy,
+)
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.manifest import Norm, Segment
 
@@ -38,6 +48,15 @@ class Pairs(NamedTuple):
     """shape=(clips, 3)"""
     positive: Floats
     """shape=(clips, 3)"""
+    label: Counts
+    """Number of the annotated category, -1 where there is none, shape=(clips,)"""
+    category: Counts
+    """Number of the predicted category, -1 where there is none, shape=(clips,)"""
+
+    @property
+    def has_category(self) -> NDArray[np.bool_]:
+        """Clips with an annotated and a predicted category, shape=(clips,)."""
+        return (self.label >= 0) & (self.category >= 0)
 
     @property
     def is_happy(self) -> Floats:
@@ -46,7 +65,8 @@ class Pairs(NamedTuple):
 
     def take(self, indices: Indices) -> Pairs:
         """The rows with these indices."""
-        return Pairs(*(values[indices] for values in self))
+        truth, prediction, positive = (part[indices] for part in (self.truth, self.prediction, self.positive))
+        return Pairs(truth, prediction, positive, self.label[indices], self.category[indices])
 
 
 class Statistic(NamedTuple):
@@ -65,6 +85,16 @@ def _every(pairs: Pairs) -> NDArray[np.bool_]:
 def _auc(positive: Floats, score: Floats) -> float:
     classed = ~np.isnan(positive)
     return auc(positive[classed] > 0, score[classed]) if classed.any() else float("nan")
+
+
+def _of_categories(compute: Callable[[Counts], float]) -> Callable[[Pairs], float]:
+    def computed(pairs: Pairs) -> float:
+        counted = pairs.has_category
+        label, category = pairs.label[counted], pairs.category[counted]
+        size = max(label.max(initial=0), category.max(initial=0)) + 1
+        return compute(np.bincount(label * size + category, minlength=size * size).reshape(size, size))
+
+    return computed
 
 
 def _own_r(pairs: Pairs) -> float:
@@ -95,6 +125,10 @@ STATISTICS = (
         lambda pairs: _auc(pairs.is_happy, pairs.prediction[:, VALENCE]),
     ),
     Statistic("valence", "r_own_arousal", _every, _own_r),
+    *(
+        Statistic("category", name, lambda pairs: pairs.has_category, _of_categories(compute))
+        for name, compute in (("ua", unweighted_accuracy), ("wa", weighted_accuracy), ("macro_f1", macro_f1))
+    ),
     Statistic("mean", "mean_ccc", _every, None),
 )
 """In the order in which they are reported; the mean of the CCCs is the last."""
@@ -102,14 +136,18 @@ STATISTICS = (
 
 @dataclass(frozen=True)
 class Sample:
-    """Pairs, with the speaker of each ("" if unknown) and its corpus; speakers are told apart within a corpus only."""
+    """Pairs, with the speaker of each ("" if unknown) and its corpus; speakers are told apart within a corpus only.
+
+    ``labels`` are the names of the categories that the pairs have numbers of.
+    """
 
     pairs: Pairs
     speaker: NDArray[np.str_]
     corpus: NDArray[np.str_]
+    labels: tuple[str, ...] = ()
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> Sample:
-        return Sample(Pairs(*(values[rows] for values in self.pairs)), self.speaker[rows], self.corpus[rows])
+        return Sample(self.pairs.take(np.flatnonzero(rows)), self.speaker[rows], self.corpus[rows], self.labels)
 
     def within(self) -> dict[str, Sample]:
         """The sample of each corpus, in order of appearance."""
@@ -167,13 +205,26 @@ class Difference(Score):
 
 
 def sample_of(
-    segments: Sequence[Segment], truth: Floats, prediction: Floats, norms: Mapping[str, Norm], corpora: Sequence[str]
+    segments: Sequence[Segment],
+    truth: Floats,
+    prediction: Floats,
+    norms: Mapping[str, Norm],
+    corpora: Sequence[str],
+    categories: Sequence[str] = (),
 ) -> Sample:
-    """What statistics are computed from: the segments' pairs, the classes of their categories, speakers and corpora."""
+    """What statistics are computed from: the segments' pairs, the classes of their categories, speakers and corpora.
+
+    ``categories`` are the predicted ones, "" where there is none; case does not matter.
+    """
     classes = [_classes(norms.get(segment.label)) for segment in segments]
     positive = np.array(classes, dtype=np.float64).reshape(-1, len(OUTPUTS))
     speaker = np.array([segment.speaker for segment in segments])
-    return Sample(Pairs(truth, prediction, positive), speaker, np.array(corpora))
+    named = [segment.label.strip().lower() for segment in segments]
+    guessed = [category.strip().lower() for category in categories or [""] * len(named)]
+    labels = tuple(sorted({*named, *guessed} - {""}))
+    places = {"": -1, **{label: place for place, label in enumerate(labels)}}
+    label, category = (np.array([places[name] for name in names], np.int64) for names in (named, guessed))
+    return Sample(Pairs(truth, prediction, positive, label, category), speaker, np.array(corpora), labels)
 
 
 def _classes(norm: Norm | None) -> tuple[float, float, float]:
@@ -239,6 +290,12 @@ def mean_over(corpora: Mapping[str, Figures], seed: int) -> Figures:
         np.sum([one.speakers for one in each], axis=0, where=defined),
         np.asarray(defined.sum(axis=0)),
     )
+
+
+def over_seeds(found: Sequence[Figures]) -> Figures:
+    """The mean of the figures of several seeds on the same clips, draw by draw."""
+    value, drawn = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("value", "drawn"))
+    return replace(found[0], value=value, drawn=drawn)
 
 
 def _mean(values: Sequence[Floats], defined: NDArray[np.bool_]) -> Floats:

@@ -1,4 +1,4 @@
-"""Heads: your own categories, by a linear layer on the embedding of a model; ``fit_head`` makes one."""
+"""Heads: your own categories, by one or two dense layers on the embedding of a model; ``fit_head`` makes one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from wav2small.network.weights import (
 
 @dataclass(frozen=True)
 class Head:
-    """A linear layer and a softmax: the embedding of one model to the probabilities of categories.
+    """One or two dense layers and a softmax: the embedding of one model to the probabilities of categories.
 
     Args:
         labels: the categories, sorted
-        arrays: ``weight``, shape=(labels, embedding), and ``bias``, shape=(labels,)
+        arrays: ``weight``, shape=(labels, size), and ``bias``, shape=(labels,); with two layers also ``hidden_weight``,
+            shape=(size, embedding), and ``hidden_bias``, shape=(size,), before a ReLU
         metadata: the weights that the embedding is from, and how well the head classifies
 
     Examples:
@@ -47,7 +48,10 @@ class Head:
         Args:
             embedding: of ``Model.embed``, shape=(size,)
         """
-        score = self.arrays["weight"] @ embedding + self.arrays["bias"]
+        arrays, inner = self.arrays, embedding
+        if "hidden_weight" in arrays:
+            inner = np.maximum(arrays["hidden_weight"] @ embedding + arrays["hidden_bias"], 0)
+        score = arrays["weight"] @ inner + arrays["bias"]
         weight = np.exp(score - score.max())
         found = dict(zip(self.labels, (weight / weight.sum()).tolist(), strict=True))
         return dict(sorted(found.items(), key=lambda item: -item[1]))
@@ -81,5 +85,9 @@ def load_head(path: str | Path) -> Head:
     if metadata.get("kind") != "head" or "weight" not in arrays or arrays["weight"].ndim != 2:
         raise WeightsError(f"{path}: not a head; give a file that wav2small head wrote")
     labels = tuple(json.loads(metadata["labels"]))
-    check_arrays(arrays, {"weight": (len(labels), arrays["weight"].shape[1]), "bias": (len(labels),)}, str(path))
+    size = arrays["weight"].shape[1]
+    shapes: dict[str, tuple[int, ...]] = {"weight": (len(labels), size), "bias": (len(labels),)}
+    if "hidden_weight" in arrays:
+        shapes |= {"hidden_weight": (size, arrays["hidden_weight"].shape[-1]), "hidden_bias": (size,)}
+    check_arrays(arrays, shapes, str(path))
     return Head(labels, arrays, metadata)

@@ -281,6 +281,33 @@ class AdaptConfig:
 
 
 @dataclass(frozen=True)
+class DenseConfig:
+    """Settings for fitting two dense layers on frozen features.
+
+    Args:
+        hidden: units of the hidden layer; 0 is one linear layer
+        dropout: dropout before each layer
+        epochs: passes over the data
+        batch_size: clips of a batch
+        learning_rate: learning rate of AdamW
+        weight_decay: weight decay of AdamW
+        ccc: weight of 1 - CCC of arousal, dominance and valence
+        focal: gamma of the focal loss of the categories; 0 is the cross-entropy
+        metric: weight of the continuous metric loss of the hidden layer
+    """
+
+    hidden: int = 256
+    dropout: float = 0.3
+    epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    ccc: float = 1.0
+    focal: float = 0.0
+    metric: float = 0.0
+
+
+@dataclass(frozen=True)
 class VoicesConfig:
     """Settings for resynthesis in other voices.
 

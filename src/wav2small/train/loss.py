@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -91,3 +92,26 @@ def annotation_loss(
     cross_entropy = functional.cross_entropy(logits, category, label_smoothing=0.1)
     ccc = grouped_ccc_loss(truth, emotion, group_size, within).mean()
     return ccc + category_weight * cross_entropy
+
+
+def metric_loss(hidden: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared difference between the distances of clips in an embedding and in A/D/V, a scalar.
+
+    Both distances are divided by their median over the pairs of a batch; those of the embedding are squared distances
+    under a square root.
+
+    Args:
+        hidden: embedding, shape=(batch, size)
+        truth: A/D/V, NaN where there is none, shape=(batch, 3)
+
+    Source: continuous metric learning, arXiv:2203.14867; the form with medians is ours.
+    """
+    known = torch.isfinite(truth).all(1)
+    first, second = torch.triu_indices(int(known.sum()), int(known.sum()), 1)
+    if not len(first):
+        return hidden.sum() * 0
+    z, y = hidden[known], truth[known]
+    apart = (z[first] - z[second]).square().sum(1)
+    apart = (apart / apart.detach().median().clamp_min(1e-6) + 1e-8).sqrt()
+    true = (y[first] - y[second]).square().sum(1).sqrt()
+    return (apart - true / true.median().clamp_min(1e-6)).square().mean()

@@ -45,7 +45,7 @@ class Workers:
 
     def __init__(self, load: Load, config: LabelConfig, device: str, workers: int | None, address: str | None) -> None:
         self.load, self.config = load, config
-        self.ray = _connected(address)
+        self.ray = connected(address)
         there = self.ray.cluster_resources()
         gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 1))
         self.device = device if device != "auto" else "cuda" if gpus else "cpu"
@@ -133,7 +133,7 @@ def _unpack(text: str) -> list[Answer]:
     return [Answer(emotion and Emotion(*emotion), *rest) for emotion, *rest in json.loads(text)]
 
 
-def _connected(address: str | None) -> Any:
+def connected(address: str | None) -> Any:
     """The ray module, connected to a cluster, with its log output disabled."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
