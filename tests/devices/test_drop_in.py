@@ -243,11 +243,11 @@ def test_an_example_runs_on_an_emulated_cortex_m4(folder, clip, events, tmp_path
     main = STAND_INS / "arduino" / "main.cpp" if example == "arduino" else sample / "main.c"
     include = [f"-I{path}" for path in (STAND_INS, STAND_INS / example, folder / "src", sketch)]
     flags = [*board, "-O2", "-DSEMIHOSTING", "-fno-unwind-tables", "-fno-exceptions", *include]
-    for source in (folder / "src" / "w2s.c", firmware / "startup.c", main):
+    for source in (folder / "src" / "w2s.c", firmware / "arm.c", main):
         compiler = "arm-none-eabi-g++" if source.suffix == ".cpp" else "arm-none-eabi-gcc"
         run([compiler, *flags, "-c", source, "-o", f"{source.stem}.o"], tmp_path)
-    link = ["--specs=rdimon.specs", "-nostartfiles", "-T", firmware / "link.ld", "-Wl,--defsym=end=bss_end"]
-    run(["arm-none-eabi-gcc", *board, *link, "w2s.o", "startup.o", "main.o", "-o", "app.elf"], tmp_path)
+    link = ["--specs=rdimon.specs", "-nostartfiles", "-T", firmware / "arm.ld", "-Wl,--defsym=end=bss_end"]
+    run(["arm-none-eabi-gcc", *board, *link, "w2s.o", "arm.o", "main.o", "-o", "app.elf"], tmp_path)
     emulator = ["qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"]
     emulator += ["-semihosting-config", "enable=on,target=native", "-kernel"]
     check_lines(run([*emulator, tmp_path / "app.elf"], clip), events)

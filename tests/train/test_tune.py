@@ -114,13 +114,13 @@ def test_what_is_frozen_stays_and_the_rest_is_trained(corpus, bodies, tmp_path, 
 
 @pytest.mark.slow
 def test_an_easy_task_is_learnt(corpus, bodies, tmp_path):
-    config = replace(TINY, trained="full", pooling="attentive", steps=40, batch_size=16, evaluate_every=20)
+    config = replace(TINY, trained="full", pooling="attentive", steps=80, batch_size=16, evaluate_every=40)
     config = replace(config, learning_rate=1e-2, head_learning_rate=1e-2, dropout=0.0, hidden=16)
     lines: list[dict[str, float]] = []
     body = load_body(str(bodies / "wavlm"))
     _, scores = finetune_body(annotated(corpus), body, config, tmp_path, silently, lines.append)
-    assert min(scores["spoken"].values()) > 0.6, "for speakers that it has not heard"
-    assert [line["step"] for line in lines] == [20, 40]
+    assert min(scores["spoken"].values()) > 0.6, "on held-out speakers"
+    assert [line["step"] for line in lines] == [40, 80]
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
