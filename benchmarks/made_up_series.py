@@ -1,11 +1,12 @@
 """A made-up corpus with annotation over time: recordings of EmoDB clips, and truth.csv.
 
-    python benchmarks/made_up_series.py EMODB FOLDER [--delay SECONDS] [--fold N]
+    python benchmarks/made_up_series.py EMODB FOLDER [--delay SECONDS] [--fold N] [--train]
 
 EMODB is the corpus with its manifest. The clips of two speakers of one fold are put in an order of chance, and cut into
-eight recordings per speaker, with pauses between clips. The first speaker is dev, the second is test. The truth at each
-quarter of a second is the norm of the category of the last clip that has begun, ``--delay`` seconds later: a rater who
-reacts late and never errs. It is known by construction and says nothing about people's ratings.
+eight recordings per speaker, with pauses between clips. The first speaker is dev, the second is test; with ``--train``
+the speakers of the other folds are train. The truth at each quarter of a second is the norm of the category of the last
+clip that has begun, ``--delay`` seconds later: a rater who reacts late and never errs. It is known by construction and
+says nothing about people's ratings.
 """
 
 from __future__ import annotations
@@ -32,12 +33,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--delay", type=float, default=2.0)
     parser.add_argument("--fold", default="0")
+    parser.add_argument("--train", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    clips = select(read_manifest(options.corpus), [("fold", options.fold)])
+    clips = read_manifest(options.corpus)
+    held_out = sorted({clip.speaker for clip in select(clips, [("fold", options.fold)])})[:2]
+    splits = dict(zip(held_out, ("dev", "test"), strict=True))
+    if options.train:
+        others = sorted({clip.speaker for clip in clips if clip.column("fold") != options.fold})
+        splits |= dict.fromkeys(others, "train")
     norms, rng = load_norms(), np.random.default_rng(0)
     series = []
-    for speaker, split in zip(sorted({clip.speaker for clip in clips})[:2], ("dev", "test"), strict=True):
+    for speaker, split in splits.items():
         own = [clip for clip in clips if clip.speaker == speaker]
         for number, chosen in enumerate(np.array_split(rng.permutation(len(own)), RECORDINGS)):
             parts, starts = [], []
