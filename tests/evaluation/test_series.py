@@ -150,6 +150,7 @@ def edited(file: str, old: str, new: str):
 
 
 WRONG = [
+    (lambda folder: (folder / "truth.csv").write_text("file,time,valence\n"), "has no rows. Needed: a row per moment"),
     (edited("truth.csv", ",time,", ",seconds,"), "lacks time"),
     (edited("truth.csv", "arousal,dominance,valence", "a,d,v"), "lacks none of arousal, dominance, valence"),
     (edited("truth.csv", "0.wav,test,4.2500", "0.wav,test,3.9"), "0.wav goes from 4 to 3.9 s"),

@@ -102,7 +102,11 @@ def test_the_command_writes_a_row_per_window(tmp_path):
         (ROWS, "start,end,valence\n4,4,0.5\n", "from 4 to 4 s is empty"),
         (ROWS, "file,start,end,valence\nb.wav,0,4,0.5\n", "there are words of b.wav, and predictions of a.wav"),
         (ROWS, "start,end,valence\n", "there are words of no file, and predictions of a.wav"),
-        (ROWS + "b.wav,0,4,0.5,0.5,0.5,true\n", "start,end,valence\n0,4,0.5\n", "words without a file"),
+        (
+            ROWS + "b.wav,0,4,0.5,0.5,0.5,true\n",
+            "start,end,valence\n0,4,0.5\n",
+            "the predictions are of 2 files, and some words name none",
+        ),
         ("file,arousal,dominance,valence\na.wav,0.5,0.5,0.5\n", "start,end,valence\n0,4,0.5\n", "has no end"),
     ],
 )

@@ -98,7 +98,7 @@ def fuse(rows: Sequence[Segment], words: Sequence[TimedValence], weight: float) 
     files = dict.fromkeys(row.file for row in rows)
     spoken = {file: np.array([one[:3] for one in words if one.file in ("", *names_of(file))]) for file in files}
     if len(files) > 1 and any(not one.file for one in words):
-        raise ManifestError(f"the predictions are of {len(files)} files, and there are words without a file. Name it.")
+        raise ManifestError(f"the predictions are of {len(files)} files, and some words name none. Add a column file.")
     if not any(len(found) for found in spoken.values()):
         named = ", ".join(sorted({one.file for one in words})[:3]) or "no file"
         raise ManifestError(f"there are words of {named}, and predictions of {', '.join([*files][:3])}. Give the same.")

@@ -58,7 +58,7 @@ def read_series(path: str | Path) -> list[Series]:
         one series per file, in order of appearance
 
     Raises:
-        ManifestError: if a column is missing, a value is not a number, or the times of a file do not ascend
+        ManifestError: if there are no rows, a column is missing, a value is not a number, or the times of a file do not ascend
 
     Examples:
         >>> from pathlib import Path
@@ -68,9 +68,10 @@ def read_series(path: str | Path) -> list[Series]:
         [0.5, 0.6]
     """
     rows = read_table(path)
-    columns = rows[0] if rows else {}
-    dimensions = [name for name in OUTPUTS if name in columns]
-    missing = [name for name in ("file", "time") if name not in columns]
+    if not rows:
+        raise ManifestError(f"{path}: has no rows. Needed: a row per moment with file, time and one of A/D/V.")
+    dimensions = [name for name in OUTPUTS if name in rows[0]]
+    missing = [name for name in ("file", "time") if name not in rows[0]]
     if missing or not dimensions:
         needed = ", ".join(missing or [f"none of {', '.join(OUTPUTS)}"])
         raise ManifestError(f"{path}: lacks {needed}. Needed: a row per moment with file, time and one of A/D/V.")
