@@ -76,7 +76,8 @@ def test_words_belong_to_their_recording():
     assert [row["valence"] for row in rows] == [0.0, 1.0, 0.4]
 
 
-ROWS = "file,start,end,arousal,dominance,valence,speech\na.wav,0,4,0.5,0.5,0.4,true\na.wav,4,8,,,,false\n"
+ROWS = "file,start,end,arousal,dominance,valence,speech,error\na.wav,0,4,0.5,0.5,0.4,true,\na.wav,4,8,,,,false,\n"
+FAILED = "gone.wav,,,,,,,there is no such file\n"
 
 
 def run(folder: Path, rows: str, words: str, *options: str) -> Result:
@@ -86,7 +87,7 @@ def run(folder: Path, rows: str, words: str, *options: str) -> Result:
 
 
 def test_the_command_writes_a_row_per_window(tmp_path):
-    result = run(tmp_path, ROWS, "start,end,valence\n2,6,0.8\n", "-o", str(tmp_path / "fused.csv"))
+    result = run(tmp_path, ROWS + FAILED, "start,end,valence\n2,6,0.8\n", "-o", str(tmp_path / "fused.csv"))
     assert result.exit_code == 0, result.output
     first, second = read_table(tmp_path / "fused.csv")
     assert (first["valence"], first["acoustic_valence"], first["text_share"]) == ("0.5000", "0.4000", "0.5000")
@@ -103,7 +104,7 @@ def test_the_command_writes_a_row_per_window(tmp_path):
         (ROWS, "file,start,end,valence\nb.wav,0,4,0.5\n", "there are words of b.wav, and predictions of a.wav"),
         (ROWS, "start,end,valence\n", "there are words of no file, and predictions of a.wav"),
         (
-            ROWS + "b.wav,0,4,0.5,0.5,0.5,true\n",
+            ROWS + "b.wav,0,4,0.5,0.5,0.5,true,\n",
             "start,end,valence\n0,4,0.5\n",
             "the predictions are of 2 files, and some words name none",
         ),

@@ -28,7 +28,7 @@ def command(rows_file: str, words_file: str, weight: float, output: str | None, 
 
     ROWS is a table of predict --hop. WORDS is a table of start, end (seconds) and valence (0 to 1), and file if ROWS
     has several; it may come from any classifier or lexicon of sentiment. A window counts the words by their time in it;
-    the voice keeps the rest. Arousal and dominance stay as they are.
+    the voice keeps the rest. Arousal and dominance stay as they are. Rows of files that failed are left out.
 
     \b
     Examples:
@@ -45,7 +45,8 @@ def command(rows_file: str, words_file: str, weight: float, output: str | None, 
         raise click.UsageError("--format parquet needs -o FILE.")
     if output:
         check_writable(output)
-    fused = fuse(read_manifest(rows_file), read_valences(words_file), weight)
+    rows = [row for row in read_manifest(rows_file) if not row.column("error")]
+    fused = fuse(rows, read_valences(words_file), weight)
     if output:
         write_table(fused, output, format)
         report_written(output, f"{len(fused):,} rows")

@@ -58,7 +58,8 @@ def read_series(path: str | Path) -> list[Series]:
         one series per file, in order of appearance
 
     Raises:
-        ManifestError: if there are no rows, a column is missing, a value is not a number, or the times of a file do not ascend
+        ManifestError: if there are no rows, a column is missing, a value is not a number, a file is in two splits, or
+            its times do not ascend
 
     Examples:
         >>> from pathlib import Path
