@@ -131,6 +131,18 @@ def msp_conversation(root: Path) -> None:
                 write(root, f"Annotations/{dimension}/MSP-Conversation_{part}_{rater}.csv", head + ratings)
 
 
+def allosat(root: Path) -> None:
+    """Three calls, rated from 0 to 10; of the first, the file is cut by semicolons, as the owner's is."""
+    for number, (call, split) in enumerate((("c1", "train"), ("c2", "dev"), ("c3", "test"))):
+        put(root, f"Wavs/{split}/{call}.wav")
+        write(root, f"Parts/{split}.txt", f"{call}\n")
+        cut = ";" if number == 0 else ","
+        lines = [cut.join((call, str(0.25 * moment), str(2.5 * number + moment))) for moment in (1, 2, 3)]
+        write(
+            root, f"Annots/labels_0.25/{call}.csv", cut.join(("name", "time", "satisfaction")) + "\n" + "\n".join(lines)
+        )
+
+
 def meld(root: Path) -> None:
     folders = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
     for number, (split, folder) in enumerate(folders.items()):
@@ -212,6 +224,7 @@ def audformat(root: Path) -> None:
 
 MINIATURES: dict[str, Build] = {
     "aesdd": named("anger/a01 (1).wav", "sadness/s05 (3)b.wav", "fear/f20 (12).wav"),
+    "allosat": allosat,
     "audformat": audformat,
     "crema-d": crema_d,
     "datasets": datasets,

@@ -10,6 +10,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -26,6 +27,7 @@ from wav2small.corpora.protocol import deal, with_folds, with_splits
 from wav2small.errors import ManifestError
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.tables.manifest import Segment, load_norms, read_manifest
+from wav2small.tables.series import read_series
 from wav2small.tables.table import read_table
 
 DATA = Path(os.environ.get("WAV2SMALL_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -150,6 +152,43 @@ def test_msp_conversation_is_the_mean_of_the_raters_in_the_time_of_its_audio(roo
     assert [tuple(s.emotion) for s in segments[1:4]] == [(0.5, 0.0, 0.75), (0.75, 0.25, 1.0), (0.75, 0.25, 1.0)]
 
 
+def test_msp_conversation_over_time_is_the_mean_of_the_raters(root, tmp_path):
+    build("msp-conversation", root)
+    result = run("msp-conversation", root, "-o", tmp_path / "m.csv", "--series", tmp_path / "truth.csv")
+    assert result.exit_code == 0, result.output
+    first, second = read_series(tmp_path / "truth.csv")
+    assert (first.file, first.split, len(first.time)) == ("Audio/MSP-Conversation_0047.wav", "train", 22 * 4)
+    np.testing.assert_allclose(first.time, np.arange(88) / 4)
+    np.testing.assert_allclose(first.values["arousal"], [0.5] * 40 + [0.75] * 48)
+    np.testing.assert_allclose(first.values["valence"], [0.75] * 40 + [1.0] * 48)
+    assert (second.split, len(second.time)) == ("dev", 22)
+
+
+def test_allosat_has_satisfaction_as_valence(root, tmp_path):
+    build("allosat", root)
+    assert rows(read_corpus("allosat", root, None))[0] == ("c1.wav", "c1", "train", "", ())
+    assert run("allosat", root, "--series", tmp_path / "truth.csv").exit_code == 0
+    train, dev, test = read_series(tmp_path / "truth.csv")
+    assert (train.file, train.split, train.dimensions) == ("Wavs/train/c1.wav", "train", ("valence",))
+    np.testing.assert_allclose(train.time, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose([one.values["valence"] for one in (train, dev, test)],
+                               [[0.1, 0.2, 0.3], [0.35, 0.45, 0.55], [0.6, 0.7, 0.8]])  # fmt: skip
+    for call in ("c1", "c2", "c3"):
+        write(root, f"Annots/labels_0.25/{call}.csv", f"name,time,satisfaction\n{call},0.25,0.5\n")
+    assert [one.values["valence"].tolist() for one in load_corpus("allosat").series(root)] == [[0.5]] * 3
+    for text, words in (("c1;0.25;11", "is not from 0 to 10"), ("c1;0.25;high", "a line is not call, seconds and")):
+        write(root, "Annots/labels_0.25/c1.csv", f"name;time;satisfaction\n{text}\n")
+        result = run("allosat", root, "--series", tmp_path / "no.csv")
+        assert result.exit_code == 1 and words in result.output and not (tmp_path / "no.csv").exists()
+
+
+def test_a_corpus_that_is_not_annotated_over_time_names_those_that_are(root, tmp_path):
+    build("ravdess", root)
+    result = run("ravdess", root, "-o", tmp_path / "m.csv", "--series", tmp_path / "truth.csv")
+    assert result.exit_code == 1 and not (tmp_path / "m.csv").exists()
+    assert result.output.endswith("not annotated over time. Corpora that are: allosat, msp-conversation.\n")
+
+
 def test_crema_d_has_the_votes_of_those_who_only_heard(root):
     build("crema-d", root)
     happy, sad, neutral = read_corpus("crema-d", root, None)
@@ -234,6 +273,8 @@ def packed(**files: bytes):
 BROKEN = [
     *((n, other_names, r"none of 1 are, somebody/hello.wav is the first\. Is it another corpus") for n in
       ("aesdd", "crema-d", "emodb", "emogator", "esd", "jl", "ravdess", "savee", "shemo", "tess")),
+    ("allosat", remove("Parts/dev.txt"), "there is no dev.txt, which contains"),
+    ("allosat", remove("Annots"), "no call of Parts has ratings in Annots/labels_0.25"),
     ("audformat", remove("db.yaml"), "there is no db.yaml"),
     ("audformat", lambda root: write(root, "db.files.pkl", ""), "is a pickle, which can run code"),
     ("audformat", remove("db.files.parquet"), "not a complete audformat database"),

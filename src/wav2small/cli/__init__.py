@@ -13,6 +13,7 @@ from wav2small.errors import Wav2SmallError
 
 COMMANDS = {
     "predict": ("wav2small.cli.predict:command", "Predict arousal, dominance and valence of audio files."),
+    "fuse": ("wav2small.cli.fuse:command", "Combine the valence of predictions with that of words."),
     "stream": ("wav2small.cli.stream:command", "Predict them live, from a microphone, a pipe or a file."),
     "enroll": ("wav2small.cli.enroll:command", "Record what a speaker's voice is usually like."),
     "diary": ("wav2small.cli.diary:command", "Show a day of stream --log, as a table and a picture."),
@@ -23,6 +24,7 @@ COMMANDS = {
     "evaluate": ("wav2small.cli.evaluate:command", "Score models or tables of predictions against labelled audio."),
     "robustness": ("wav2small.cli.robustness:command", "Score models on noisy, coded, cut and other distorted clips."),
     "experiment": ("wav2small.cli.experiment:command", "Score models and heads over corpora, folds and seeds."),
+    "series": ("wav2small.cli.series:command", "Score predictions against annotation over time."),
     "bench": ("wav2small.cli.bench:command", "Measure size, MACs, memory, time and CCC of models."),
     "export": ("wav2small.cli.export:command", "Export weights to ONNX or C, checked against the reference."),
     "corpus": ("wav2small.cli.corpus:command", "Write the manifest of a corpus as its owner distributes it."),
@@ -44,6 +46,8 @@ CONTINUES = "the same command continues with what is not done yet"
 NOTHING = "nothing was written"
 AFTER_CTRL_C = {
     "evaluate": NOTHING,
+    "series": NOTHING,
+    "fuse": NOTHING,
     "robustness": "with -o FILE, finished conditions are kept, and the same command with --resume continues",
     "bench": NOTHING,
     "export": NOTHING,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wav2small.tables.manifest import Segment
 
 REPORT_COLUMNS = ("kind", "name", "detail")
+SERIES_COLUMNS = ("file", "split", "time")
 COLUMNS = ("title", "annotation", "splits", "licence", "source")
 SHOWN = 3
 """Findings of a kind that are printed; ``--report`` has all."""
@@ -39,6 +40,12 @@ SHOWN_VALUES = 12
     metavar="speaker|session|N",
     help="Column fold: one fold per speaker or per session, or speakers dealt into N folds.  [default: 5]",
 )
+@click.option(
+    "--series",
+    "series_file",
+    type=click.Path(),
+    help="Table to write of the annotation over time: file, split, time, A/D/V; for wav2small series.",
+)
 @click.option("--report", type=click.Path(), help="Table to write, one row for each thing that is missing or doubtful.")
 @click.option(
     "--format",
@@ -48,7 +55,13 @@ SHOWN_VALUES = 12
     help="Format of the list of corpora.",
 )
 def command(
-    name: str | None, folder: str | None, output: str | None, fold: str | None, report: str | None, format: str
+    name: str | None,
+    folder: str | None,
+    output: str | None,
+    fold: str | None,
+    series_file: str | None,
+    report: str | None,
+    format: str,
 ) -> None:
     """Read a corpus as its owner distributes it, and write the manifest that every command reads.
 
@@ -65,6 +78,7 @@ def command(
       wav2small corpus ravdess Audio_Speech_Actors_01-24
       wav2small corpus iemocap IEMOCAP_full_release --fold session -o iemocap.csv
       wav2small corpus msp-podcast MSP-PODCAST-Publish-1.11 -o msp.parquet --report missing.csv
+      wav2small corpus msp-conversation MSP-Conversation -o clips.csv --series truth.csv
       wav2small corpus webdataset shards -o clips.csv
     """
     if name is None:
@@ -73,11 +87,12 @@ def command(
     if folder is None:
         raise click.UsageError(f"Give the folder that holds {name}: wav2small corpus {name} FOLDER")
     from wav2small.cli.progress import progress_bar, report_written
-    from wav2small.corpora import load_corpus, read_corpus
+    from wav2small.corpora import load_corpus, read_corpus, read_corpus_series
     from wav2small.corpora.check import check
     from wav2small.tables.manifest import KNOWN, to_row
+    from wav2small.tables.series import series_rows
 
-    for file, columns in ((output, KNOWN), (report, REPORT_COLUMNS)):
+    for file, columns in ((output, KNOWN), (report, REPORT_COLUMNS), (series_file, SERIES_COLUMNS)):
         if file:
             check_writable(file)
             check_columns(format_of(file), columns)
@@ -85,6 +100,7 @@ def command(
                 check_parquet()
     unpacked = Path(output).with_name(f"{Path(output).stem}-audio") if output else None
     segments = read_corpus(name, Path(folder), fold, unpacked)
+    series = list(series_rows(read_corpus_series(name, Path(folder)))) if series_file else []
     corpus = load_corpus(name)
     root = unpacked if corpus.unpack and unpacked else Path(folder)
     with progress_bar("duplicates") as tell:
@@ -103,6 +119,9 @@ def command(
     if output:
         write_table([to_row(segment, Path(output).parent) for segment in kept], output)
         report_written(output, f"{len(kept):,} rows")
+    if series_file:
+        write_table(series, series_file)
+        report_written(series_file, f"{len(series):,} rows")
 
 
 def known() -> list[dict[str, object]]:

@@ -17,6 +17,7 @@ from wav2small.corpora.protocol import with_folds, with_splits
 from wav2small.errors import ManifestError
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.manifest import Segment
+from wav2small.tables.series import Series
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Corpus:
         read: folder -> one segment per annotation, with or without audio; A/D/V from 0 to 1
         unpack: extracts audio from archives and writes a manifest into a folder, which is then read
         audio: regular expression that matches the path of every file that should be annotated
+        series: folder -> annotation over time; A/D/V from 0 to 1; None if there is none
 
     Examples:
         >>> from wav2small.corpora import Corpus
@@ -52,6 +54,7 @@ class Corpus:
     read: Callable[[Path], list[Segment]]
     unpack: Callable[[Path, Path], None] | None = None
     audio: str = ""
+    series: Callable[[Path], list[Series]] | None = None
 
 
 def load_corpus(name: str) -> Corpus:
@@ -101,6 +104,24 @@ def read_corpus(name: str, root: Path, fold: str | None, unpacked: Path | None =
     _check_scale(segments)
     named = [replace(segment, fields={"corpus": name, **segment.fields}) for segment in segments]
     return with_folds(with_splits(named), fold)
+
+
+def read_corpus_series(name: str, root: Path) -> list[Series]:
+    """Read the annotation of a corpus over time.
+
+    Args:
+        name: name of the corpus
+        root: folder of the corpus
+
+    Raises:
+        ManifestError: if the corpus is not annotated over time, or the folder does not contain it
+        PluginError: if no corpus has that name
+    """
+    read = load_corpus(name).series
+    if read is None:
+        over_time = [other for other in plugins.names(plugins.CORPORA) if load_corpus(other).series]
+        raise ManifestError(f"{name} is not annotated over time. Corpora that are: {', '.join(over_time)}.")
+    return read(root)
 
 
 def _check_scale(segments: list[Segment]) -> None:

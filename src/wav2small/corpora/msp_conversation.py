@@ -7,6 +7,7 @@ with ``name;start;end`` in seconds of the podcast (the audio starts with the con
 Scale: -100 to 100: (x + 100) / 200. A segment is five seconds of a part. Its A/D/V is the mean over raters of their
 mean rating in the segment. The raters' delay of two to six seconds is not corrected. The remainder of a part is
 dropped. The speaker is the conversation, because several people speak within five seconds.
+Annotation over time (``--series``) is the mean over raters every quarter of a second, interpolated between ratings.
 Splits: the owner's.
 Source: Martinez-Lucas, Abdelwahab and Busso 2020, The MSP-Conversation corpus, Interspeech.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,9 +26,14 @@ from wav2small.corpora.folder import audio_by_stem, find_file, need_file, not_th
 from wav2small.errors import ManifestError
 from wav2small.network.config import OUTPUTS
 from wav2small.tables.manifest import Segment
+from wav2small.tables.series import Series
 
 WIN_DUR = 5.0
 """Seconds of a segment."""
+HOP_DUR = 0.25
+"""Seconds from one moment of the annotation over time to the next."""
+LOW, HIGH = -100, 100
+NOT_RATED = "no part has ratings in all of Annotations/Arousal, Dominance and Valence"
 SPLITS = {
     "train": "train",
     "validation": "dev",
@@ -37,12 +44,80 @@ SPLITS = {
 }
 
 
+class Part(NamedTuple):
+    """A rated part of a conversation.
+
+    Attributes:
+        name: of the part
+        conversation: name of the audio
+        file: of the audio, relative to the corpus
+        split: "" if unknown
+        offset: seconds of the audio at which the part starts
+        dur: seconds
+        raters: traces of each dimension, as ``_trace`` gives them; a list is empty where nobody rated
+    """
+
+    name: str
+    conversation: str
+    file: str
+    split: str
+    offset: float
+    dur: float
+    raters: dict[str, list[np.ndarray]]
+
+
 def read(root: Path) -> list[Segment]:
     """Segments of five seconds from every part that is rated in all three dimensions.
 
     Raises:
         ManifestError: if the folder does not contain the corpus, or a file is not valid
     """
+    segments = []
+    for part in _parts(root):
+        columns = {"speaker": part.conversation, "split": part.split}
+        for begin, ratings in _windows(part.raters, part.dur):
+            first = round(part.offset + begin, 4)
+            times: dict[str, object] = {"start": first, "end": round(first + WIN_DUR, 4)}
+            emotion = rated(ratings, LOW, HIGH, f"{part.name} at {begin:g} s")
+            segments.append(segment(root, part.file, {**columns, **times}, emotion))
+    if not segments:
+        raise not_this_corpus(root, NOT_RATED)
+    return segments
+
+
+def series(root: Path) -> list[Series]:
+    """Mean of the raters over time, of every part that is rated in all three dimensions; one series per conversation.
+
+    Raises:
+        ManifestError: if the folder does not contain the corpus, or a file is not valid
+    """
+    parts: dict[str, list[Part]] = {}
+    for part in sorted(_parts(root), key=lambda part: part.offset):
+        if all(part.raters.values()):
+            parts.setdefault(part.conversation, []).append(part)
+    if not parts:
+        raise not_this_corpus(root, NOT_RATED)
+    return [_joined(found) for found in parts.values()]
+
+
+def _joined(parts: list[Part]) -> Series:
+    grids = [np.arange(int(part.dur / HOP_DUR)) * HOP_DUR for part in parts]
+    values = {
+        name: np.concatenate([_mean(p, name, grid) for p, grid in zip(parts, grids, strict=True)]) for name in OUTPUTS
+    }
+    time = np.concatenate([part.offset + grid for part, grid in zip(parts, grids, strict=True)])
+    return Series(parts[0].file, time, values, parts[0].split)
+
+
+def _mean(part: Part, dimension: str, grid: np.ndarray) -> np.ndarray:
+    """Over raters, from 0 to 1, shape=(moments,)."""
+    mean: np.ndarray = np.mean([np.interp(grid, *trace.T) for trace in part.raters[dimension]], axis=0)
+    if len(grid) and not (mean.min() >= LOW and mean.max() <= HIGH):
+        raise ManifestError(f"{part.name}: a rating of {dimension} is outside of {LOW:g} to {HIGH:g}.")
+    return (mean - LOW) / (HIGH - LOW)
+
+
+def _parts(root: Path) -> Iterator[Part]:
     parts = _times(need_file(root, "conversation_parts.txt"))
     whole = find_file(root, "conversations.txt")
     starts = {name: start for name, (start, _) in _times(whole).items()} if whole else {}
@@ -52,20 +127,11 @@ def read(root: Path) -> list[Segment]:
     splits = _splits(find_file(root, "partitions.txt"))
     audio = audio_by_stem(root)
     traces = {dimension: _files(root, dimension) for dimension in OUTPUTS}
-    segments = []
     for part, (start, end) in parts.items():
         name = part.rpartition("_")[0]
         raters = {dimension: [_trace(path) for path in traces[dimension].get(part, [])] for dimension in OUTPUTS}
-        file = audio.get(name, f"Audio/{name}.wav")
-        columns = {"speaker": name, "split": splits.get(name, "")}
-        for begin, ratings in _windows(raters, end - start):
-            first = round(start - starts[name] + begin, 4)
-            times: dict[str, object] = {"start": first, "end": round(first + WIN_DUR, 4)}
-            emotion = rated(ratings, -100, 100, f"{part} at {begin:g} s")
-            segments.append(segment(root, file, {**columns, **times}, emotion))
-    if not segments:
-        raise not_this_corpus(root, "no part has ratings in all of Annotations/Arousal, Dominance and Valence")
-    return segments
+        file, split = audio.get(name, f"Audio/{name}.wav"), splits.get(name, "")
+        yield Part(part, name, file, split, start - starts[name], end - start, raters)
 
 
 def _times(path: Path) -> dict[str, tuple[float, float]]:
@@ -140,4 +206,5 @@ MSP_CONVERSATION = Corpus(
     licence="UT Dallas, on agreement",
     source="lab-msp.com",
     read=read,
+    series=series,
 )

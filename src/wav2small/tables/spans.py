@@ -64,7 +64,7 @@ def read_spans(path: str | Path) -> list[Span]:
     elif lines and _is_label(lines[0][1]):
         found = [_label_span(line, f"{path}, line {number}") for number, line in lines if line[0] != "\\"]
     else:
-        found = [_table_span(row, f"{path}, row {number}") for number, row in enumerate(read_table(path), 1)]
+        found = [table_span(row, f"{path}, row {number}") for number, row in enumerate(read_table(path), 1)]
     if not found:
         raise ManifestError(f"{path}: has no segment; needed: RTTM, Audacity's labels, or a table with start and end")
     return sorted(found, key=lambda span: (span.start, span.end))
@@ -75,14 +75,19 @@ def spans_of(spans: list[Span], file: str) -> list[Span]:
     named = {span.file for span in spans}
     if len(named) == 1:
         return spans
-    path = Path(file)
-    names = {file, path.stem, *("/".join(path.parts[start:]) for start in range(len(path.parts)))}
+    names = names_of(file)
     found = [span for span in spans if span.file in names]
     if not found:
         raise ManifestError(
             f"{file}: there is no segment of this file; there are segments of {', '.join(sorted(named)[:8])}"
         )
     return found
+
+
+def names_of(file: str) -> set[str]:
+    """What a recording is matched by: its path, every end of its path, and its stem."""
+    path = Path(file)
+    return {file, path.stem, *("/".join(path.parts[start:]) for start in range(len(path.parts)))}
 
 
 def _rttm_span(line: str, where: str) -> Span:
@@ -104,7 +109,12 @@ def _label_span(line: str, where: str) -> Span:
     return _checked(Span(*times, " ".join(label).strip()), where)
 
 
-def _table_span(row: Mapping[str, str], where: str) -> Span:
+def table_span(row: Mapping[str, str], where: str) -> Span:
+    """The span of a row of a table; ``where`` is its place, for error messages.
+
+    Raises:
+        ManifestError: if ``start`` or ``end`` is missing or not a time, or the span is empty
+    """
     missing = [name for name in ("start", "end") if not row.get(name)]
     if missing:
         raise ManifestError(f"{where}: has no {' and no '.join(missing)}; give each segment its start and end in s")
