@@ -13,10 +13,10 @@ from wav2small.errors import Wav2SmallError
 
 COMMANDS = {
     "predict": ("wav2small.cli.predict:command", "Predict arousal, dominance and valence of audio files."),
-    "fuse": ("wav2small.cli.fuse:command", "Combine the valence of predictions with that of words."),
     "stream": ("wav2small.cli.stream:command", "Predict them live, from a microphone, a pipe or a file."),
     "enroll": ("wav2small.cli.enroll:command", "Record what a speaker's voice is usually like."),
     "diary": ("wav2small.cli.diary:command", "Show a day of stream --log, as a table and a picture."),
+    "fuse": ("wav2small.cli.fuse:command", "Combine the valence of predictions with that of words."),
     "mcp": ("wav2small.cli.mcp:command", "Serve the tone of files and of a voice to language models."),
     "demo": ("wav2small.cli.demo:command", "Serve a page that runs the network in the browser."),
     "serve": ("wav2small.cli.serve:command", "Serve files over HTTP and live streams over WebSockets."),
@@ -48,6 +48,7 @@ AFTER_CTRL_C = {
     "evaluate": NOTHING,
     "series": NOTHING,
     "fuse": NOTHING,
+    "diary": NOTHING,
     "robustness": "with -o FILE, finished conditions are kept, and the same command with --resume continues",
     "bench": NOTHING,
     "export": NOTHING,
