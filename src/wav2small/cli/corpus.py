@@ -48,6 +48,12 @@ SHOWN_VALUES = 12
 )
 @click.option("--report", type=click.Path(), help="Table to write, one row for each thing that is missing or doubtful.")
 @click.option(
+    "--check-voices",
+    "voices",
+    is_flag=True,
+    help="Report pairs of speakers who sound like one voice. Reads up to 40 clips of each speaker with 5 or more.",
+)
+@click.option(
     "--format",
     type=click.Choice(TEXT_FORMATS),
     default="table",
@@ -61,13 +67,14 @@ def command(
     fold: str | None,
     series_file: str | None,
     report: str | None,
+    voices: bool,
     format: str,
 ) -> None:
     """Read a corpus as its owner distributes it, and write the manifest that every command reads.
 
     NAME is the name of the corpus, and FOLDER holds it. Without NAME, the known corpora are listed. Without -o, only a
     report is printed: annotation without audio (left out of the manifest), audio without annotation, the same audio
-    twice, a speaker in two splits.
+    twice, a speaker in two splits; with --check-voices, one voice under two names.
 
     The manifest has file, speaker, split, label, fold, and arousal, dominance and valence from 0 to 1 where people
     rated them. The splits are the owner's. If there are none, fold 0 is dev and fold 1 is test.
@@ -80,6 +87,7 @@ def command(
       wav2small corpus msp-podcast MSP-PODCAST-Publish-1.11 -o msp.parquet --report missing.csv
       wav2small corpus msp-conversation MSP-Conversation -o clips.csv --series truth.csv
       wav2small corpus webdataset shards -o clips.csv
+      wav2small corpus plain clips.csv --check-voices --report doubtful.csv
     """
     if name is None:
         click.echo(render(known(), format), nl=False)
@@ -88,7 +96,7 @@ def command(
         raise click.UsageError(f"Give the folder that holds {name}: wav2small corpus {name} FOLDER")
     from wav2small.cli.progress import progress_bar, report_written
     from wav2small.corpora import load_corpus, read_corpus, read_corpus_series
-    from wav2small.corpora.check import check
+    from wav2small.corpora.check import KINDS, check
     from wav2small.tables.manifest import KNOWN, to_row
     from wav2small.tables.series import series_rows
 
@@ -107,7 +115,14 @@ def command(
         findings = check(segments, root, corpus.audio, tell)
     missing = {finding.name for finding in findings if finding.kind == "no audio"}
     kept = [segment for segment in segments if segment.file not in missing]
-    for line in (*summary(kept), *shown(findings)):
+    kinds: tuple[str, ...] = KINDS
+    if voices:
+        from wav2small.corpora.voices import SAME_VOICE, check_voices
+
+        with progress_bar("voices") as tell:
+            findings += check_voices(kept, tell)
+        kinds += (SAME_VOICE,)
+    for line in (*summary(kept), *shown(findings, kinds)):
         click.echo(line)
     if report:
         write_table([finding._asdict() for finding in findings], report, columns=REPORT_COLUMNS)
@@ -162,11 +177,9 @@ def counted(values: Sequence[str]) -> str:
     return ", ".join(f"{value or 'none'} {counts[value]:,}" for value in common) + rest
 
 
-def shown(findings: Sequence[Finding]) -> Iterator[str]:
+def shown(findings: Sequence[Finding], kinds: Sequence[str]) -> Iterator[str]:
     """A line a kind of finding, with the first of them."""
-    from wav2small.corpora.check import KINDS
-
-    for kind in KINDS:
+    for kind in kinds:
         found = [finding for finding in findings if finding.kind == kind]
         first = "; ".join(f"{f.name} ({f.detail})" if f.detail else f.name for f in found[:SHOWN])
         more = "; ..." if len(found) > SHOWN else ""
