@@ -84,7 +84,8 @@ def embeddings(manifest: Path, most: int, with_teacher: bool, cache: Path) -> Cl
         speakers, clips = zip(*signals(manifest, most), strict=True)
         found = {VOICE: np.stack([describe(clip) for clip in clips])}
         if with_teacher:
-            found |= {name: np.stack([load(name).embed(clip) for clip in clips]) for name in STUDENTS}
+            models = {name: load(name) for name in STUDENTS}
+            found |= {name: np.stack([model.embed(clip) for clip in clips]) for name, model in models.items()}
             found |= teacher(clips)
         np.savez(file, speaker=np.array(speakers), **found)
     arrays = dict(np.load(file))

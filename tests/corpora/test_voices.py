@@ -88,7 +88,7 @@ def check(folder, *options: str):
 
 
 def test_the_command_reports_a_renamed_speaker_and_the_splits(tmp_path):
-    write_corpus(tmp_path, names=12, count=10)
+    write_corpus(tmp_path, names=10, count=10)
     result = check(tmp_path, "--check-voices", "--report", str(tmp_path / "report.csv"))
     assert result.exit_code == 0, result.output
     rows = [row for row in read_table(tmp_path / "report.csv") if row["kind"] == SAME_VOICE]
