@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import where_option
+from wav2small.cli.options import (
+    REPORT_FORMATS,
+    norms_option,
+    report_format_option,
+    reports_option,
+    truth_option,
+    where_option,
+)
 from wav2small.cli.progress import progress_bar, report_written, say
 from wav2small.network.config import OUTPUTS
 
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
     from wav2small.tables.manifest import Segment
 
 LEVEL = 0.95
-REPORT_FORMATS = ("table", "csv", "json", "jsonl", "parquet")
 SHOWN_ERRORS = 3
 """The rest is in the file of ``--predictions``."""
 Rows = list[dict[str, Any]]
@@ -46,13 +52,8 @@ Rows = list[dict[str, Any]]
     help="Folder that the files are relative to; with one --on only.  [default: the folder of the manifest]",
 )
 @where_option
-@click.option(
-    "--truth",
-    metavar="manifest|norms|FILE",
-    help="Score against the manifest's own A/D/V columns, the norms of its categories, or a table of labels.  "
-    "[default: manifest if it has them, else norms]",
-)
-@click.option("--norms", metavar="FILE", help="CSV of norms by category.  [default: those of the package]")
+@truth_option
+@norms_option
 @click.option(
     "--against",
     metavar="PREDICTOR",
@@ -69,19 +70,10 @@ Rows = list[dict[str, Any]]
 )
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Draws of the bootstrap.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the bootstrap.")
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    metavar="FILE",
-    multiple=True,
-    help="Table of one row per score and per difference; .json also has what they were computed from; repeatable.",
+@reports_option(
+    "Table of one row per score and per difference; .json also has what they were computed from; repeatable."
 )
-@click.option(
-    "--format",
-    type=click.Choice(REPORT_FORMATS),
-    help="Format of what is printed and of every -o.  [default: a table, and by the suffix of each -o]",
-)
+@report_format_option
 @click.option("--plot", "plot_file", metavar="FILE", help="Scatter plots to write, one per corpus and dimension, PNG.")
 @click.option(
     "--predictions",

@@ -11,24 +11,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wav2small.cli.options import REPORT_FORMATS, reports_option
+
 if TYPE_CHECKING:
     from wav2small.train import Progress
-
-FORMATS = ("table", "csv", "json", "jsonl", "parquet")
 
 
 @click.command()
 @click.argument("file", metavar="FILE")
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    metavar="FILE",
-    multiple=True,
-    required=True,
-    help="Table of one row per score to write; .json also has the confusion matrices; repeatable.",
+@reports_option(
+    "Table of one row per score to write; .json also has the confusion matrices; repeatable.", required=True
 )
-@click.option("--format", type=click.Choice(FORMATS), help="Format of every -o.  [default: by the suffix of each]")
+@click.option(
+    "--format", type=click.Choice(REPORT_FORMATS), help="Format of every -o.  [default: by the suffix of each]"
+)
 @click.option("--plot", "plot_file", metavar="FILE", help="Picture of train x test to write, PNG, SVG or PDF.")
 @click.option("--against", metavar="MODEL", help="Also show differences to this model, by a paired bootstrap.")
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(1), help="Draws of the bootstrap.")
@@ -90,8 +86,8 @@ def command(
         raise click.UsageError("--ray-address is of --engine ray; give that too.")
     written = {output: format or format_of(output) for output in outputs}
     for output, form in written.items():
-        if form not in FORMATS:
-            raise click.UsageError(f"-o {output}: scores are written as {', '.join(FORMATS)}.")
+        if form not in REPORT_FORMATS:
+            raise click.UsageError(f"-o {output}: scores are written as {', '.join(REPORT_FORMATS)}.")
         check_writable(output)
     if "parquet" in written.values():
         check_parquet()

@@ -88,8 +88,29 @@ device_option = click.option(
 threads_option = click.option(
     "--threads", default=0, show_default=True, type=click.IntRange(0), help="Threads of torch; 0: its own choice."
 )
+REPORT_FORMATS = ("table", "csv", "json", "jsonl", "parquet")
+"""Formats of a report: scores, and what they were computed from."""
+truth_option = click.option(
+    "--truth",
+    metavar="manifest|norms|FILE",
+    help="Score against the manifest's own A/D/V columns, the norms of its categories, or a table of labels.  "
+    "[default: manifest if it has them, else norms]",
+)
+norms_option = click.option(
+    "--norms", metavar="FILE", help="CSV of norms by category.  [default: those of the package]"
+)
+report_format_option = click.option(
+    "--format",
+    type=click.Choice(REPORT_FORMATS),
+    help="Format of what is printed and of every -o.  [default: a table, and by the suffix of each -o]",
+)
 hop_help = "Seconds from the start of a window to the start of the next."
 window_help = "Seconds of a window."
+
+
+def reports_option(help: str, required: bool = False) -> Callable[[Command], Command]:
+    """``-o`` of a command whose report may be written to several files; gives ``outputs``."""
+    return click.option("-o", "--output", "outputs", metavar="FILE", multiple=True, required=required, help=help)
 
 
 def config_option(config: type, field: str, *declarations: str, **attributes: Any) -> Callable[[Command], Command]:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wav2small.cli.options import where_option
+from wav2small.cli.options import (
+    REPORT_FORMATS,
+    norms_option,
+    report_format_option,
+    reports_option,
+    truth_option,
+    where_option,
+)
 from wav2small.cli.progress import progress_bar, report_written, say
 from wav2small.errors import Wav2SmallError
 
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
     from wav2small.evaluation.score import Answer, EvaluationSet
     from wav2small.tables.journal import Journal
 
-REPORT_FORMATS = ("table", "csv", "json", "jsonl", "parquet")
 SEX = "gender"
 PRESETS = ("dawn",)
 LEVEL = 0.95
@@ -52,13 +58,8 @@ Answers = dict[tuple[str, str], list["Answer"]]
 @click.option("--preset", type=click.Choice(PRESETS), help="Only the five perturbations of Wagner et al. 2022.")
 @click.option("--noise", metavar="MANIFEST", help="Recorded noise; its rows with the label music are music.")
 @click.option("--rooms", metavar="MANIFEST", help="Impulse responses of rooms, for the condition room.")
-@click.option(
-    "--truth",
-    metavar="manifest|norms|FILE",
-    help="Score against the manifest's own A/D/V columns, the norms of its categories, or a table of labels.  "
-    "[default: manifest if it has them, else norms]",
-)
-@click.option("--norms", metavar="FILE", help="CSV of norms by category.  [default: those of the package]")
+@truth_option
+@norms_option
 @click.option(
     "--by",
     metavar="COLUMN",
@@ -67,19 +68,8 @@ Answers = dict[tuple[str, str], list["Answer"]]
 )
 @click.option("--draws", default=200, show_default=True, type=click.IntRange(1), help="Draws of the bootstrap.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the distortions.")
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    metavar="FILE",
-    multiple=True,
-    help="Table of one row per score; .json also has what they were computed from; repeatable.",
-)
-@click.option(
-    "--format",
-    type=click.Choice(REPORT_FORMATS),
-    help="Format of what is printed and of every -o.  [default: a table, and by the suffix of each -o]",
-)
+@reports_option("Table of one row per score; .json also has what they were computed from; repeatable.")
+@report_format_option
 @click.option("--plot", "plot_file", metavar="FILE", help="Heat map of the CCCs to write: PNG, SVG or PDF.")
 @click.option("--resume", is_flag=True, help="With -o: continue an interrupted run with what it has not computed yet.")
 def command(
