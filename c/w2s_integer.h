@@ -410,7 +410,7 @@ static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t
 {
     const int bands = W2S_KERNEL_BANDS > 1 ? layer[1].bands : 1, outputs = layer->outputs, size = patch_size(layer);
     const int y_rows = rows_of(layer + 1), band_step = layer->stride_bands * layer->inputs;
-    for (int t = 0; t < n; t++, x += layer->stride * rows_of(layer), y += y_rows, residual += residual ? outputs : 0)
+    for (int t = 0; t < n; t++, x += layer->stride * rows_of(layer), y += y_rows)
         for (int band = 0; band < bands; band++) {
             const int8_t *patch = gather(layer, x + band * band_step, stream->scratch.layer.patch);
             const w2s_operand *operand = prepare(patch, size, stream->scratch.layer.wide);
@@ -422,7 +422,7 @@ static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t
                 for (int i = 0; i < rows; i++) {
                     const int channel = first + i;
                     int32_t value = rectified(scaled(sums[i] + bias_of(layer, channel), layer->shift[channel]));
-                    if (residual) value = rectified(value + residual[channel]);
+                    if (residual) value = rectified(value + residual[t * outputs + channel]);
                     out[channel] = (int8_t)value;
                 }
             }
