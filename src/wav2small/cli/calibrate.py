@@ -61,11 +61,13 @@ def command(
 
     check_writable(output)
     corpora = read_corpora(manifests, where)
-    labelled = sum(row.emotion is not None for rows in corpora.values() for row in rows)
+    labelled = sum(clip.emotion is not None for found in corpora.values() for clip in found)
     clips = sum(map(len, corpora.values()))
     if 0 < labelled < clips:
         raise ManifestError(f"{labelled} of {clips} clips have labels. Give labels for all, or for none.")
-    check_enough(clips, len({speaker_of(name, row, n) for name, rows in corpora.items() for n, row in enumerate(rows)}))
+    check_enough(
+        clips, len({speaker_of(name, clip, n) for name, found in corpora.items() for n, clip in enumerate(found)})
+    )
     answering = load(model, calibration=base or not labelled)
     with progress_bar("calibrate", unit="clips") as progress:
         answers = answer(corpora, answering.batch, progress)
