@@ -466,7 +466,7 @@ def test_scores_by_a_column_are_those_of_its_rows_alone(corpus, predictions, tmp
     result = run(predictions, "--on", corpus, "--by", "gender")
     assert (result.exit_code, result.stderr) == (
         1,
-        "wav2small: corpus: no row has a gender, so there are no scores by it; leave --by gender out\n",
+        "wav2small: corpus: no row has a gender, so scores by it cannot be computed; leave --by gender out\n",
     )
 
 

@@ -142,7 +142,7 @@ def command(
     sources = read_manifests(manifests, root, where)
     truth_name, data = read_set(sources, corpus, truth, norms, draws, seed)
     for column in by:
-        check_column(column, data.segments, sources, f"there are no scores by it; leave --by {column} out")
+        check_column(column, data.segments, sources, f"scores by it cannot be computed; leave --by {column} out")
     specs = list(dict.fromkeys((*predictors, against) if against else predictors))
     opened = {spec: open_predictor(spec, specs) for spec in specs}
     answers = _answer_all(opened, data, speech_only)

@@ -134,7 +134,7 @@ def command(
     sources = read_manifests(manifests, None, where)
     truth_name, data = read_set(sources, None, truth, norms, draws, seed)
     for column in by:
-        check_column(column, data.segments, sources, f"there are no scores by it; leave --by {column} out")
+        check_column(column, data.segments, sources, f"scores by it cannot be computed; leave --by {column} out")
     chosen, sounds = _conditions(conditions, preset, noise, rooms, data, seed)
     opened = _open(models)
     about = {
