@@ -36,7 +36,7 @@ void w2s_baseline_add(w2s_baseline *baseline, const w2s_emotion *emotion, float 
     baseline->speech_dur += speech_dur;
     const int forgets = baseline->forget_dur > 0 && baseline->speech_dur > baseline->forget_dur;
     const float counted = forgets ? baseline->forget_dur : baseline->speech_dur;
-    const float rate = speech_dur / (W2S_BASELINE_PRIOR_DUR + counted);
+    const float share = speech_dur / (W2S_BASELINE_PRIOR_DUR + counted), rate = share < 1 ? share : 1;
     add_to(&mean->arousal, &spread->arousal, emotion->arousal, rate);
     add_to(&mean->dominance, &spread->dominance, emotion->dominance, rate);
     add_to(&mean->valence, &spread->valence, emotion->valence, rate);

@@ -244,7 +244,7 @@ export class Baseline {
   /** Include an emotion with speechDur seconds of speech that no earlier one included. */
   add(emotion, speechDur) {
     this.speechDur += speechDur;
-    const rate = speechDur / (PRIOR_DUR + Math.min(this.speechDur, this.forgetDur ?? Infinity));
+    const rate = Math.min(1, speechDur / (PRIOR_DUR + Math.min(this.speechDur, this.forgetDur ?? Infinity)));
     for (const name of DIMENSIONS) {
       const most = CLIP * unitOf(this.spread[name]);
       const step = Math.min(most, Math.max(-most, emotion[name] - this.mean[name]));

@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_web import NAMES, WEB
 
@@ -62,7 +62,11 @@ def case_of(start: dict | None = None, **other: object) -> dict:
     return {"start": start, "forgetDur": None, "answers": [], "last": [0.1, 0.5, 0.9]} | other
 
 
+LONGER_THAN_MEMORY = {"forgetDur": 1.0, "answers": [((1.1, 0.0, 0.45), 30.0)], "last": (0.1, 0.5, 0.9)}
+
+
 @settings(max_examples=3, deadline=None)
+@example([LONGER_THAN_MEMORY])
 @given(st.lists(CASE, min_size=20, max_size=40))
 def test_it_equals_python_s_for_any_answers_forgetting_or_not(cases):
     for case, found in zip(cases, in_node(cases), strict=True):

@@ -86,7 +86,7 @@ class Baseline:
         """
         self.speech_dur += speech_dur
         counted = self.speech_dur if self.forget_dur is None else min(self.speech_dur, self.forget_dur)
-        rate = speech_dur / (PRIOR_DUR + counted)
+        rate = min(1.0, speech_dur / (PRIOR_DUR + counted))
         most = CLIP * np.maximum(self.spread, MIN_SPREAD)
         step = np.clip(np.asarray(emotion) - self.mean, -most, most)
         self.mean = self.mean + rate * step
