@@ -102,7 +102,7 @@ static int make_room(w2s_stream *stream, int index, w2s_value *x)
 }
 
 /* Run the layers from index `first` on, after columns were added to its input. Returns the number of new tokens. */
-static int run_layers(w2s_stream *stream, int first)
+static int run_layers(w2s_stream *stream, w2s_block *block, int first)
 {
     w2s_value *before = NULL, *x = stream->values;
     int n = 0;
@@ -114,33 +114,52 @@ static int run_layers(w2s_stream *stream, int first)
             n = length < span ? 0 : (length - span) / layer->stride + 1;
             if (n == 0) return 0;
             const int start = make_room(stream, index + 1, y);
-            run_layer(stream, index, x, y + start * column_step(layer + 1), before, n);
+            run_layer(block, index, x, y + start * column_step(layer + 1), before, n);
             stream->length[index + 1] = (int16_t)(start + n);
             stream->used[index] = (int16_t)(n * layer->stride);
         }
         before = x;
         x = y;
     }
-    pool_tokens(stream, x, n);
+    pool_tokens(stream, block, x, n);
     stream->used[W2S_N_LAYERS] = (int16_t)n;
     stream->tokens += (uint32_t)n;
     return n;
 }
 
 /* Process all complete frames. Returns the number of new tokens. */
-static int run_frames(w2s_stream *stream)
+static int run_frames(w2s_stream *stream, w2s_block *block)
 {
     const int frames = stream->buffered < W2S_WIN_LENGTH ? 0 : (stream->buffered - W2S_WIN_LENGTH) / W2S_HOP_LENGTH + 1;
     if (frames == 0) return 0;
     const int start = make_room(stream, 0, stream->values);
-    frontend(stream, stream->values + start * column_step(w2s_layers), frames);
+    frontend(stream, block, stream->values + start * column_step(w2s_layers), frames);
     stream->frames += (uint32_t)frames;
     stream->length[0] = (int16_t)(start + frames);
     stream->buffered -= frames * W2S_HOP_LENGTH;
-    memmove(stream->samples, stream->samples + frames * W2S_HOP_LENGTH,
-            (size_t)stream->buffered * sizeof *stream->samples);
-    return run_layers(stream, 0);
+    memmove(block->samples, block->samples + frames * W2S_HOP_LENGTH, (size_t)stream->buffered * sizeof *block->samples);
+    return run_layers(stream, block, 0);
 }
+
+/* W2S_OPEN_BLOCK declares `block`: that of the stream, or one on the stack that gets the stream's samples. */
+#if W2S_ON_STACK
+#define W2S_OPEN_BLOCK(stream)                    \
+    w2s_block on_stack, *block = &on_stack;       \
+    memset(block, 0, sizeof *block);              \
+    memcpy(block->samples, (stream)->samples, (size_t)(stream)->buffered * sizeof *block->samples)
+
+static void close_block(w2s_stream *stream, const w2s_block *block)
+{
+    memcpy(stream->samples, block->samples, (size_t)stream->buffered * sizeof *block->samples);
+}
+#else
+#define W2S_OPEN_BLOCK(stream) w2s_block *block = &(stream)->block
+
+static void close_block(w2s_stream *stream, const w2s_block *block)
+{
+    (void)stream, (void)block;
+}
+#endif
 
 static int check_push(const w2s_stream *stream, int n)
 {
@@ -191,28 +210,34 @@ int w2s_reset(w2s_stream *stream)
 int w2s_push_int16(w2s_stream *stream, const int16_t *samples, int n)
 {
     int tokens = check_push(stream, n);
-    while (tokens >= 0 && n > 0) {
+    if (tokens < 0) return tokens;
+    W2S_OPEN_BLOCK(stream);
+    while (n > 0) {
         const int room = room_for(stream, n);
-        for (int i = 0; i < room; i++) stream->samples[stream->buffered + i] = from_int16(samples[i]);
+        for (int i = 0; i < room; i++) block->samples[stream->buffered + i] = from_int16(samples[i]);
         stream->buffered += room;
         samples += room;
         n -= room;
-        tokens += run_frames(stream);
+        tokens += run_frames(stream, block);
     }
+    close_block(stream, block);
     return tokens;
 }
 
 int w2s_push_float(w2s_stream *stream, const float *samples, int n)
 {
     int tokens = check_push(stream, n);
-    while (tokens >= 0 && n > 0) {
+    if (tokens < 0) return tokens;
+    W2S_OPEN_BLOCK(stream);
+    while (n > 0) {
         const int room = room_for(stream, n);
-        for (int i = 0; i < room; i++) stream->samples[stream->buffered + i] = from_float(samples[i]);
+        for (int i = 0; i < room; i++) block->samples[stream->buffered + i] = from_float(samples[i]);
         stream->buffered += room;
         samples += room;
         n -= room;
-        tokens += run_frames(stream);
+        tokens += run_frames(stream, block);
     }
+    close_block(stream, block);
     return tokens;
 }
 
@@ -220,11 +245,12 @@ int w2s_finish(w2s_stream *stream)
 {
     int tokens = check_push(stream, 0);
     if (tokens < 0) return tokens;
+    W2S_OPEN_BLOCK(stream);
     if (stream->frames == 0 && stream->buffered > 0) {
-        memset(stream->samples + stream->buffered, 0,
-               (size_t)(W2S_WIN_LENGTH - stream->buffered) * sizeof *stream->samples);
+        memset(block->samples + stream->buffered, 0,
+               (size_t)(W2S_WIN_LENGTH - stream->buffered) * sizeof *block->samples);
         stream->buffered = W2S_WIN_LENGTH;
-        tokens += run_frames(stream);
+        tokens += run_frames(stream, block);
     }
     stream->ended = 1;
     w2s_value *x = stream->values;
@@ -235,7 +261,7 @@ int w2s_finish(w2s_stream *stream)
             w2s_value *column = x + start * column_step(layer);
             for (int row = 0; row < rows_of(layer); row++) column[row * row_step(layer)] = around(index);
             stream->length[index] = (int16_t)(start + 1);
-            tokens += run_layers(stream, index);
+            tokens += run_layers(stream, block, index);
         }
         x += rows_of(layer) * columns_of(layer);
     }

@@ -33,6 +33,11 @@ extern "C" {
 #ifndef W2S_LANES
 #define W2S_LANES 1
 #endif
+/* 1: what is needed only during a call is on its stack, 30 KB for blocks of 16 frames in 8 lanes, and not in each stream:
+ * for many streams in one process. */
+#ifndef W2S_ON_STACK
+#define W2S_ON_STACK 0
+#endif
 /* Largest number of parts of w2s_read_window, and hops in a window of w2s_monitor; 0 removes them. */
 #ifndef W2S_PARTS
 #define W2S_PARTS 3
@@ -87,31 +92,10 @@ typedef struct {
 /* Columns of a layer's input: those kept from before, plus those of a block, with `frames` frames per column. */
 #define W2S_WIDTH(kept, frames) ((kept) + W2S_ROUND(((W2S_BLOCK) + (frames) - 1) / (frames)))
 
-/* Complete state of a stream: sizeof(w2s_stream) bytes. The members are private. */
+/* What is needed only while samples are processed, except for the samples of an incomplete window. */
 typedef struct {
-    uint32_t begun, frames, tokens;
-    int32_t buffered; /* samples in `samples` */
-    uint8_t ended, level_is_set;
-    int16_t used[W2S_N_LAYERS + 1], length[W2S_N_LAYERS + 1]; /* columns of each layer's input */
-#if W2S_INTEGERS && W2S_LEVEL_FRAMES > 0
-    uint32_t level[W2S_LEVEL_FRAMES]; /* power of the last frames */
-    int64_t level_sum;
-#elif W2S_INTEGERS
-    int64_t sum, squares, count; /* of the samples so far */
-    int64_t mean, variance;      /* of the samples so far, or as given by w2s_level */
-#elif W2S_LEVEL_FRAMES > 0
-    float level[W2S_LEVEL_FRAMES], level_sum;
-#else
-    float mean, variance; /* of the samples so far, or as given by w2s_level */
-#endif
     w2s_sample samples[W2S_WIN_LENGTH + (W2S_BLOCK - 1) * W2S_HOP_LENGTH];
-    w2s_value values[W2S_VALUES];
-    w2s_pool pool; /* of all tokens */
-#if W2S_PARTS > 0
-    w2s_pool parts[W2S_PARTS];
-    uint32_t part; /* index of the latest part */
-#endif
-    union { /* used only during the computation of a block */
+    union {
 #if W2S_INTEGERS
         struct {
             w2s_bin bins[W2S_N_FFT / 2];
@@ -132,6 +116,36 @@ typedef struct {
             w2s_value patch[W2S_PATCH * W2S_LANES];
         } layer;
     } scratch;
+} w2s_block;
+
+/* Complete state of a stream: sizeof(w2s_stream) bytes. The members are private. */
+typedef struct {
+    uint32_t begun, frames, tokens;
+    int32_t buffered; /* samples of an incomplete window */
+    uint8_t ended, level_is_set;
+    int16_t used[W2S_N_LAYERS + 1], length[W2S_N_LAYERS + 1]; /* columns of each layer's input */
+#if W2S_INTEGERS && W2S_LEVEL_FRAMES > 0
+    uint32_t level[W2S_LEVEL_FRAMES]; /* power of the last frames */
+    int64_t level_sum;
+#elif W2S_INTEGERS
+    int64_t sum, squares, count; /* of the samples so far */
+    int64_t mean, variance;      /* of the samples so far, or as given by w2s_level */
+#elif W2S_LEVEL_FRAMES > 0
+    float level[W2S_LEVEL_FRAMES], level_sum;
+#else
+    float mean, variance; /* of the samples so far, or as given by w2s_level */
+#endif
+    w2s_value values[W2S_VALUES];
+    w2s_pool pool; /* of all tokens */
+#if W2S_PARTS > 0
+    w2s_pool parts[W2S_PARTS];
+    uint32_t part; /* index of the latest part */
+#endif
+#if W2S_ON_STACK
+    w2s_sample samples[W2S_WIN_LENGTH]; /* those of `block` between calls */
+#else
+    w2s_block block;
+#endif
 } w2s_stream;
 
 /* Version of this library, such as "0.1.0". */

@@ -176,9 +176,9 @@ static void mel_power(w2s_lanes *real, w2s_lanes *imag, w2s_lanes *mel) /* (n_ff
 }
 
 #if W2S_LEVEL_FRAMES > 0
-static void signal_level(w2s_stream *stream, int first, int frames, float *mean, float *variance)
+static void signal_level(w2s_stream *stream, const w2s_block *block, int first, int frames, float *mean, float *variance)
 {
-    (void)stream, (void)first, (void)frames, (void)variance;
+    (void)stream, (void)block, (void)first, (void)frames, (void)variance;
     for (int t = 0; t < W2S_LANES; t++) mean[t] = 0;
 }
 
@@ -202,12 +202,12 @@ static void running_level(w2s_stream *stream, w2s_lanes *mel, int first, int fra
 }
 #else
 /* Mean and variance of the signal up to the end of each frame, or those set by the caller. */
-static void signal_level(w2s_stream *stream, int first, int frames, float *mean, float *variance)
+static void signal_level(w2s_stream *stream, const w2s_block *block, int first, int frames, float *mean, float *variance)
 {
     for (int t = 0; t < frames; t++) {
         const uint32_t frame = stream->frames + (uint32_t)(first + t);
         const int n = frame == 0 ? W2S_WIN_LENGTH : W2S_HOP_LENGTH;
-        const float *samples = stream->samples + (first + t) * W2S_HOP_LENGTH + W2S_WIN_LENGTH - n;
+        const float *samples = block->samples + (first + t) * W2S_HOP_LENGTH + W2S_WIN_LENGTH - n;
         if (!stream->level_is_set) {
             const float before = frame == 0 ? 0 : (float)W2S_WIN_LENGTH + (float)(frame - 1) * W2S_HOP_LENGTH;
             const float share = (float)n / (before + (float)n);
@@ -236,16 +236,16 @@ static void running_level(w2s_stream *stream, w2s_lanes *mel, int first, int fra
 #endif
 
 /* Log-mel of frames, scaled to the input of the first layer. */
-static void frontend(w2s_stream *stream, float *x, int frames) /* -> (n_mels, frames) */
+static void frontend(w2s_stream *stream, w2s_block *block, float *x, int frames) /* -> (n_mels, frames) */
 {
     const int columns = columns_of(w2s_layers), above = w2s_layers->band_pad;
-    w2s_lanes *real = stream->scratch.frontend.real, *imag = stream->scratch.frontend.imag;
-    w2s_lanes *mel = stream->scratch.frontend.mel;
+    w2s_lanes *real = block->scratch.frontend.real, *imag = block->scratch.frontend.imag;
+    w2s_lanes *mel = block->scratch.frontend.mel;
     for (int first = 0; first < frames; first += W2S_LANES) {
         const int n = smaller(frames - first, W2S_LANES);
         w2s_lanes mean = {0}, level = {0};
-        signal_level(stream, first, n, mean, level);
-        load_windows(stream->samples + first * W2S_HOP_LENGTH, mean, real, imag);
+        signal_level(stream, block, first, n, mean, level);
+        load_windows(block->samples + first * W2S_HOP_LENGTH, mean, real, imag);
         fft(real, imag);
         mel_power(real, imag, mel);
         running_level(stream, mel, first, n, level);
@@ -311,10 +311,10 @@ static void store_tile(const float *sums, int outputs, float *y, int y_step, con
 }
 
 /* Convolution over all channels, in time and bands. */
-static void convolution(w2s_stream *stream, const w2s_layer *layer, const float *x, float *y, const float *residual, int n)
+static void convolution(w2s_block *block, const w2s_layer *layer, const float *x, float *y, const float *residual, int n)
 {
-    float sums[W2S_TILE * W2S_LANES], *patch = stream->scratch.layer.patch;
-    int32_t *offsets = stream->scratch.layer.offsets;
+    float sums[W2S_TILE * W2S_LANES], *patch = block->scratch.layer.patch;
+    int32_t *offsets = block->scratch.layer.offsets;
     const int size = kernel_offsets(layer, offsets), columns = columns_of(layer + 1);
     const int bands = layer[1].bands + 2 * layer[1].band_pad, residual_step = residual ? columns_of(layer - 1) : 0;
     for (int band = 0; band < layer[1].bands; band++)
@@ -368,7 +368,7 @@ static void max_pool(const w2s_layer *layer, const float *x, float *y, int n)
 }
 
 /* Run one layer: n output columns from its input x to the next input y; `before` is the input of the previous layer. */
-static void run_layer(w2s_stream *stream, int index, const float *x, float *y, const float *before, int n)
+static void run_layer(w2s_block *block, int index, const float *x, float *y, const float *before, int n)
 {
     const w2s_layer *layer = &w2s_layers[index];
     switch (layer->kind) {
@@ -379,7 +379,7 @@ static void run_layer(w2s_stream *stream, int index, const float *x, float *y, c
         max_pool(layer, x, y, n);
         break;
     default:
-        convolution(stream, layer, x, y, layer->residual ? before + layer[-1].before : NULL, n);
+        convolution(block, layer, x, y, layer->residual ? before + layer[-1].before : NULL, n);
     }
 }
 
@@ -423,11 +423,11 @@ static void add_to_pool(w2s_pool *pool, int first, int n, const float *score, co
     }
 }
 
-static void pool_tokens(w2s_stream *stream, const float *x, int n) /* (token, columns) */
+static void pool_tokens(w2s_stream *stream, w2s_block *block, const float *x, int n) /* (token, columns) */
 {
     static const float nothing[W2S_TILE] = {0};
     float value[W2S_TILE * W2S_LANES], score[W2S_TILE * W2S_LANES];
-    int32_t *offsets = stream->scratch.layer.offsets;
+    int32_t *offsets = block->scratch.layer.offsets;
     for (int i = 0; i < W2S_TOKEN; i++) offsets[i] = i * columns_of(&w2s_layers[W2S_N_LAYERS]);
     for (int o = 0; o < W2S_POOLED; o += W2S_TILE)
         for (int first = 0; first < n; first += W2S_LANES) {

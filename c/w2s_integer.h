@@ -306,13 +306,13 @@ static int32_t log2_level(const w2s_stream *stream, const int64_t *mel, uint32_t
 #endif
 
 /* Log-mel of frames, scaled to the input of the first layer. */
-static void frontend(w2s_stream *stream, int8_t *x, int frames) /* -> (frames, n_mels) */
+static void frontend(w2s_stream *stream, w2s_block *block, int8_t *x, int frames) /* -> (frames, n_mels) */
 {
     const int above = W2S_KERNEL_BANDS > 1 ? w2s_layers->band_pad : 0;
-    w2s_bin *bins = stream->scratch.frontend.bins;
-    int64_t *mel = stream->scratch.frontend.mel;
+    w2s_bin *bins = block->scratch.frontend.bins;
+    int64_t *mel = block->scratch.frontend.mel;
     for (int t = 0; t < frames; t++, x += rows_of(w2s_layers)) {
-        const int16_t *samples = stream->samples + t * W2S_HOP_LENGTH;
+        const int16_t *samples = block->samples + t * W2S_HOP_LENGTH;
         load_window(samples, signal_level(stream, samples, stream->frames + (uint32_t)t), bins);
         fft(bins);
         powers(bins);
@@ -406,14 +406,14 @@ static int patch_size(const w2s_layer *layer) /* values under a kernel, rounded 
 }
 
 /* Convolution over all channels, in time and bands: a patch of the input, then its product with each row of weights. */
-static void convolution(w2s_stream *stream, const w2s_layer *layer, const int8_t *x, int8_t *y, const int8_t *residual, int n)
+static void convolution(w2s_block *block, const w2s_layer *layer, const int8_t *x, int8_t *y, const int8_t *residual, int n)
 {
     const int bands = W2S_KERNEL_BANDS > 1 ? layer[1].bands : 1, outputs = layer->outputs, size = patch_size(layer);
     const int y_rows = rows_of(layer + 1), band_step = layer->stride_bands * layer->inputs;
     for (int t = 0; t < n; t++, x += layer->stride * rows_of(layer), y += y_rows)
         for (int band = 0; band < bands; band++) {
-            const int8_t *patch = gather(layer, x + band * band_step, stream->scratch.layer.patch);
-            const w2s_operand *operand = prepare(patch, size, stream->scratch.layer.wide);
+            const int8_t *patch = gather(layer, x + band * band_step, block->scratch.layer.patch);
+            const w2s_operand *operand = prepare(patch, size, block->scratch.layer.wide);
             int8_t *out = y + (band + layer[1].band_pad) * outputs;
             for (int first = 0; first < outputs; first += ROWS) {
                 const int rows = smaller(outputs - first, ROWS);
@@ -446,7 +446,7 @@ static void max_pool(const w2s_layer *layer, const int8_t *x, int8_t *y, int n)
 }
 
 /* Run one layer: n output columns from its input x to the next input y; `before` is the input of the previous layer. */
-static void run_layer(w2s_stream *stream, int index, const int8_t *x, int8_t *y, const int8_t *before, int n)
+static void run_layer(w2s_block *block, int index, const int8_t *x, int8_t *y, const int8_t *before, int n)
 {
     const w2s_layer *layer = &w2s_layers[index];
     if (layer->kind == W2S_DEPTHWISE)
@@ -454,7 +454,7 @@ static void run_layer(w2s_stream *stream, int index, const int8_t *x, int8_t *y,
     else if (W2S_KERNEL_BANDS > 1 && layer->kind == W2S_MAX_POOL)
         max_pool(layer, x, y, n);
     else
-        convolution(stream, layer, x, y, layer->residual ? before + layer[-1].before * rows_of(layer - 1) : NULL, n);
+        convolution(block, layer, x, y, layer->residual ? before + layer[-1].before * rows_of(layer - 1) : NULL, n);
 }
 
 /* ---- pooling ---- */
@@ -486,13 +486,13 @@ static void add_to_pool(w2s_pool *pool, int i, int32_t score, int32_t value)
     pool->values[i] += (int64_t)weight * value;
 }
 
-static void pool_tokens(w2s_stream *stream, const int8_t *x, int n) /* (columns, token) */
+static void pool_tokens(w2s_stream *stream, w2s_block *block, const int8_t *x, int n) /* (columns, token) */
 {
     const w2s_layer *layer = &w2s_layers[W2S_N_LAYERS];
     const int size = patch_size(layer);
     for (int t = 0; t < n; t++, x += W2S_TOKEN) {
-        const int8_t *token = gather(layer, x, stream->scratch.layer.patch);
-        const w2s_operand *operand = prepare(token, size, stream->scratch.layer.wide);
+        const int8_t *token = gather(layer, x, block->scratch.layer.patch);
+        const w2s_operand *operand = prepare(token, size, block->scratch.layer.wide);
         for (int first = 0; first < W2S_POOLED; first += ROWS) {
             const int rows = smaller(W2S_POOLED - first, ROWS);
             int32_t values[ROWS], scores[ROWS];

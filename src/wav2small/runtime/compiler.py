@@ -26,10 +26,10 @@ FOR_THIS_MACHINE = ("-march=native",)
 """Left out where the compiler does not know it."""
 SIZES = {
     "utterance": ("-DW2S_BLOCK=64", "-DW2S_LANES=16"),
-    "causal": ("-DW2S_BLOCK=16", "-DW2S_LANES=8"),
-    "integers": ("-DW2S_BLOCK=1", "-DW2S_LANES=1"),
+    "causal": ("-DW2S_BLOCK=16", "-DW2S_LANES=8", "-DW2S_ON_STACK=1"),
+    "integers": ("-DW2S_BLOCK=1", "-DW2S_LANES=1", "-DW2S_ON_STACK=1"),
 }
-"""Frames at once, and side by side: small where a stream gets few at a time, and takes memory for them."""
+"""Frames at once, and side by side. A process may have hundreds of causal streams, so their blocks are on the stack."""
 CPUINFO = Path("/proc/cpuinfo")
 PARTS = 8
 """Parts of a stream's window that every library has room for: 3 s every 0.5 s needs all of them."""

@@ -20,8 +20,6 @@ from wav2small.serve.state import LOG, State
 
 STEP_DUR = 0.25
 """Seconds of audio that are computed together, or less where a window ends. Steps of .1 s would take 40 % more time."""
-INBOX = 2
-"""Messages that wait to be handled; beyond them TCP holds the client back."""
 FLUSH_DUR = 5.0
 """Seconds that a closed session has for its last messages."""
 GONE = "disconnected"
@@ -92,8 +90,7 @@ class Session(ABC):
         self._reason: str | None = None
         self._buffer = bytearray()
         self._errors = 0
-        self._is_over = False
-        self._inbox: asyncio.Queue[tuple[float, Message] | None] = asyncio.Queue(INBOX)
+        self._waiting: asyncio.Task[None] | None = None
         self._outbox: asyncio.Queue[str | None] = asyncio.Queue(state.limits.send_queue)
         self._clock = asyncio.get_running_loop().time
         self._began = self._last = self._clock()
@@ -138,7 +135,8 @@ class Session(ABC):
         """End the session after what it has received; the first reason counts."""
         if self._reason is None:
             self._reason = reason
-            self._reader.cancel()
+            if self._waiting:
+                self._waiting.cancel()
 
     async def run(self) -> None:
         """Serve the session from its handshake to its end."""
@@ -162,7 +160,6 @@ class Session(ABC):
             self.state.metrics.audio.labels(self.model).inc(self.received_dur)
 
     async def _serve(self) -> None:
-        self._reader = asyncio.create_task(self._read())
         writer, watcher = asyncio.create_task(self._write()), asyncio.create_task(self._watch())
         code = 1000
         try:
@@ -171,17 +168,15 @@ class Session(ABC):
             LOG.exception("%s failed", self.id)
             code = self._fail(ServeError("internal_error", "The service failed; open a new session."))
         finally:
-            self._is_over = True
             watcher.cancel()
-            self._reader.cancel()
             await self._flush(writer, code)
 
     async def _talk(self) -> int:
         """Handle messages until the last one; the code that the socket is closed with."""
         try:
             await self.begin()
-            while (item := await self._inbox.get()) is not None and self._reason != GONE:
-                await self._handle(*item)
+            while self._reason is None and (message := await self._receive()) is not None:
+                await self._handle(self._last, message)
             if self._reason != GONE:
                 await self._compute(self._last, lambda live: live.finish())
                 self.close(self._reason or "client_closed")
@@ -302,22 +297,25 @@ class Session(ABC):
         if any(found):
             self.state.metrics.lateness.observe(max(0.0, self._clock() - received_at))
 
-    async def _read(self) -> None:
-        item = None
+    async def _receive(self) -> Message | None:
+        """The next message, None if there will be none: the client has gone, or ``stop`` was called meanwhile.
+
+        While a message is handled, TCP holds the client back.
+        """
+        self._waiting = asyncio.current_task()
         try:
-            while True:
-                message = await self._socket.receive()
-                self._last = self._clock()
-                if message["type"] == "websocket.disconnect":
-                    self._reason = GONE
-                    return
-                item = self._last, message
-                await self._inbox.put(item)
-                item = None
+            message = await self._socket.receive()
+        except asyncio.CancelledError:
+            if self._reason is None:
+                raise
+            return None
         finally:
-            for last in [None] if item is None else [item, None]:
-                if not self._is_over:
-                    await self._inbox.put(last)
+            self._waiting = None
+        self._last = self._clock()
+        if message["type"] == "websocket.disconnect":
+            self._reason = GONE
+            return None
+        return message
 
     async def _write(self) -> None:
         try:
