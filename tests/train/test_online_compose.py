@@ -19,6 +19,7 @@ from wav2small.train.online.compose import (  # noqa: E402
     compose,
     decibel,
     durations,
+    fast_length,
     modulate,
     pieces,
     resample,
@@ -131,6 +132,13 @@ def test_resampling_moves_a_tone_exactly(cycles, samples):
     time = torch.arange(samples) / samples
     expected = torch.stack([torch.sin(2 * torch.pi * cycles * time), torch.cos(2 * torch.pi * cycles * time)])
     torch.testing.assert_close(resample(signal, samples), expected, atol=4e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("near", "length"), [(0.2, 1), (13, 12), (997.6, 1000), (48000, 48000), (47744, 48000), (60800, 60750)]
+)
+def test_transforms_have_fast_lengths(near, length):
+    assert fast_length(near) == length
 
 
 def test_resampling_does_not_alias_and_leaves_an_equal_length_alone():

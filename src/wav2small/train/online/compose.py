@@ -7,6 +7,7 @@ take signals (batch, samples) on any device and return new tensors.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from wav2small.train.online.draw import Draw
 from wav2small.train.online.pool import Pool
 
 BLOCK = 8
-"""Number of rows with the same speed."""
+"""Rows that are processed together: they have the same speed, and their spectra fit into the cache of a processor."""
 N_FFT, HOP = 512, 128
 """Window and hop of the phase vocoder, in samples."""
 
@@ -43,7 +44,7 @@ def compose(pool: Pool, corpus: Tensor, samples: int, draw: Draw, config: Compos
     signal = _mixtures(pool, corpus, longer, draw, config)
     if rate != 1.0:
         half = len(signal) // 2
-        changed = stretch(signal[:half], rate)[:, :samples]
+        changed = torch.cat([stretch(rows, rate) for rows in torch.split(signal[:half], BLOCK)])[:, :samples]
         changed = functional.pad(changed, (0, samples - changed.shape[1]))
         signal = torch.cat([changed, signal[half:, :samples]])
     signal = modulate(signal[:, :samples], draw, config.modulated, config.modulation)
@@ -77,11 +78,26 @@ def pieces(pool: Pool, corpus: Tensor, samples: int, draw: Draw, fastest: float)
     for first in range(0, len(corpus), BLOCK):
         rows = clip[first : first + BLOCK]
         rate = math.exp(draw.rng.uniform(-1, 1) * math.log(fastest)) if draw.rng.random() < 0.8 else 1.0
-        before = round(samples * rate / HOP) * HOP or HOP
+        before = fast_length(samples * rate)
         slack = before - pool.length[rows]
         offset = -(draw.uniform(len(rows)) * slack).long()  # inside the clip if it is longer, else the clip inside
         out[first : first + BLOCK] = resample(pool.cut(rows, offset, before), samples)
     return out
+
+
+@lru_cache
+def fast_length(samples: float) -> int:
+    """The nearest length of fast Fourier transforms: at least 1, without prime factors above 5."""
+    return min(_fast_lengths(2 * max(1, math.ceil(samples))), key=lambda length: abs(length - samples))
+
+
+def _fast_lengths(limit: int) -> list[int]:
+    lengths = [1]
+    for prime in (2, 3, 5):
+        for length in lengths:
+            if length * prime <= limit:
+                lengths.append(length * prime)
+    return lengths
 
 
 def resample(signal: Tensor, samples: int) -> Tensor:
@@ -99,16 +115,15 @@ def stretch(signal: Tensor, rate: float) -> Tensor:
     Source: Flanagan and Golden 1966; implementation after Ellis 2002, pvoc.m.
     """
     window = torch.hann_window(N_FFT, device=signal.device)
-    spectrum = torch.stft(signal, N_FFT, HOP, window=window, return_complex=True)
-    time = torch.arange(0, spectrum.shape[2] - 1, rate, device=signal.device)
-    frame, share = time.long(), time % 1
-    spectrum = functional.pad(spectrum, (0, 1))
-    now, then = spectrum[:, :, frame], spectrum[:, :, frame + 1]
-    expected = 2 * math.pi * HOP / N_FFT * torch.arange(spectrum.shape[1], device=signal.device)[:, None]
-    advance = then.angle() - now.angle() - expected
-    advance = advance - 2 * math.pi * torch.round(advance / (2 * math.pi)) + expected
-    phase = torch.cumsum(torch.cat([spectrum[:, :, :1].angle(), advance[:, :, :-1]], 2), 2)
-    return torch.istft(torch.polar(now.abs().lerp(then.abs(), share), phase), N_FFT, HOP, window=window)
+    spectrum = torch.stft(signal, N_FFT, HOP, window=window, return_complex=True).mT  # (batch, frames, bins)
+    magnitude = spectrum.abs()
+    phase = spectrum.sgn() + (magnitude == 0)  # unit complex numbers, as all phases here
+    time = torch.arange(0, spectrum.shape[1] - 1, rate, device=signal.device)
+    frame, share = time.long(), (time % 1)[:, None]
+    turns = phase[:, 1:] * phase[:, :-1].conj()
+    phases = torch.cat([phase[:, :1], turns[:, frame[:-1]]], 1).cumprod(1)
+    played = magnitude[:, frame].lerp(magnitude[:, frame + 1], share) * phases
+    return torch.istft(played.mT, N_FFT, HOP, window=window)
 
 
 def modulate(signal: Tensor, draw: Draw, share: float, depth: float) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wav2small.audio.distort import band_gains, codec
 from wav2small.network.config import SAMPLING_RATE
-from wav2small.train.online.compose import add, decibel, rms
+from wav2small.train.online.compose import add, decibel, fast_length, rms
 from wav2small.train.online.draw import Draw
 from wav2small.train.online.pool import Pool
 
@@ -48,7 +48,7 @@ class Distortion:
     def channel(self, signal: Tensor, draw: Draw) -> Tensor:
         """Apply equaliser, band limit and room in the frequency domain, then a telephone to a tenth of the rows."""
         count, samples = signal.shape
-        size = samples + ROOM_LENGTH
+        size = fast_length(samples + ROOM_LENGTH)
         frequency = torch.linspace(0, SAMPLING_RATE / 2, size // 2 + 1, device=signal.device)
         spectrum = torch.fft.rfft(signal, size)
         for share, response in (
