@@ -1,15 +1,16 @@
 """Compare every form of a student: C in floats and integers, ONNX Runtime, LiteRT, ExecuTorch, NumPy; and their CCC.
 
     python benchmarks/c_forms.py
-    python benchmarks/c_forms.py --dev run/dev-emodb.csv --dev run/dev-librispeech.csv
+    python benchmarks/c_forms.py --dev dev.csv
     taskset -c 0 python benchmarks/c_forms.py --phone wav2small=wav2small.tflite --phone wav2small=wav2small.pte
 
 The cost is measured on one thread, in rounds over all forms: minimum processor time for 5 s of speech, also relative to
 ONNX Runtime in floats, and the median; the peak memory of a process that does nothing else (for C, the command w2s);
 the size of the weights file (for C, including the code); the largest difference of a prediction from the reference of
-the same precision, on the example clips. With --dev, the CCC with the labels of all clips is added, also for wav2small
-in C normalised by the samples so far. LiteRT and ExecuTorch process 5 s, because their files have a fixed length:
-benchmarks/phone_forms.py writes them. ExecuTorch uses every processor that it may: taskset leaves it one.
+the same precision, on the example clips. With --dev, the mean over the column corpus of the CCC with the labels is
+added, also for micro-l, and for wav2small in C normalised by the samples so far. LiteRT and ExecuTorch process 5 s,
+because their files have a fixed length: benchmarks/phone_forms.py writes them. ExecuTorch uses every processor that it
+may: taskset leaves it one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,8 +69,8 @@ class Form(NamedTuple):
         return f"{self.model} {self.precision}, {self.runtime}"
 
 
-def forms(phones: Phones) -> Iterator[Form]:
-    for model in MODELS:
+def forms(phones: Phones, models: Sequence[str] = MODELS) -> Iterator[Form]:
+    for model in models:
         for precision in ("fp32", "int8"):
             for runtime, suffix in (("C", ".safetensors"), ("ONNX Runtime", ".onnx"), ("NumPy", ".safetensors")):
                 yield Form(model, precision, runtime, resolve(f"{model}:{precision}", suffix))
@@ -201,7 +202,8 @@ def level_so_far(library: native.Library) -> Predict:
 
 
 def scores(segments: list[Segment]) -> None:
-    answers = {form.name: opened(form) for form in forms([]) if form.runtime in ("C", "ONNX Runtime")}
+    scored = forms([], [*MODELS, "micro-l"])
+    answers = {form.name: opened(form) for form in scored if form.runtime in ("C", "ONNX Runtime")}
     for precision in ("fp32", "int8"):
         library = native.library(resolve(f"wav2small:{precision}", ".safetensors"))
         answers[f"wav2small {precision}, C, level of the signal so far"] = level_so_far(library)
@@ -214,12 +216,14 @@ def scores(segments: list[Segment]) -> None:
             for name, answer in answers.items():
                 found[name].append(np.clip(answer(signal), 0, 1))
     truth = np.array([segment.emotion for segment in segments])
-    print(
-        f"\n| {len(segments)} clips of open dev speakers, teacher | CCC {' | CCC '.join(OUTPUTS)} |\n|---|---|---|---|"
-    )
+    corpora = np.array([segment.column("corpus") for segment in segments])
+    print(f"\n| {len(segments)} clips of open dev speakers | {' | '.join(OUTPUTS)} |\n|---|---|---|---|")
     for name, rows in found.items():
-        ccc = [concordance_cc(truth[:, column], np.array(rows)[:, column]) for column in range(3)]
-        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in ccc) + " |", flush=True)
+        within = [
+            [concordance_cc(truth[of_one, column], np.array(rows)[of_one, column]) for column in range(3)]
+            for of_one in (corpora == corpus for corpus in np.unique(corpora))
+        ]
+        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in np.mean(within, 0)) + " |", flush=True)
 
 
 @click.command(help=__doc__, context_settings={"max_content_width": 120})

@@ -43,10 +43,9 @@ for round in 1 2; do
         --steps "${wav2small_steps[round - 1]}" --batch-size 64 --reuse 4 --learning-rate 1.5e-3
     before=$run/wav2small-$round
 done
-# Integers, with scales from one batch and without further training, which cost more than the rounding (docs/log.md).
-for student in micro micro-l; do
-    learn 2 -o "$run/$student-int8" --student $student:int8 --from "$student:int8=$run/micro-2/$student.safetensors" \
-        --steps 1 --batch-size 64 --learning-rate 1e-8
+# Integers without further training, which costs more than the rounding (docs/log.md).
+for weights in "$run"/{micro-2/micro,micro-2/micro-l,wav2small-2/wav2small}.safetensors; do
+    wav2small export "$weights" -o "$run/integers" --to integers --calibrate "$run/micro-2/dev.csv"
 done
 
 # 4. ONNX files, each compared with the reference and with the CCC of its training, or refused.
@@ -55,7 +54,7 @@ exported=(wav2small export --dev "$run/micro-2/dev.csv" -o "$run/export")
 for student in micro micro-l; do
     version=2; [ $student = micro ] && version=4
     "${exported[@]}" --name $student --version $version "$run/micro-2/$student.safetensors"
-    "${exported[@]}" --name $student --version $version "$run/$student-int8/$student-int8.safetensors"
+    wav2small export "$run/integers/$student-int8.safetensors" -o "$run/export" --name $student --version $version
 done
 
 # 5. The evaluation, on speech that was not used to train the teacher or the students.

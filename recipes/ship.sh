@@ -13,7 +13,6 @@ for round in 1 2; do
     cp "$run/micro-$round/log.jsonl" "$here/open/micro-$round-log.jsonl" # of micro and micro-l, trained together
     cp "$run/wav2small-$round/log.jsonl" "$here/open/wav2small-$round-log.jsonl"
 done
-for student in micro micro-l; do cp "$run/$student-int8/log.jsonl" "$here/open/$student-int8-log.jsonl"; done
 cp "$run"/{ravdess-norms,ravdess-teacher,emodb-norms}.json "$here/open/"
 cp "$run/open.safetensors" "$package/open.safetensors"
 ccc() {  # of one artefact, as JSON
@@ -34,10 +33,10 @@ ship() {  # WEIGHTS NAME VERSION ARTEFACT
 }
 ship wav2small-2/wav2small wav2small 5 wav2small.onnx
 ship micro-2/micro micro 4 micro.onnx
-ship micro-int8/micro-int8 micro 4 micro-int8.onnx
+ship integers/micro-int8 micro 4 micro-int8.onnx
 ship micro-2/micro-l micro-l 2 micro-l.onnx
-ship micro-l-int8/micro-l-int8 micro-l 2 micro-l-int8.onnx
-wav2small export "$package/wav2small.safetensors" --ship --to integers --calibrate "$run/wav2small-2/dev.csv"
+ship integers/micro-l-int8 micro-l 2 micro-l-int8.onnx
+wav2small export "$package/wav2small.safetensors" --ship --to integers --calibrate "$run/micro-2/dev.csv"
 for name in wav2small micro micro-l; do  # what their answers mean, beside the weights
     for suffix in "" int8; do
         wav2small calibrate "$run/micro-2/dev.csv" --model $name${suffix:+:$suffix} \

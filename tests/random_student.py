@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from wav2small.export.rounding import tops
+from wav2small.export.rounding import fractional_bits
 from wav2small.network import fixed_point, layers, reference
 from wav2small.network.config import Network
 from wav2small.network.micro import MICRO, MICRO_INT8
@@ -45,7 +45,8 @@ def random_arrays(seed: int = 0, network: Network = WAV2SMALL) -> dict[str, np.n
         if network.trained_int8:
             return fixed_point.to_integers(random_trained(seed, network), network)
         arrays = random_arrays(seed, floats)
-        return fixed_point.quantise(arrays, tops(arrays, floats, [voice(np.random.default_rng(seed))]), network)
+        bits = fractional_bits(arrays, floats, network, [voice(np.random.default_rng(seed))])
+        return fixed_point.quantise(arrays, bits, network)
     rng = np.random.default_rng(seed)
     gain = 0.5 if any(layer.adds for layer in network.layers) else 1.4  # residual blocks add up
     arrays = {}

@@ -42,6 +42,17 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
+def test_the_index_is_of_the_files_that_ship(tmp_path):
+    """``export --ship`` writes it anew, from every file of weights in the folder."""
+    pytest.importorskip("onnx", reason="needs the extra train")
+    from wav2small.export.artefacts import write_index
+
+    folder = shutil.copytree(weights.DATA, tmp_path / "data")
+    (folder / "index.json").unlink()
+    write_index(folder)
+    assert json.loads((folder / "index.json").read_text()) == json.loads((weights.DATA / "index.json").read_text())
+
+
 @pytest.fixture(scope="module", params=["onnx", "int8", "numpy"])
 def model(request, folder) -> Model:
     file = {"onnx": "random.onnx", "int8": "random-int8.onnx", "numpy": "random.safetensors"}[request.param]

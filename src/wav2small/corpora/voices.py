@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from wav2small.network.weights import read_safetensors
 from wav2small.tables.manifest import Segment, segment_signal
 
 Floats = NDArray[np.float64]
+PROJECTION = Path(__file__).with_name("voices.safetensors")
 SAME_VOICE = "one voice under two names"
 """Kind of the findings."""
 
@@ -156,7 +156,7 @@ def _some(clips: Sequence[Segment]) -> list[Segment]:
 
 def project(voices: Floats) -> Floats:
     """Descriptions of all clips of a corpus (clips, 67) to where speakers differ, (clips, dimensions)."""
-    arrays, _ = read_safetensors(Path(str(files("wav2small") / "data" / "voices.safetensors")))
+    arrays, _ = read_safetensors(PROJECTION)
     return np.asarray((voices - voices.mean(0)) @ arrays["projection"])
 
 

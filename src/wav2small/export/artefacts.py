@@ -328,8 +328,8 @@ def export_integers(
     """Write ``NAME-int8.safetensors``: a student in integer arithmetic, by post-training quantisation.
 
     Args:
-        weights: safetensors file of ``wav2small`` or ``wav2small-running``
-        speech: segments that set the range of each layer
+        weights: safetensors file of a student in floats that pools tokens
+        speech: segments that set the scale of each layer
         folder: output folder, created if missing; None is the package's data folder, whose index is updated
         name: as in :func:`export`
         version: as in :func:`export`

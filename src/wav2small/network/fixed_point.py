@@ -158,7 +158,7 @@ def network_integers(
     return result | head_integers(pooling, before, bits["value"])
 
 
-def quantise(arrays: Mapping[str, np.ndarray], tops: Mapping[str, float], network: Network) -> dict[str, np.ndarray]:
+def quantise(arrays: Mapping[str, np.ndarray], bits: Mapping[str, int], network: Network) -> dict[str, np.ndarray]:
     """Post-training quantisation: integer weights from trained float weights.
 
     Where the mels are an image, one step of the input is half a dB, starting at ``amin``, and ``input.around`` is the
@@ -166,7 +166,7 @@ def quantise(arrays: Mapping[str, np.ndarray], tops: Mapping[str, float], networ
 
     Args:
         arrays: weights of the float network
-        tops: largest value of each stream, and of ``value``
+        bits: fractional bits of each stream, and of ``value``
         network: the integer network
 
     Returns:
@@ -174,7 +174,6 @@ def quantise(arrays: Mapping[str, np.ndarray], tops: Mapping[str, float], networ
     """
     eps = network.batch_norm_eps
     layers = {place.layer.name: folded(arrays, place.layer, eps) for place in network.convolutions()}
-    bits = {name: int(power_for(top)) for name, top in tops.items()}
     if network.mels_are_channels:
         scale, shift = input_integers(*scale_and_shift(arrays, "norm0", eps))
         result = {"input.scale": scale.astype(np.int32), "input.shift": shift.astype(np.int32)}
