@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,18 @@ from click.testing import CliRunner
 from wav2small.cli import main
 from wav2small.errors import Wav2SmallError
 from wav2small.metrics import unweighted_accuracy
+from wav2small.network.weights import write_safetensors
+from wav2small.tables.journal import journal
 from wav2small.tables.table import read_table, write_table
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
-from wav2small.evaluation import experiment_cells, features  # noqa: E402  both import torch
+from wav2small.evaluation import experiment_cells, experiment_models, features  # noqa: E402  both import torch
 from wav2small.evaluation.experiment import read_experiment  # noqa: E402
 from wav2small.train.config import DenseConfig  # noqa: E402
-from wav2small.train.dense import Examples, fit_dense, focal_loss  # noqa: E402
-from wav2small.train.loss import metric_loss  # noqa: E402
+from wav2small.train.dense import fit_dense  # noqa: E402
+from wav2small.train.examples import Answers, Examples  # noqa: E402
+from wav2small.train.loss import focal_loss, metric_loss  # noqa: E402
 
 LABELS = ("anger", "sadness", "happiness")
 SPEAKERS = 5
@@ -65,7 +69,7 @@ def write_corpus(folder, level):
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment_cells, "open_frozen", lambda *of: features.Frozen("double", levels))
+    monkeypatch.setattr(experiment_models, "open_frozen", lambda *of: features.Frozen("double", levels))
     for name in "ab":
         write_corpus(Path(name), lambda speaker, label: 0.2 + 0.3 * label)
     said = [
@@ -142,7 +146,7 @@ def test_a_killed_run_continues_and_every_cell_is_computed_once(work, monkeypatc
     done = []
     answer = experiment_cells.answer_job
 
-    def stops(job):
+    def stops(job, *progress):
         if len(done) == 5:
             raise KeyboardInterrupt
         done.append(job)
@@ -151,7 +155,7 @@ def test_a_killed_run_continues_and_every_cell_is_computed_once(work, monkeypatc
     monkeypatch.setattr(experiment_cells, "answer_job", stops)
     stopped = run()
     assert stopped.exit_code == 130 and "the same command continues" in stopped.stderr
-    monkeypatch.setattr(experiment_cells, "answer_job", lambda job: done.append(job) or answer(job))
+    monkeypatch.setattr(experiment_cells, "answer_job", lambda job, *progress: done.append(job) or answer(job))
     assert run().exit_code == 0
     assert json.loads(Path("out.json").read_text()) == expected
     heads = [cell for cell in read_experiment("x.toml").cells() if cell.group.model == "head"]
@@ -159,7 +163,7 @@ def test_a_killed_run_continues_and_every_cell_is_computed_once(work, monkeypatc
 
 
 def test_another_experiment_does_not_continue_the_journal_of_this_one(work, monkeypatch):
-    def stop(job):
+    def stop(job, *progress):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiment_cells, "answer_job", stop)
@@ -204,9 +208,87 @@ def test_the_picture_has_a_panel_for_each_model(work):
     assert Path("x.png").read_bytes()[:4] == b"\x89PNG"
 
 
+NETWORK = 'net = { network = "micro", epochs = 2, batch_size = 8, learning_rate = 0.01, max_dur = 0.2 }'
+
+
+def with_network():
+    """One model that is a whole network, on folds and on another corpus, with two seeds."""
+    text = FILE.replace('said = "said.csv"', NETWORK).replace('"speaker", ', "")
+    head = next(line for line in text.splitlines() if line.startswith("head"))
+    Path("x.toml").write_text(text.replace(head, ""))
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_in_each_cell_and_a_killed_run_continues_to_the_same_table(work, monkeypatch):
+    with_network()
+    whole = run("-o", "out.csv")
+    assert whole.exit_code == 0, whole.output
+    expected = json.loads(Path("out.json").read_text())
+    found = {(row["folds"], row["test"], row["n"], row["seeds"]) for row in scores("mean_ccc", model="net")}
+    assert found == {("random:2", "a", 30, 2), ("", "b", 20, 2)}
+    assert any(row["seed_sd"] > 0 for row in scores("ua"))
+    done, answer = [], experiment_cells.answer_job
+
+    def stops(job, *progress):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(job)
+        return answer(job, *progress)
+
+    monkeypatch.setattr(experiment_cells, "answer_job", stops)
+    assert run().exit_code == 130
+    monkeypatch.setattr(experiment_cells, "answer_job", answer)
+    assert run().exit_code == 0
+    assert json.loads(Path("out.json").read_text()) == expected
+
+
+def test_a_new_kind_of_model_needs_only_to_prepare_and_fit_and_reports_how_far_a_cell_is(work):
+    Path("x.toml").write_text(FILE.replace('a = "a"', 'aaaa = "a"'))
+    experiment = read_experiment("x.toml")
+    said, reported = [], []
+
+    class Mean:
+        """Predicts the mean of the truth, and the first category."""
+
+        def prepare(self, corpora, cache, bar):
+            inputs = {name: np.fromiter(segments, object, len(segments)) for name, segments in corpora.items()}
+            return experiment_models.Prepared(inputs, "start", "Aaaa, other")
+
+        def fit(self, examples, seed, progress):
+            progress(1, 2, "half")
+            self.truth = examples.truth.mean(0)
+            return self
+
+        def answers(self, segments):
+            count = len(segments)
+            return Answers(np.tile(self.truth, (count, 1)), np.tile([1.0, 0, 0], (count, 1)), np.zeros((count, 0)))
+
+    experiment.models.clear()
+    experiment.models["mean"] = Mean()
+
+    @contextmanager
+    def bar(title):
+        yield lambda *done: reported.append((title, *done))
+
+    with journal("out.json", {}, resumes=True) as book:
+        experiment_cells.run_cells(experiment, book, Path("cache"), bar, said.append)
+        answered = dict(experiment_cells.read_answers(book, experiment.cells()))
+    assert said == ["aaaa is in the training data of the start of mean; this is not held-out"]
+    cells = list(experiment.cells())
+    title = "cells of mean"
+    assert reported[:3] == [(title, 0.5, len(cells), "half"), (title, 1, len(cells)), (title, 1.5, len(cells), "half")]
+    for cell, answers in answered.items():
+        truth = experiment.corpora["aaaa"].truth
+        held_out = {row for row, _ in answers} if cell.group.test == "aaaa" else set()
+        expected = np.mean([one.emotion for row, one in enumerate(truth) if row not in held_out], axis=0)
+        np.testing.assert_allclose([one.emotion for _, one in answers], np.tile(expected, (len(answers), 1)), rtol=1e-5)
+    assert answered.keys() == set(cells)
+
+
 @pytest.mark.slow
 def test_ray_gives_the_same_table(work):
     pytest.importorskip("ray", reason="needs the extra ray")
+    Path("x.toml").write_text(FILE.replace('said = "said.csv"', NETWORK))
     assert run().exit_code == 0
     expected = json.loads(Path("out.json").read_text())
     result = run("--engine", "ray")
@@ -232,11 +314,19 @@ def test_ray_gives_the_same_table(work):
         ('"speaker", ', "5, ", "folds is 5. Give a name in quotes"),
         ('body = "double"', 'body = "double", layers = 0', "layers is 0. Needed: a whole number from 1"),
         ("seeds = [0, 1]", "seeds = ", "Give TOML or JSON"),
+        ('body = "double"', 'body = "double", network = "micro"', "has body and network. Give one of: body, network"),
+        ('body = "double", ', "", "models.head: has no kind. Give one of: body, network"),
+        ('body = "double", hidden = 8', 'network = "micr"', "there is no student 'micr'. Did you mean 'micro'?"),
+        ('body = "double"', 'network = "micro"', "models.head: unknown key hidden. Known: network, from, epochs"),
+        ('body = "double", hidden = 8', 'network = "micro", max_dur = 0', "max_dur is 0. Needed: a number, as 4.0"),
+        ('body = "double", hidden = 8', 'network = "micro", from = "no.safetensors"', "no.safetensors: "),
+        ('body = "double", hidden = 8', 'network = "micro", from = "other.safetensors"', "other.safetensors: "),
     ],
 )
 def test_what_cannot_be_is_one_sentence(work, old, new, message):
     assert old in FILE
     Path("x.toml").write_text(FILE.replace(old, new))
+    write_safetensors("other.safetensors", {"a": np.zeros(1, np.float32)}, {})
     result = run()
     assert result.exit_code == 1, result.output
     assert message in result.stderr and len(result.stderr.strip().splitlines()) == 1
@@ -261,7 +351,7 @@ def test_a_head_learns_categories_and_dimensions_and_the_seed_repeats_it(hidden)
     train, test = blobs(0), blobs(1)
     before = torch.get_rng_state()
     config = DenseConfig(hidden=hidden, focal=1.0, learning_rate=0.02)
-    first, second, other = (fit_dense(train, config, seed).answers(test.features) for seed in (3, 3, 4))
+    first, second, other = (fit_dense(train, config, seed).answers(test.inputs) for seed in (3, 3, 4))
     assert torch.equal(before, torch.get_rng_state())
     assert np.mean(first.probability.argmax(1) == test.category) > 0.85
     assert min(np.corrcoef(first.emotion[:, d], test.truth[:, d])[0, 1] for d in range(3)) > 0.7
@@ -273,12 +363,12 @@ def test_clips_without_a_category_or_truth_are_not_fitted_on():
     train = blobs(0)
     half = np.arange(120) % 2 == 0
     wrong = Examples(
-        train.features,
+        train.inputs,
         np.where(half[:, None], train.truth, np.nan).astype(np.float32),
         np.where(half, train.category, -1),
         3,
     )
-    found = fit_dense(wrong, DenseConfig(), 0).answers(blobs(1).features)
+    found = fit_dense(wrong, DenseConfig(), 0).answers(blobs(1).inputs)
     assert np.mean(found.probability.argmax(1) == blobs(1).category) > 0.85
     assert np.isfinite(found.emotion).all()
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where heads are fitted: on this machine, or by a Ray cluster (extra ray).",
+    help="Where models are trained: on this machine, or by a Ray cluster (extra ray).",
 )
 @click.option(
     "--ray-address", help="Address of a running cluster, such as ray://head:10001.  [default: start one here]"
@@ -54,12 +54,12 @@ def command(
 ) -> None:
     """Score models x corpora x folds x seeds, as FILE (TOML or JSON) describes them.
 
-    FILE names models (scored as they are, or heads on their frozen features, fitted in each fold), corpora (manifests),
-    the sets of corpora to train on, the folds (a column, such as speaker to leave one speaker out, or random:10), and
-    seeds. Printed is the mean over seeds of CCC, UA, WA and macro-F1 on held-out clips, with 95 % intervals over
-    speakers and the standard deviation of UA over folds.
+    FILE names models (scored as they are, heads on their frozen features, or students trained from random weights in
+    each fold), corpora (manifests), the sets of corpora to train on, the folds (a column, such as speaker to leave one
+    speaker out, or random:10), and seeds. Printed is the mean over seeds of CCC, UA, WA and macro-F1 on held-out clips,
+    with 95 % intervals over speakers and the standard deviation of UA over folds.
 
-    The same command continues a run that was stopped. Heads need the extra train.
+    The same command continues a run that was stopped. Training needs the extra train.
 
     \b
     Example:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wav2small.errors import Wav2SmallError
+from wav2small.evaluation.experiment_models import ModelSpec, read_model
+from wav2small.evaluation.experiment_values import as_list, as_name, as_names, check_keys
 from wav2small.evaluation.predictors import file_sha256, read_truth
 from wav2small.evaluation.score import Answer, check_truth
 from wav2small.tables.manifest import Segment, load_norms, read_manifest, select
-from wav2small.train.config import FIXED_POOLINGS, DenseConfig
 
 RANDOM = "random:"
 """Before a number of folds whose clips are drawn at random: the speakers of the test are in the training too."""
@@ -45,16 +46,6 @@ class Cell(NamedTuple):
     def key(self) -> str:
         """Its name in the journal."""
         return json.dumps([*self.group, self.fold, self.seed])
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """A head on frozen features: ``body``, ``layers`` and ``pooling`` as of ``open_frozen``, and how it is fitted."""
-
-    body: str
-    layers: int | None
-    pooling: str
-    config: DenseConfig
 
 
 @dataclass(frozen=True)
@@ -100,18 +91,18 @@ class Experiment:
     """Models x corpora x folds x seeds.
 
     Attributes:
-        models: by name; a string is a PREDICTOR of ``evaluate``, scored as it is
+        models: by name; a string is a PREDICTOR of ``evaluate``, scored as it is; the others are trained in each cell
         corpora: by name
         tests: names of the corpora that are tested on
-        train: sets of corpora that heads are fitted on
+        train: sets of corpora that models are trained on
         folds: kinds of folds, each a column or ``random:N``
-        seeds: random seeds of heads and random folds
+        seeds: random seeds of the training and of random folds
         by: columns whose values are also scored alone
         truth: name of the truth
         settings: content of the file, and sha256 of the manifests
     """
 
-    models: dict[str, str | HeadSpec]
+    models: dict[str, str | ModelSpec]
     corpora: dict[str, Corpus]
     tests: list[str]
     train: list[tuple[str, ...]]
@@ -136,9 +127,9 @@ class Experiment:
                 continue
             for train in self.train:
                 for test in self.tests:
-                    yield from self._cells_of_head(model, train, test)
+                    yield from self._trained_cells(model, train, test)
 
-    def _cells_of_head(self, model: str, train: tuple[str, ...], test: str) -> Iterator[Cell]:
+    def _trained_cells(self, model: str, train: tuple[str, ...], test: str) -> Iterator[Cell]:
         for seed in self.seeds:
             if test not in train:
                 yield Cell(Group(model, train, test, ""), "", seed)
@@ -158,26 +149,26 @@ def read_experiment(path: str | Path) -> Experiment:
     file = Path(path)
     given = _parse(file)
     where = str(path)
-    _check_keys(given, ("models", "corpora"), ("train", "folds", "seeds", "by", "truth"), where)
-    truth_name = _name(given.get("truth", "norms"), f"{where}: truth")
+    check_keys(given, ("models", "corpora"), ("train", "folds", "seeds", "by", "truth"), where)
+    truth_name = as_name(given.get("truth", "norms"), f"{where}: truth")
     corpora, trainable, tests = {}, [], []
     for name, value in _table(given, "corpora", where).items():
         table = value if isinstance(value, dict) else {"manifest": value}
-        _check_keys(table, ("manifest",), ("where", "train", "test"), f"{where}, corpora.{name}")
+        check_keys(table, ("manifest",), ("where", "train", "test"), f"{where}, corpora.{name}")
         corpora[name] = _read_corpus(name, table, truth_name, file.parent)
         if table.get("train", True):
             trainable.append(name)
         if table.get("test", True):
             tests.append(name)
-    models = {name: _model(name, value, file) for name, value in _table(given, "models", where).items()}
+    models = {name: read_model(name, value, file) for name, value in _table(given, "models", where).items()}
     experiment = Experiment(
         models,
         corpora,
         tests,
-        [_train_set(value, trainable, where) for value in _list(given.get("train", trainable))],
+        [_train_set(value, trainable, where) for value in as_list(given.get("train", trainable))],
         _folds(given.get("folds", ["speaker"]), where),
-        [_seed(value, where) for value in _list(given.get("seeds", [0]))],
-        _names(given.get("by", []), f"{where}: by"),
+        [_seed(value, where) for value in as_list(given.get("seeds", [0]))],
+        as_names(given.get("by", []), f"{where}: by"),
         truth_name,
         {"experiment": given, "manifests": {name: corpus.sha256 for name, corpus in corpora.items()}},
     )
@@ -204,37 +195,15 @@ def _parse(path: Path) -> dict[str, Any]:
         raise Wav2SmallError(f"{path}: {error}. Give TOML or JSON; docs/experiment.md has examples.") from None
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _names(value: Any, where: str) -> list[str]:
-    """A name or several."""
-    return [_name(one, where) for one in _list(value)]
-
-
-def _name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise Wav2SmallError(f"{where} is {value!r}. Give a name in quotes.")
-    return value
-
-
 def _table(given: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     if not isinstance(given[key], dict) or not given[key]:
         raise Wav2SmallError(f"{where}: [{key}] has no entries. Give one or more, such as emodb = 'open/emodb'.")
     return dict(given[key])
 
 
-def _check_keys(given: Mapping[str, Any], needed: Sequence[str], optional: Sequence[str], where: str) -> None:
-    if missing := [key for key in needed if key not in given]:
-        raise Wav2SmallError(f"{where}: {', '.join(missing)} is missing. Needed: {', '.join(needed)}.")
-    if unknown := [key for key in given if key not in (*needed, *optional)]:
-        raise Wav2SmallError(f"{where}: unknown key {unknown[0]}. Known: {', '.join((*needed, *optional))}.")
-
-
 def _read_corpus(name: str, table: Mapping[str, Any], truth: str, folder: Path) -> Corpus:
-    manifest = folder / _name(table["manifest"], f"corpora.{name}: manifest")
-    where = [(column, str(value)) for column, values in table.get("where", {}).items() for value in _list(values)]
+    manifest = folder / as_name(table["manifest"], f"corpora.{name}: manifest")
+    where = [(column, str(value)) for column, values in table.get("where", {}).items() for value in as_list(values)]
     segments = select(read_manifest(manifest), where)
     source = truth if truth in ("manifest", "norms") else str(folder / truth)
     true = list(read_truth(source, segments, load_norms())[1])
@@ -242,36 +211,8 @@ def _read_corpus(name: str, table: Mapping[str, Any], truth: str, folder: Path) 
     return Corpus(name, segments, true, [s.label.strip().lower() for s in segments], file_sha256(manifest))
 
 
-def _model(name: str, value: Any, file: Path) -> str | HeadSpec:
-    where = f"{file}, models.{name}"
-    if isinstance(value, str):
-        return _beside(value, file.parent)
-    config = {field.name: type(field.default) for field in fields(DenseConfig)}
-    if not isinstance(value, dict):
-        raise Wav2SmallError(f"{where}: is {value!r}. Give a model by name or file, or a table with body.")
-    _check_keys(value, ("body",), ("layers", "pooling", *config), where)
-    pooling = value.get("pooling", "mean")
-    if pooling not in FIXED_POOLINGS:
-        raise Wav2SmallError(f"{where}: pooling is {pooling!r}. Allowed: {', '.join(FIXED_POOLINGS)}.")
-    layers = value.get("layers")
-    if layers is not None and (not isinstance(layers, int) or layers < 1):
-        raise Wav2SmallError(f"{where}: layers is {layers!r}. Needed: a whole number from 1.")
-    settings = {key: value[key] for key in value if key in config}
-    for key, setting in settings.items():
-        is_number = isinstance(setting, (int, config[key])) and not isinstance(setting, bool)
-        if not is_number or setting < 0 or (setting == 0 and key in ("epochs", "batch_size")):
-            raise Wav2SmallError(f"{where}: {key} is {setting!r}. Needed: a number, as {getattr(DenseConfig, key)}.")
-    body = _beside(_name(value["body"], f"{where}: body"), file.parent)
-    return HeadSpec(body, layers, pooling, replace(DenseConfig(), **settings))
-
-
-def _beside(name: str, folder: Path) -> str:
-    """A file or folder beside the experiment's file by its path; another name as it is."""
-    return str(folder / name) if (folder / name).exists() else name
-
-
 def _train_set(value: Any, trainable: Sequence[str], where: str) -> tuple[str, ...]:
-    names = tuple(_names(value, f"{where}: train"))
+    names = tuple(as_names(value, f"{where}: train"))
     if unknown := [name for name in names if name not in trainable]:
         raise Wav2SmallError(
             f"{where}: train names {unknown[0]}, which is not a corpus to train on. There are: {', '.join(trainable)}."
@@ -280,7 +221,7 @@ def _train_set(value: Any, trainable: Sequence[str], where: str) -> tuple[str, .
 
 
 def _folds(value: Any, where: str) -> list[str]:
-    kinds = _names(value, f"{where}: folds")
+    kinds = as_names(value, f"{where}: folds")
     for kind in kinds:
         count = kind.removeprefix(RANDOM)
         if kind.startswith(RANDOM) and not (count.isdecimal() and int(count) > 1):

@@ -1,64 +1,62 @@
-"""The work of ``experiment``: fits the heads of its cells, and writes the answers of each cell into the journal."""
+"""The work of ``experiment``: trains the models of its cells, and writes the answers of each cell into the journal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from wav2small.evaluation.experiment import Cell, Corpus, Experiment, HeadSpec
-from wav2small.evaluation.features import Frozen, features, open_frozen
-from wav2small.evaluation.predictors import open_predictor, training_notes
+from wav2small.evaluation.experiment import Cell, Experiment
+from wav2small.evaluation.experiment_models import ModelSpec
+from wav2small.evaluation.predictors import Predictor, open_predictor, training_notes
 from wav2small.evaluation.score import Answer
 from wav2small.network.config import OUTPUTS, Emotion
 from wav2small.tables.journal import Journal
-from wav2small.train.config import DenseConfig
+from wav2small.tables.manifest import Segment
+from wav2small.train import Bar, Progress
+from wav2small.train.examples import Examples
 
-if TYPE_CHECKING:
-    from wav2small.train import Progress
-
-Bar = Callable[[str], AbstractContextManager["Progress"]]
 Numbered = list[tuple[int, Answer]]
 """Answers with the numbers of their segments in the corpus."""
+Answering = Callable[[Progress], Iterator[tuple[Cell, Numbered]]]
+"""Answers cells; it reports the part of a cell that is done."""
 
 
 class Job(NamedTuple):
-    """All that fits the head of one cell and answers its test clips; it can be sent to another machine.
+    """All that trains the model of one cell and answers its test clips; it can be sent to another machine.
 
     Attributes:
-        features: of the training clips, shape=(clips, width)
-        truth: of the training clips, NaN where there is none, shape=(clips, 3)
-        category: number of the category of each training clip, -1 where there is none
+        spec: the model
+        examples: training clips
         labels: the categories
-        test: features of the test clips
+        test: inputs of the test clips
         allowed: numbers of the categories that test clips can have
-        config: how
         seed: random seed
     """
 
-    features: np.ndarray
-    truth: np.ndarray
-    category: np.ndarray
+    spec: ModelSpec
+    examples: Examples
     labels: tuple[str, ...]
     test: np.ndarray
     allowed: tuple[int, ...]
-    config: DenseConfig
     seed: int
 
 
-Engine = Callable[[Iterator[tuple[Cell, Job]]], Iterator[tuple[Cell, list[Answer]]]]
-"""Answers jobs, in any order."""
+Engine = Callable[[Iterator[tuple[Cell, Job]], Progress], Iterator[tuple[Cell, list[Answer]]]]
+"""Answers jobs, in any order; the function can be called with the part of the next job that is done, and the whole."""
 
 
-def answer_job(job: Job) -> list[Answer]:
-    """Fit a head and answer the test clips; a category is the most probable of those that are allowed."""
-    from wav2small.train.dense import Examples, fit_dense
+def unreported(done: float, total: float, note: str = "") -> None:
+    """No progress."""
 
-    head = fit_dense(Examples(job.features, job.truth, job.category, len(job.labels)), job.config, job.seed)
-    found = head.answers(job.test)
+
+def answer_job(job: Job, progress: Progress = unreported) -> list[Answer]:
+    """Train a model and answer the test clips; a category is the most probable of those that are allowed."""
+    fitted = job.spec.fit(job.examples, job.seed, progress)
+    found = fitted.answers(job.test)
     guesses = [""] * len(job.test)
     if job.allowed:
         chosen = np.array(job.allowed)[found.probability[:, list(job.allowed)].argmax(1)]
@@ -68,9 +66,9 @@ def answer_job(job: Job) -> list[Answer]:
     ]
 
 
-def here(jobs: Iterator[tuple[Cell, Job]]) -> Iterator[tuple[Cell, list[Answer]]]:
+def here(jobs: Iterator[tuple[Cell, Job]], progress: Progress) -> Iterator[tuple[Cell, list[Answer]]]:
     """The engine of this process."""
-    return ((cell, answer_job(job)) for cell, job in jobs)
+    return ((cell, answer_job(job, progress)) for cell, job in jobs)
 
 
 def run_cells(
@@ -89,67 +87,67 @@ def run_cells(
         cache: folder of features
         bar: opens progress bars
         report: called with a sentence about each corpus that a model was trained on
-        engine: answers the jobs of heads
+        engine: answers the jobs of trained models
     """
     missing = [cell for cell in experiment.cells() if cell.key not in journal.done]
-    done, total = len(journal.done), len(missing) + len(journal.done)
+    total = len(missing) + len(journal.done)
     for name, spec in experiment.models.items():
         cells = [cell for cell in missing if cell.group.model == name]
-        answered = (
-            _as_it_is(name, spec, cells, experiment, bar, report)
-            if isinstance(spec, str)
-            else _by_heads(name, spec, cells, experiment, cache, bar, report, engine)
-        )
-        with bar(f"cells of {name}") as progress:
-            for cell, answers in answered:
-                journal.add(cell.key, [_row(answers)])
-                done += 1
-                progress(done, total)
+        if not cells:
+            continue
+        if isinstance(spec, str):
+            predictor = open_predictor(spec, [spec])
+            notes = training_notes(name, predictor.training_data, experiment.tests)
+            answer = partial(_by_predictor, predictor, cells, experiment)
+        else:
+            prepared = spec.prepare(_segments(cells, experiment), cache, bar)
+            notes = training_notes(f"the {prepared.origin} of {name}", prepared.training_data, experiment.tests)
+            answer = partial(_by_training, spec, prepared.inputs, cells, experiment, engine)
+        for note in notes:
+            report(note)
+        _write(answer, f"cells of {name}", total, journal, bar)
 
 
-def _as_it_is(
-    name: str, spec: str, cells: Sequence[Cell], experiment: Experiment, bar: Bar, report: Callable[[str], None]
+def _write(answer: Answering, title: str, cells: int, journal: Journal, bar: Bar) -> None:
+    """Answer cells and write each into the journal, with one bar that also moves within a cell."""
+    with bar(title) as progress:
+
+        def within(done: float, total: float, note: str = "") -> None:
+            progress(len(journal.done) + done / total, cells, note)
+
+        for cell, answers in answer(within):
+            journal.add(cell.key, [_row(answers)])
+            progress(len(journal.done), cells)
+
+
+def _by_predictor(
+    predictor: Predictor, cells: Sequence[Cell], experiment: Experiment, progress: Progress
 ) -> Iterator[tuple[Cell, Numbered]]:
-    if not cells:
-        return
-    predictor = open_predictor(spec, [spec])
-    for note in training_notes(name, predictor.training_data, experiment.tests):
-        report(note)
     for cell in cells:
         segments, answers = experiment.corpora[cell.group.test].segments, []
-        with bar(f"{name} on {cell.group.test}") as progress:
-            for answer in predictor.answer(segments, False):
-                answers.append(answer)
-                progress(len(answers), len(segments))
+        for answer in predictor.answer(segments, False):
+            answers.append(answer)
+            progress(len(answers), len(segments))
         yield cell, list(enumerate(answers))
 
 
-def _by_heads(
-    name: str,
-    spec: HeadSpec,
+def _by_training(
+    spec: ModelSpec,
+    inputs: Mapping[str, np.ndarray],
     cells: Sequence[Cell],
     experiment: Experiment,
-    cache: Path,
-    bar: Bar,
-    report: Callable[[str], None],
     engine: Engine,
+    progress: Progress,
 ) -> Iterator[tuple[Cell, Numbered]]:
-    if not cells:
-        return
-    frozen = open_frozen(spec.body, spec.layers, spec.pooling)
-    for note in training_notes(f"the body of {name}", frozen.training_data, experiment.tests):
-        report(note)
-    needed = {corpus for cell in cells for corpus in (*cell.group.train, cell.group.test)}
-    made = {corpus: _features(frozen, experiment.corpora[corpus], cache, bar) for corpus in sorted(needed)}
     pending: dict[Cell, tuple[list[int], Job]] = {}
 
     def jobs() -> Iterator[tuple[Cell, Job]]:
         for cell in cells:
             kept, tested = _divided(cell, experiment)
-            pending[cell] = tested.tolist(), _job(cell, spec.config, experiment, made, kept, tested)
+            pending[cell] = tested.tolist(), _job(cell, spec, experiment, inputs, kept, tested)
             yield cell, pending[cell][1]
 
-    for cell, answers in engine(jobs()):
+    for cell, answers in engine(jobs(), progress):
         rows, job = pending.pop(cell)
         labels = experiment.corpora[cell.group.test].labels
         yield (
@@ -161,9 +159,10 @@ def _by_heads(
         )
 
 
-def _features(frozen: Frozen, corpus: Corpus, cache: Path, bar: Bar) -> np.ndarray:
-    with bar(f"features of {corpus.name}") as progress:
-        return features(frozen, corpus.segments, cache, progress)
+def _segments(cells: Iterable[Cell], experiment: Experiment) -> dict[str, list[Segment]]:
+    """The segments of the corpora that cells train or test on, by name."""
+    needed = {corpus for cell in cells for corpus in (*cell.group.train, cell.group.test)}
+    return {corpus: experiment.corpora[corpus].segments for corpus in sorted(needed)}
 
 
 def _divided(cell: Cell, experiment: Experiment) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -179,9 +178,9 @@ def _divided(cell: Cell, experiment: Experiment) -> tuple[dict[str, np.ndarray],
 
 def _job(
     cell: Cell,
-    config: DenseConfig,
+    spec: ModelSpec,
     experiment: Experiment,
-    made: dict[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray],
     kept: dict[str, np.ndarray],
     tested: np.ndarray,
 ) -> Job:
@@ -190,16 +189,13 @@ def _job(
     number = {"": -1, **{label: place for place, label in enumerate(labels)}}
     test = experiment.corpora[cell.group.test]
     allowed = tuple(sorted(number[label] for label in {*test.labels} & {*labels}))
-    return Job(
-        np.concatenate([made[name][rows] for name, rows in kept.items()]),
+    examples = Examples(
+        np.concatenate([inputs[name][rows] for name, rows in kept.items()]),
         np.array([_numbers(corpora[name].truth[row]) for name, rows in kept.items() for row in rows], np.float32),
         np.array([number[corpora[name].labels[row]] for name, rows in kept.items() for row in rows]),
-        labels,
-        made[cell.group.test][tested],
-        allowed,
-        config,
-        cell.seed,
+        len(labels),
     )
+    return Job(spec, examples, labels, inputs[cell.group.test][tested], allowed, cell.seed)
 
 
 def _numbers(answer: Answer) -> Sequence[float]:

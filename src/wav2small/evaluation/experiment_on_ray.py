@@ -1,4 +1,4 @@
-"""Heads of ``experiment`` fitted on a Ray cluster; the features are made, and the answers written, on this machine."""
+"""Models of ``experiment`` trained on a Ray cluster; features are made, and answers written, on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from wav2small.evaluation.experiment import Cell
 from wav2small.evaluation.experiment_cells import Job, answer_job
 from wav2small.evaluation.score import Answer
+from wav2small.train import Progress
 
 WAITING = 2
 """Jobs for each core of the cluster that are sent before the first answer."""
@@ -28,7 +29,7 @@ class Cluster:
 
         self.ray = connected(address)
 
-    def __call__(self, jobs: Iterator[tuple[Cell, Job]]) -> Iterator[tuple[Cell, list[Answer]]]:
+    def __call__(self, jobs: Iterator[tuple[Cell, Job]], progress: Progress) -> Iterator[tuple[Cell, list[Answer]]]:
         """The answers of jobs, in order of completion; a job whose worker died is sent again by Ray."""
         ask = self.ray.remote(num_cpus=1)(answer_job)
         most = WAITING * max(1, int(self.ray.cluster_resources().get("CPU", 1)))

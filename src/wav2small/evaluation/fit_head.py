@@ -129,7 +129,8 @@ class TwoLayers:
     """Two dense layers, with the methods of an estimator that ``fit_head`` needs."""
 
     def __init__(self, embedding: np.ndarray, truth: np.ndarray, hidden: int) -> None:
-        from wav2small.train.dense import Examples, fit_dense
+        from wav2small.train.dense import fit_dense
+        from wav2small.train.examples import Examples
 
         self.names, category = np.unique(truth, return_inverse=True)
         unknown = np.full((len(truth), len(OUTPUTS)), np.nan, np.float32)

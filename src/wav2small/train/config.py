@@ -308,6 +308,31 @@ class DenseConfig:
 
 
 @dataclass(frozen=True)
+class NetworkConfig:
+    """Settings for training a whole student on annotations.
+
+    Args:
+        epochs: passes over the data
+        batch_size: clips of a batch
+        learning_rate: largest learning rate of AdamW
+        weight_decay: weight decay of AdamW
+        dropout: dropout before the output layers
+        max_dur: largest duration of a training clip, in seconds; a random part of a longer one is used in each epoch
+        ccc: weight of 1 - CCC of arousal, dominance and valence
+        focal: gamma of the focal loss of the categories; 0 is the cross-entropy
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    dropout: float = 0.2
+    max_dur: float = 4.0
+    ccc: float = 1.0
+    focal: float = 0.0
+
+
+@dataclass(frozen=True)
 class VoicesConfig:
     """Settings for resynthesis in other voices.
 

@@ -94,6 +94,44 @@ def annotation_loss(
     return ccc + category_weight * cross_entropy
 
 
+def supervised_loss(
+    truth: Tensor, category: Tensor, emotion: Tensor, logits: Tensor, weights: Tensor, ccc: float, focal: float
+) -> Tensor:
+    """1 - CCC of the clips with a truth plus the focal loss of those with a category, a scalar.
+
+    Args:
+        truth: A/D/V, NaN where there is none, shape=(batch, 3)
+        category: number of the category, -1 where there is none, shape=(batch,)
+        emotion: predicted A/D/V, shape=(batch, 3)
+        logits: logits of the categories, shape=(batch, categories)
+        weights: of each category, shape=(categories,)
+        ccc: weight of 1 - CCC
+        focal: gamma of the focal loss
+    """
+    known = torch.isfinite(truth).all(1)
+    concordance = ccc_loss(truth[known], emotion[known]).mean() if known.sum() > 1 else emotion.sum() * 0
+    return ccc * concordance + focal_loss(logits, category, weights, focal)
+
+
+def focal_loss(logits: Tensor, category: Tensor, weights: Tensor, gamma: float) -> Tensor:
+    """Weighted mean of -(1 - p)^gamma log p over the clips with a category, a scalar; gamma 0 is the cross-entropy.
+
+    Args:
+        logits: shape=(batch, categories)
+        category: number of the true category, -1 where there is none, shape=(batch,)
+        weights: of each category, shape=(categories,)
+        gamma: how much less clips weigh that are classified with confidence
+
+    Source: Lin et al. 2017, arXiv:1708.02002.
+    """
+    known = category >= 0
+    if not known.any():
+        return logits.sum() * 0
+    log_p = functional.log_softmax(logits[known], 1).gather(1, category[known, None])[:, 0]
+    weight = weights[category[known]]
+    return -(weight * (1 - log_p.exp()) ** gamma * log_p).sum() / weight.sum()
+
+
 def metric_loss(hidden: Tensor, truth: Tensor) -> Tensor:
     """Mean squared difference between the distances of clips in an embedding and in A/D/V, a scalar.
 
