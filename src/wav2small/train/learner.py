@@ -136,6 +136,11 @@ class Learner:
 
 
 def tilt(batch: int, n_mels: int, depth: float) -> Tensor:
-    """A smooth random equaliser of up to ``depth`` dB for each clip, shape=(batch, 1, n_mels)."""
+    """A smooth random equaliser of up to ``depth`` dB for each clip, shape=(batch, 1, n_mels).
+
+    A student whose features are samples has one column, to which nothing is added.
+    """
+    if n_mels == 1:
+        return torch.zeros(batch, 1, 1)
     knots = (torch.rand(batch, 1, 5) * 2 - 1) * depth
     return functional.interpolate(knots, n_mels, mode="linear", align_corners=True)

@@ -119,9 +119,10 @@ def fit_network(
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay)
         truth, category = torch.from_numpy(examples.truth).float(), torch.from_numpy(examples.category)
-        balance, step, losses = torch.from_numpy(examples.balance()), 0, [0.0]
+        balance, step = torch.from_numpy(examples.balance()), 0
+        note = ""
         for epoch in range(config.epochs):
-            progress(epoch, config.epochs, f"epoch {epoch + 1} of {config.epochs}, loss {np.mean(losses):.3f}")
+            progress(epoch, config.epochs, f"epoch {epoch + 1} of {config.epochs}{note}")
             losses = []
             for index in batches(lengths, config.batch_size, rng):
                 for group in optimiser.param_groups:
@@ -136,6 +137,7 @@ def fit_network(
                 optimiser.step()
                 losses.append(loss.item())
                 step += 1
+            note = f", loss {np.mean(losses):.3f}"
     return model.eval()
 
 
