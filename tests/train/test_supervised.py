@@ -17,7 +17,7 @@ from wav2small.train.examples import Examples  # noqa: E402
 from wav2small.train.students import build, to_arrays  # noqa: E402
 from wav2small.train.supervised import batches, fit_network, placed  # noqa: E402
 
-QUICK = NetworkConfig(epochs=12, batch_size=8, learning_rate=0.01, dropout=0, max_dur=0.25)
+QUICK = NetworkConfig(epochs=16, batch_size=6, dropout=0, max_dur=0.25)
 
 
 def examples(folder, clips=24, seed=0, dur=0.3):
@@ -43,10 +43,10 @@ def test_a_student_learns_categories_and_dimensions_and_the_seed_repeats_it(tmp_
     before = torch.get_rng_state()
     first = fit_network(train, "micro", QUICK, 3, lambda *done: reported.append(done[:2])).answers(test.inputs)
     assert torch.equal(before, torch.get_rng_state())
-    assert reported == [(epoch, 12) for epoch in range(12)]
+    assert reported == [(epoch, 16) for epoch in range(16)]
     assert np.mean(first.probability.argmax(1) == test.category) > 0.9
     assert first.emotion.min() >= 0 and first.hidden.shape == (12, 128)
-    assert min(np.corrcoef(first.emotion[:, d], test.truth[:, d])[0, 1] for d in range(3)) > 0.7
+    assert all(np.corrcoef(first.emotion[:, d], test.truth[:, d])[0, 1] > 0.7 for d in range(3))
     one_epoch = NetworkConfig(epochs=1, batch_size=8)
     again = [fit_network(train, "micro", one_epoch, seed, silent).answers(test.inputs) for seed in (3, 3, 4)]
     np.testing.assert_array_equal(again[0].probability, again[1].probability)
