@@ -254,7 +254,7 @@ def test_a_new_kind_of_model_needs_only_to_prepare_and_fit_and_reports_how_far_a
             inputs = {name: np.fromiter(segments, object, len(segments)) for name, segments in corpora.items()}
             return experiment_models.Prepared(inputs, "start", "Aaaa, other")
 
-        def fit(self, examples, seed, progress):
+        def fit(self, examples, seed, cache, progress):
             progress(1, 2, "half")
             self.truth = examples.truth.mean(0)
             return self
@@ -314,8 +314,12 @@ def test_ray_gives_the_same_table(work):
         ('"speaker", ', "5, ", "folds is 5. Give a name in quotes"),
         ('body = "double"', 'body = "double", layers = 0', "layers is 0. Needed: a whole number from 1"),
         ("seeds = [0, 1]", "seeds = ", "Give TOML or JSON"),
-        ('body = "double"', 'body = "double", network = "micro"', "has body and network. Give one of: body, network"),
-        ('body = "double", ', "", "models.head: has no kind. Give one of: body, network"),
+        (
+            'body = "double"',
+            'body = "double", network = "micro"',
+            "has body and network. Give one of: body, network, finetune",
+        ),
+        ('body = "double", ', "", "models.head: has no kind. Give one of: body, network, finetune"),
         ('body = "double", hidden = 8', 'network = "micr"', "there is no student 'micr'. Did you mean 'micro'?"),
         ('body = "double"', 'network = "micro"', "models.head: unknown key hidden. Known: network, from, epochs"),
         ('body = "double", hidden = 8', 'network = "micro", max_dur = 0', "max_dur is 0. Needed: a number, as 4.0"),
@@ -410,6 +414,35 @@ def test_features_are_computed_once_and_a_long_clip_is_the_mean_of_its_parts(wor
     other = features.features(features.Frozen("other", embed), segments[:2], Path("cache"), lambda *done: None)
     np.testing.assert_array_equal(other, one[:2])
     assert sum(calls) == len(segments) + 2
+
+
+def test_a_time_axis_is_padded_with_nan_and_blocks_are_means():
+    found = features.stacked([np.ones((2, 3, 4), np.float16), np.zeros((1, 5, 4), np.float16)])
+    assert found.shape == (3, 5, 4) and found.dtype == np.float16
+    assert np.isnan(found[:2, 3:]).all() and (found[2] == 0).all() and (found[:2, :3] == 1).all()
+    np.testing.assert_array_equal(features._blocks(torch.arange(6.0)[:, None])[:, 0], [1.5, 4.5])
+
+
+def test_attention_over_time_finds_the_token_that_matters_and_ignores_padding():
+    rng = np.random.default_rng(0)
+    category, place = np.arange(90) % 3, rng.integers(1, 12, 90)
+    tokens = rng.standard_normal((90, 12, 8)).astype(np.float32)
+    tokens[np.arange(90), place, :3] += 3 * np.eye(3)[category]
+    tokens[np.arange(90), place, 3] += 6  # what attention can find
+    tokens[::2, 11] = np.nan
+    tokens[place == 11] = np.nan_to_num(tokens[place == 11])
+    truth = np.repeat(category[:, None] / 4, 3, 1).astype(np.float32)
+    config = DenseConfig(hidden=8, epochs=40, learning_rate=0.02, dropout=0.0)
+    fitted = fit_dense(Examples(tokens[:60], truth[:60], category[:60], 3), config, 0)
+    found = fitted.answers(tokens[60:])
+    assert np.mean(found.probability.argmax(1) == category[60:]) > 0.8
+    longer = np.concatenate([tokens[60:], np.full((30, 4, 8), np.nan, np.float32)], 1)
+    np.testing.assert_allclose(fitted.answers(longer).emotion, found.emotion, atol=1e-5)
+
+
+def test_a_pooling_of_an_embedding_is_an_error(work):
+    with pytest.raises(Wav2SmallError, match="micro: pooling is 'max', but its embedding is pooled already"):
+        features.open_frozen("micro", None, "max")
 
 
 def test_an_unreadable_clip_stops_heads_and_is_left_out_of_models(work):

@@ -163,13 +163,34 @@ def test_pooling_is_over_the_real_tokens_alone(name):
     expected = {
         "mean": [short.mean(0)],
         "mean+std": [short.mean(0), short.std(0)],
-        "first": [short[0]],
+        "quantile": np.quantile(short, (0, 0.25, 0.5, 0.75, 1), axis=0),
         "max": [short.max(0)],
-        "quantile": np.quantile(short, (0.1, 0.5, 0.9), axis=0),
+        "first": [short[0]],
+        "first+cls": [short[0]],
+        "last": [short[3]],
+        "middle": [short[2]],
+        "random": [short[int(np.random.default_rng(4).integers(4))]],
     }
     found = pool(state, real)
     assert found.shape == (2, 5 * times)
     np.testing.assert_allclose(found[1], np.concatenate(expected[name]), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
+def test_first_cls_is_the_state_of_a_token_of_ones_before_the_others(tmp_path, kind):
+    body, clip = load_body(str(published(tmp_path, kind)), pooling="first+cls"), voice(0.5)
+    with torch.inference_mode():
+        batch, lengths = body.prepare([clip])
+        if kind == "whisper":
+            hidden, real = body.tokens(batch, lengths)
+            ones = torch.cat([torch.ones(1, 1, body.width), hidden], 1)
+            expected = body.encode(ones, torch.ones(1, real.shape[1] + 1, dtype=torch.bool))[-1][0, 0]
+        else:
+            projected, _ = body.encoder.feature_projection(body.encoder.feature_extractor(batch).transpose(1, 2))
+            ones = torch.cat([torch.ones(1, 1, body.width), projected], 1)
+            expected = body.encoder.encoder(ones).last_hidden_state[0, 0]
+    np.testing.assert_allclose(body.statistics([clip])[0, -1], expected, atol=2e-5)
+    assert np.abs(body.statistics([voice(0.5, 1)])[0, -1] - expected.numpy()).max() > 1e-3, "it attends to the clip"
 
 
 def test_attention_of_equal_scores_is_mean_and_spread():

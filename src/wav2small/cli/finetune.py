@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from wav2small.cli.options import config_option, device_option
-from wav2small.train.config import ADAPTATIONS, POOLINGS, TRAINED, AdaptConfig, FinetuneConfig
+from wav2small.train.config import ADAPTATIONS, POOLINGS, TRAINED, AdaptConfig, FinetuneConfig, FitConfig
 
 ADAPT_HELP = "Pretrain the encoder on the same speech first: tapt or p-tapt (arXiv:2110.06309)."
 CHECKPOINTING_HELP = "Recompute activations in the backward pass: a third slower, far less memory."
@@ -33,7 +33,7 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | tuple[int, .
 @click.option("--name", required=True, help="Name of the teacher, recorded with each label.")
 @click.option("--version", default="1", show_default=True, help="Version of the teacher, recorded with each label.")
 @click.option("--licence", required=True, help="Licence of the encoder, recorded with each label.")
-@click.option("--body", required=True, help="Encoder to train: a folder in the hub's format, or owner/name on the hub.")
+@click.option("--body", required=True, help="Encoder to train: whisper, a folder in the hub's format, or owner/name.")
 @click.option("--layers", type=click.IntRange(1), help="Layers of the encoder to keep, from the first.  [default: all]")
 @config_option(FinetuneConfig, "trained", type=click.Choice(TRAINED), help="Parts of the encoder to train.")
 @config_option(FinetuneConfig, "pooling", type=click.Choice(POOLINGS), help="Pooling over time.")
@@ -106,6 +106,7 @@ def command(
 
     check_extra()
     check_writable(output)
+    from wav2small.train.annotated import read_annotated
     from wav2small.train.fit import Finetune
     from wav2small.train.heads import in_words
 
@@ -116,7 +117,7 @@ def command(
 
     config = FinetuneConfig(**settings)
     run = Finetune(
-        manifests,
+        [read_annotated(manifest, FitConfig.folds) for manifest in manifests],
         body,
         layers,
         config,

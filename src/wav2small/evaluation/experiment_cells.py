@@ -11,6 +11,7 @@ import numpy as np
 
 from wav2small.evaluation.experiment import Cell, Experiment
 from wav2small.evaluation.experiment_models import ModelSpec
+from wav2small.evaluation.features import stacked
 from wav2small.evaluation.predictors import Predictor, open_predictor, training_notes
 from wav2small.evaluation.score import Answer
 from wav2small.network.config import OUTPUTS, Emotion
@@ -35,6 +36,7 @@ class Job(NamedTuple):
         test: inputs of the test clips
         allowed: numbers of the categories that test clips can have
         seed: random seed
+        cache: folder for checkpoints
     """
 
     spec: ModelSpec
@@ -43,6 +45,7 @@ class Job(NamedTuple):
     test: np.ndarray
     allowed: tuple[int, ...]
     seed: int
+    cache: Path
 
 
 Engine = Callable[[Iterator[tuple[Cell, Job]], Progress], Iterator[tuple[Cell, list[Answer]]]]
@@ -55,7 +58,7 @@ def unreported(done: float, total: float, note: str = "") -> None:
 
 def answer_job(job: Job, progress: Progress = unreported) -> list[Answer]:
     """Train a model and answer the test clips; a category is the most probable of those that are allowed."""
-    fitted = job.spec.fit(job.examples, job.seed, progress)
+    fitted = job.spec.fit(job.examples, job.seed, job.cache, progress)
     found = fitted.answers(job.test)
     guesses = [""] * len(job.test)
     if job.allowed:
@@ -84,7 +87,7 @@ def run_cells(
     Args:
         experiment: what to do
         journal: of the output
-        cache: folder of features
+        cache: folder of features and checkpoints
         bar: opens progress bars
         report: called with a sentence about each corpus that a model was trained on
         engine: answers the jobs of trained models
@@ -102,7 +105,7 @@ def run_cells(
         else:
             prepared = spec.prepare(_segments(cells, experiment), cache, bar)
             notes = training_notes(f"the {prepared.origin} of {name}", prepared.training_data, experiment.tests)
-            answer = partial(_by_training, spec, prepared.inputs, cells, experiment, engine)
+            answer = partial(_by_training, spec, prepared.inputs, cells, experiment, cache, engine)
         for note in notes:
             report(note)
         _write(answer, f"cells of {name}", total, journal, bar)
@@ -136,6 +139,7 @@ def _by_training(
     inputs: Mapping[str, np.ndarray],
     cells: Sequence[Cell],
     experiment: Experiment,
+    cache: Path,
     engine: Engine,
     progress: Progress,
 ) -> Iterator[tuple[Cell, Numbered]]:
@@ -144,7 +148,7 @@ def _by_training(
     def jobs() -> Iterator[tuple[Cell, Job]]:
         for cell in cells:
             kept, tested = _divided(cell, experiment)
-            pending[cell] = tested.tolist(), _job(cell, spec, experiment, inputs, kept, tested)
+            pending[cell] = tested.tolist(), _job(cell, spec, experiment, inputs, cache, kept, tested)
             yield cell, pending[cell][1]
 
     for cell, answers in engine(jobs(), progress):
@@ -181,6 +185,7 @@ def _job(
     spec: ModelSpec,
     experiment: Experiment,
     inputs: Mapping[str, np.ndarray],
+    cache: Path,
     kept: dict[str, np.ndarray],
     tested: np.ndarray,
 ) -> Job:
@@ -190,12 +195,12 @@ def _job(
     test = experiment.corpora[cell.group.test]
     allowed = tuple(sorted(number[label] for label in {*test.labels} & {*labels}))
     examples = Examples(
-        np.concatenate([inputs[name][rows] for name, rows in kept.items()]),
+        stacked([inputs[name][rows] for name, rows in kept.items()]),
         np.array([_numbers(corpora[name].truth[row]) for name, rows in kept.items() for row in rows], np.float32),
         np.array([number[corpora[name].labels[row]] for name, rows in kept.items() for row in rows]),
         len(labels),
     )
-    return Job(spec, examples, labels, inputs[cell.group.test][tested], allowed, cell.seed)
+    return Job(spec, examples, labels, inputs[cell.group.test][tested], allowed, cell.seed, cache)
 
 
 def _numbers(answer: Answer) -> Sequence[float]:

@@ -1,4 +1,4 @@
-"""The kinds of models that an experiment trains in its cells: heads on frozen features, and whole networks.
+"""The kinds of models that an experiment trains in its cells: heads on frozen features, whole networks, and encoders.
 
 A kind is a dataclass with the methods of :class:`ModelSpec`, and the key that selects it in ``KINDS``.
 """
@@ -6,19 +6,27 @@ A kind is a dataclass with the methods of :class:`ModelSpec`, and the key that s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from wav2small.errors import Wav2SmallError
-from wav2small.evaluation.experiment_values import as_name, as_settings, beside, check_keys
+from wav2small.evaluation.experiment_values import as_list, as_name, as_settings, beside, check_keys, one_of
 from wav2small.evaluation.features import features, open_frozen
 from wav2small.network.weights import read_safetensors
 from wav2small.tables.manifest import Segment
 from wav2small.train import Bar, Progress, check_extra
-from wav2small.train.config import FIXED_POOLINGS, DenseConfig, NetworkConfig
+from wav2small.train.config import (
+    ADAPTATIONS,
+    POOLINGS,
+    TRAINED,
+    AdaptConfig,
+    DenseConfig,
+    FinetuneConfig,
+    NetworkConfig,
+)
 
 if TYPE_CHECKING:
     from wav2small.train.examples import Examples, Fitted
@@ -50,12 +58,13 @@ class ModelSpec(Protocol):
             bar: opens progress bars
         """
 
-    def fit(self, examples: Examples, seed: int, progress: Progress) -> Fitted:
+    def fit(self, examples: Examples, seed: int, cache: Path, progress: Progress) -> Fitted:
         """Train on some of the inputs; the process may be on another machine.
 
         Args:
             examples: training examples of a cell
             seed: random seed
+            cache: folder for checkpoints
             progress: called with the part that is done, and the whole
         """
 
@@ -77,14 +86,9 @@ class HeadSpec:
             Wav2SmallError: if a key is unknown, or a value is not allowed
         """
         check_keys(value, ("body",), ("layers", "pooling", *_names(DenseConfig)), where)
-        pooling = value.get("pooling", "mean")
-        if pooling not in FIXED_POOLINGS:
-            raise Wav2SmallError(f"{where}: pooling is {pooling!r}. Allowed: {', '.join(FIXED_POOLINGS)}.")
-        layers = value.get("layers")
-        if layers is not None and (not isinstance(layers, int) or layers < 1):
-            raise Wav2SmallError(f"{where}: layers is {layers!r}. Needed: a whole number from 1.")
+        pooling = one_of(value, "pooling", POOLINGS, "mean", where)
         config = as_settings(value, DenseConfig(), where)
-        return cls(beside(as_name(value["body"], f"{where}: body"), folder), layers, pooling, config)
+        return cls(beside(as_name(value["body"], f"{where}: body"), folder), _layers(value, where), pooling, config)
 
     def prepare(self, corpora: Mapping[str, Sequence[Segment]], cache: Path, bar: Bar) -> Prepared:
         """Features of all clips."""
@@ -95,7 +99,7 @@ class HeadSpec:
                 inputs[name] = features(frozen, segments, cache, progress)
         return Prepared(inputs, "body", frozen.training_data)
 
-    def fit(self, examples: Examples, seed: int, progress: Progress) -> Fitted:
+    def fit(self, examples: Examples, seed: int, cache: Path, progress: Progress) -> Fitted:
         """Fit the head."""
         from wav2small.train.dense import fit_dense
 
@@ -131,20 +135,72 @@ class NetworkSpec:
 
     def prepare(self, corpora: Mapping[str, Sequence[Segment]], cache: Path, bar: Bar) -> Prepared:
         """The segments themselves."""
-        inputs = {name: np.fromiter(segments, object, len(segments)) for name, segments in corpora.items()}
         data = read_safetensors(self.start)[1].get("training_data", "") if self.start else ""
-        return Prepared(inputs, "start", data)
+        return Prepared(_as_rows(corpora), "start", data)
 
-    def fit(self, examples: Examples, seed: int, progress: Progress) -> Fitted:
+    def fit(self, examples: Examples, seed: int, cache: Path, progress: Progress) -> Fitted:
         """Train the network."""
         from wav2small.train.supervised import fit_network
 
         return fit_network(examples, self.network, self.config, seed, progress, self.start)
 
 
+@dataclass(frozen=True)
+class FinetuneSpec:
+    """A body whose encoder is trained, after task-adaptive pretraining if ``adapt.kind`` is not None."""
+
+    body: str
+    layers: int | None
+    config: FinetuneConfig
+    adapt: AdaptConfig
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any], where: str, folder: Path) -> FinetuneSpec:
+        """From a table with the key ``finetune``.
+
+        Raises:
+            Wav2SmallError: if a key is unknown, or a value is not allowed
+            WeightsError: if the body is not available, or TAPT does not support it
+        """
+        check_extra()
+        from wav2small.train.tune import check_tuning
+
+        numbers = [field.name for field in fields(FinetuneConfig) if not isinstance(field.default, (str, bool))]
+        optional = ("layers", "adapt", "adapt_steps", "clusters", "trained", "pooling", *numbers)
+        check_keys(value, ("finetune",), [key for key in optional if key != "seed"], where)
+        default = FinetuneConfig(
+            trained=one_of(value, "trained", TRAINED, FinetuneConfig.trained, where),
+            pooling=one_of(value, "pooling", POOLINGS, FinetuneConfig.pooling, where),
+        )
+        config = as_settings({key: value[key] for key in value if key in numbers}, default, where)
+        kind = one_of(value, "adapt", ("none", *ADAPTATIONS), "none", where)
+        clusters = as_list(value.get("clusters", list(AdaptConfig.clusters)))
+        if not all(isinstance(number, int) and number > 1 for number in clusters):
+            raise Wav2SmallError(f"{where}: clusters is {clusters}. Needed: whole numbers above 1.")
+        adapt = AdaptConfig(None if kind == "none" else kind, clusters=tuple(clusters))
+        adapt = as_settings({"steps": value.get("adapt_steps", adapt.steps)}, adapt, f"{where}, adapt_steps")
+        spec = cls(
+            beside(as_name(value["finetune"], f"{where}: finetune"), folder), _layers(value, where), config, adapt
+        )
+        check_tuning(spec.body, spec.layers, adapt)  # an error here is reported before anything is computed
+        return spec
+
+    def prepare(self, corpora: Mapping[str, Sequence[Segment]], cache: Path, bar: Bar) -> Prepared:
+        """The segments themselves."""
+        return Prepared(_as_rows(corpora))
+
+    def fit(self, examples: Examples, seed: int, cache: Path, progress: Progress) -> Fitted:
+        """Adapt and fine-tune the body."""
+        from wav2small.train.tune import tune
+
+        config = replace(self.config, seed=seed)
+        return tune(examples, self.body, self.layers, config, self.adapt, cache / "finetune", progress)
+
+
 KINDS: dict[str, Callable[[Mapping[str, Any], str, Path], ModelSpec]] = {
     "body": HeadSpec.read,
     "network": NetworkSpec.read,
+    "finetune": FinetuneSpec.read,
 }
 """Kinds of trained models by the key that each needs."""
 
@@ -164,11 +220,25 @@ def read_model(name: str, value: Any, file: Path) -> str | ModelSpec:
     if isinstance(value, str):
         return beside(value, file.parent)
     if not isinstance(value, dict):
-        raise Wav2SmallError(f"{where}: is {value!r}. Give a model by name or file, or a table with a body or network.")
+        raise Wav2SmallError(
+            f"{where}: is {value!r}. Give a model by name or file, or a table with a body, network or finetune."
+        )
     kinds = [key for key in KINDS if key in value]
     if len(kinds) != 1:
         raise Wav2SmallError(f"{where}: has {' and '.join(kinds) or 'no kind'}. Give one of: {', '.join(KINDS)}.")
     return KINDS[kinds[0]](value, where, file.parent)
+
+
+def _as_rows(corpora: Mapping[str, Sequence[Segment]]) -> dict[str, np.ndarray]:
+    """The segments of each corpus, shape=(clips,)."""
+    return {name: np.fromiter(segments, object, len(segments)) for name, segments in corpora.items()}
+
+
+def _layers(value: Mapping[str, Any], where: str) -> int | None:
+    layers = value.get("layers")
+    if layers is not None and (not isinstance(layers, int) or layers < 1):
+        raise Wav2SmallError(f"{where}: layers is {layers!r}. Needed: a whole number from 1.")
+    return layers
 
 
 def _names(config: type[DenseConfig | NetworkConfig]) -> list[str]:

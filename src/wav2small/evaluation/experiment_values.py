@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from wav2small.errors import Wav2SmallError
 
 Config = TypeVar("Config")
-NEVER_0 = ("epochs", "batch_size", "max_dur")
+NEVER_0 = ("epochs", "steps", "batch_size", "max_dur")
 """Settings that must be above 0."""
 
 
@@ -45,6 +45,18 @@ def as_name(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise Wav2SmallError(f"{where} is {value!r}. Give a name in quotes.")
     return value
+
+
+def one_of(given: Mapping[str, Any], key: str, allowed: Sequence[str], default: str, where: str) -> str:
+    """The value of a key that names one of several.
+
+    Raises:
+        Wav2SmallError: if it does not
+    """
+    value = given.get(key, default)
+    if value not in allowed:
+        raise Wav2SmallError(f"{where}: {key} is {value!r}. Allowed: {', '.join(allowed)}.")
+    return str(value)
 
 
 def beside(name: str, folder: Path) -> str:

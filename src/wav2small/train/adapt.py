@@ -1,13 +1,19 @@
 """Task-adaptive pretraining of a body before fine-tuning: TAPT, and its pseudo-label variant P-TAPT.
 
-Source: Chen and Rudnicky 2023, arXiv:2110.06309. TAPT continues the contrastive task of wav2vec2. P-TAPT predicts, at
-masked tokens, the cluster of the token's state in a body that was fine-tuned for emotion. The paper uses the states of
-a small wav2vec and 64, 512 and 4,096 clusters; we use the same body after fine-tuning, and configurable numbers of
-clusters. Masks are spans of ten tokens that cover .65 of the time, as in wav2vec 2.0.
+Source: Chen and Rudnicky 2023, arXiv:2110.06309, and their code. TAPT continues the contrastive task of wav2vec2, with
+masks of ten tokens that cover .65 of the time, as in wav2vec 2.0. P-TAPT predicts, at masked tokens, the cluster of the
+token's state in a body that was fine-tuned for emotion.
+
+P-TAPT here is as published in: masks of 15 tokens that cover .06 of the time, at least two a clip; for each number of
+clusters, a projection to 256, tanh and one linear layer on the rectified state; the sum of their cross-entropies at
+masked tokens; and convolutions and their projection frozen. Differences: the published clusters (64, 512 and 4,096) are
+of the states of a small wav2vec, ours of the same body after fine-tuning, assigned while training. Whisper was not
+pretrained with masks: there, a masked token is a vector that begins at random and is trained, plus its position.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,22 +31,42 @@ from wav2small.train.annotated import Annotated, divided
 from wav2small.train.config import AdaptConfig, FinetuneConfig
 from wav2small.train.finetune import Batch, Steps, read_ahead
 from wav2small.train.loop import Loop, Plan, Task, evaluate_every, warm_up_steps
-from wav2small.train.teachers.bodies import Body, SpeechBody
+from wav2small.train.teachers.bodies import Body, last_states
 from wav2small.train.teachers.hub import find_folder, load_strictly, read_arrays, read_json
 from wav2small.train.teachers.speech import is_real
+from wav2small.train.teachers.whisper import WhisperBody
 
-SPAN = 10
-MASKED = 0.65
+SPAN, MASKED = 10, 0.65
+"""Tokens of a mask of TAPT, and the share of the tokens that masks cover."""
+CLUSTER_SPAN, CLUSTER_MASKED, CLUSTER_LEAST = 15, 0.06, 2
+"""The same of P-TAPT, and the smallest number of masks of a clip."""
+PROJECTION = 256
+"""Width of the projection before the clusters."""
+FROZEN = re.compile(r"(feature_extractor|feature_projection|masked_spec_embed|conv\d)\b")
+"""Weights of a body that P-TAPT does not train."""
 FRAMES = 100_000
 """Largest number of tokens that the clusters are computed from."""
 
 
-def spans(real: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random mask of tokens: spans within the real tokens, at least one per clip, bool, shape=(batch, tokens)."""
+def spans(
+    real: np.ndarray, rng: np.random.Generator, span: int = SPAN, share: float = MASKED, least: int = 1
+) -> np.ndarray:
+    """Random masks of tokens.
+
+    Args:
+        real: mask of the tokens that are not padding, shape=(batch, tokens)
+        rng: random generator
+        span: tokens of a mask, which is shorter in clips of less than twice as many
+        share: share of the real tokens that masks cover, if they do not overlap
+        least: smallest number of masks of a clip
+
+    Returns:
+        bool, shape=(batch, tokens)
+    """
     out = np.zeros_like(real)
     for row, count in zip(out, real.sum(1), strict=True):
-        length = int(min(SPAN, max(1, count // 2)))
-        many = max(1, int(MASKED * count / length + rng.random()))
+        length = int(min(span, max(1, count // 2)))
+        many = max(least, int(share * count / length + rng.random()))
         for start in rng.choice(count - length + 1, min(many, count - length + 1), replace=False):
             row[start : start + length] = True
     return out
@@ -121,8 +147,7 @@ class Tapt(Adaptation):
         """Contrastive loss and diversity loss of wav2vec2 for each masked token, a scalar."""
         rng, device, net = self.draw(step), self.body.device, self.net
         sound, lengths = self.body.prepare(batch[0])
-        tokens = int(net._get_feat_extract_output_lengths(sound.shape[1]))
-        masked = spans(is_real(lengths, net.config, tokens).numpy(), rng)
+        masked = spans(is_real(lengths, net.config, sound.shape[1]).numpy(), rng)
         others = negatives(masked, net.config.num_negatives, rng)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
             answer = net(
@@ -148,13 +173,11 @@ class PseudoLabels(Adaptation):
         workers: number of processes that prefetch audio
     """
 
-    body: SpeechBody
-
     def __init__(
         self,
         tuned: Body,
         centres: Sequence[Tensor],
-        body: SpeechBody,
+        body: Body,
         corpora: Sequence[Annotated],
         config: FinetuneConfig,
         adapt: AdaptConfig,
@@ -162,29 +185,48 @@ class PseudoLabels(Adaptation):
     ) -> None:
         self.tuned, self.centres = tuned, centres
         torch.manual_seed(config.seed)
-        self.guesses = nn.ModuleList(nn.Linear(body.width, len(centre)) for centre in centres)
-        net = nn.ModuleDict({"encoder": body.encoder, "guesses": self.guesses})
+        self.guesses = nn.ModuleList(
+            nn.Sequential(nn.Linear(body.width, PROJECTION), nn.Tanh(), nn.Linear(PROJECTION, len(centre)))
+            for centre in centres
+        )
+        self.embedding = nn.ParameterList([0.02 * torch.randn(body.width)] if isinstance(body, WhisperBody) else [])
+        for name, weight in body.encoder.named_parameters():
+            weight.requires_grad_(not FROZEN.match(name) and weight.requires_grad)
+        net = nn.ModuleDict({"encoder": body.encoder, "guesses": self.guesses, "embedding": self.embedding})
         super().__init__(body, net, corpora, config, adapt, workers)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """Cross-entropy of the clusters at masked tokens, averaged over the tasks, a scalar."""
+        """Cross-entropy of the clusters at masked tokens, the sum over the tasks, a scalar."""
         device = self.body.device
-        targets = torch.cat(_last_states(self.tuned, batch[0]))
+        targets = torch.cat(last_states(self.tuned, batch[0]))
         sound, lengths = self.body.prepare(batch[0])
-        real = is_real(lengths, self.body.encoder.config, int(token_counts(lengths, self.body).max()))
-        masked = torch.from_numpy(spans(real.numpy(), self.draw(step)))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
-            states = self.body.encoder(
-                sound.to(device),
-                attention_mask=attention_mask(sound, lengths).to(device),
-                mask_time_indices=masked.to(device),
-            ).last_hidden_state[masked.to(device)]
-            target = targets[masked[real].to(device)]
+            states, real, masked = self._masked(sound, lengths, self.draw(step))
+            target = targets[masked[real]]
             losses = [
-                functional.cross_entropy(guess(states).float(), torch.cdist(target, centre).argmin(1))
+                functional.cross_entropy(guess(states[masked].relu()).float(), torch.cdist(target, centre).argmin(1))
                 for guess, centre in zip(self.guesses, self.centres, strict=True)
             ]
-        return torch.stack(losses).mean()
+        return torch.stack(losses).sum()
+
+    def _masked(self, sound: Tensor, lengths: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Last states with masks, (batch, tokens, width), the mask of real tokens, and the masks, (batch, tokens)."""
+        body, device = self.body, self.body.device
+        if isinstance(body, WhisperBody):
+            hidden, real = body.tokens(sound.to(device), lengths.to(device))
+            masked = self._drawn(real, rng)
+            hidden = torch.where(masked[..., None], self.embedding[0] + body.positions(hidden.shape[1]), hidden)
+            return body.encode(hidden, real)[-1], real, masked
+        real = is_real(lengths, body.encoder.config, sound.shape[1]).to(device)
+        masked = self._drawn(real, rng)
+        output = body.encoder(
+            sound.to(device), attention_mask=attention_mask(sound, lengths).to(device), mask_time_indices=masked
+        )
+        return output.last_hidden_state, real, masked
+
+    def _drawn(self, real: Tensor, rng: np.random.Generator) -> Tensor:
+        masked = spans(real.cpu().numpy(), rng, CLUSTER_SPAN, CLUSTER_MASKED, CLUSTER_LEAST)
+        return torch.from_numpy(masked).to(self.body.device)
 
 
 def attention_mask(sound: Tensor, lengths: Tensor) -> Tensor:
@@ -222,7 +264,18 @@ def tapt(
     body.encoder.load_state_dict(net.wav2vec2.state_dict())
 
 
+def check_tapt(name: str, body: Body) -> None:
+    """Check that TAPT supports a body.
+
+    Raises:
+        WeightsError: if the body is not a wav2vec2, or its file has no quantiser
+    """
+    _pretraining(name, body)
+
+
 def _pretraining(name: str, body: Body) -> Wav2Vec2ForPreTraining:
+    if isinstance(body, WhisperBody):
+        raise WeightsError(f"{name}: TAPT needs a wav2vec2 model, but this is whisper. Try p-tapt.")
     folder = find_folder(name)
     config = read_json(folder / "config.json")
     if config.get("model_type") != "wav2vec2":
@@ -276,19 +329,11 @@ def find_clusters(
 def _tokens(batches: Steps, body: Body) -> np.ndarray:
     parts: list[np.ndarray] = []
     for step in range(len(batches)):
-        for state in _last_states(body, batches[step][0]):
+        for state in last_states(body, batches[step][0]):
             parts.append(state.cpu().numpy())
         if sum(map(len, parts)) > FRAMES:
             break
     return np.concatenate(parts)[:FRAMES]
-
-
-def _last_states(body: Body, signals: Sequence[np.ndarray]) -> list[Tensor]:
-    """Last hidden states of the real tokens of each signal, shape=(tokens, width)."""
-    sound, lengths = body.prepare(signals)
-    with torch.inference_mode():
-        layers, real = body.states(sound.to(body.device), lengths.to(body.device))
-    return [state[kept].float() for state, kept in zip(layers[-1], real, strict=True)]
 
 
 def p_tapt(
@@ -313,20 +358,10 @@ def p_tapt(
         progress: called with (steps done, steps)
         workers: number of processes that prefetch audio
 
-    Raises:
-        WeightsError: if the body is Whisper's encoder, which does not support masks
     """
-    if not isinstance(body, SpeechBody):
-        raise WeightsError("P-TAPT needs masked tokens, which Whisper's encoder does not support. Use a wav2vec2 body.")
     make_folder(folder)
     centres = find_clusters(corpora, tuned, adapt.clusters, config, folder / "clusters.npz")
     task = PseudoLabels(tuned, centres, body, corpora, config, adapt, workers)
     body.encoder.config.apply_spec_augment = True  # without it, the encoder ignores the masks
     task.run(folder, f"{list(adapt.clusters)} clusters", progress)
     body.encoder.config.apply_spec_augment = False
-
-
-def token_counts(lengths: Tensor, body: SpeechBody) -> Tensor:
-    """Number of tokens of signals with these lengths in samples, shape=(batch,)."""
-    longest = int(lengths.max()) // 320 + 1
-    return is_real(lengths, body.encoder.config, longest).sum(1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIXED_POOLINGS = ("mean", "mean+std", "first", "max", "quantile")
+CLS = "first+cls"
+"""The state of a constant token before the first one."""
+FIXED_POOLINGS = ("mean", "mean+std", "quantile", "max", "first", CLS, "last", "middle", "random")
 """Poolings over time without trained weights."""
 ATTENTIVE = "attentive"
 POOLINGS = (*FIXED_POOLINGS, ATTENTIVE)

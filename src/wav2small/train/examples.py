@@ -13,7 +13,8 @@ class Examples:
     """Training examples.
 
     Attributes:
-        inputs: features of the clips, shape=(clips, width), or their segments, shape=(clips,)
+        inputs: features of the clips, shape=(clips, width), or (clips, tokens, width) with NaN after a clip's
+            last token; or their segments, shape=(clips,)
         truth: A/D/V, NaN where there is none, shape=(clips, 3)
         category: number of the category, -1 where there is none, shape=(clips,)
         categories: how many there are

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from wav2small.train import Bar
 from wav2small.train.adapt import p_tapt, tapt
-from wav2small.train.annotated import Annotated, read_annotated
+from wav2small.train.annotated import Annotated
 from wav2small.train.config import AdaptConfig, BodyConfig, FinetuneConfig, FitConfig
 from wav2small.train.finetune import finetune_body
 from wav2small.train.heads import CorpusScores, describe, fit_heads, load_corpora
@@ -76,8 +75,8 @@ class Finetune:
     """Fine-tuning of a teacher, resumed from its folder.
 
     Args:
-        manifests: annotated manifests
-        body: folder in the hub's format, or ``owner/name``
+        corpora: annotated corpora
+        body: name of the body, as of ``load_body``
         layers: number of layers to keep, from the first; None keeps all
         config: settings of the fine-tuning
         adapt: settings of the task-adaptive pretraining
@@ -88,7 +87,7 @@ class Finetune:
         device: torch device
     """
 
-    manifests: Sequence[str]
+    corpora: Sequence[Annotated]
     body: str
     layers: int | None
     config: FinetuneConfig
@@ -109,22 +108,26 @@ class Finetune:
         Returns:
             CCC on the dev speakers of each corpus
         """
-        net, scores = self._finetuned(self._adapted(), "")
-        net.save(output, about | describe(self.config, [corpus.name for corpus in self._corpora], scores))
+        net, scores = self.trained()
+        net.save(output, about | describe(self.config, [corpus.name for corpus in self.corpora], scores))
         return scores
 
-    @cached_property
-    def _corpora(self) -> list[Annotated]:
-        return [read_annotated(manifest, FitConfig().folds) for manifest in self.manifests]
+    def trained(self) -> tuple[TunedNet, CorpusScores]:
+        """Train the teacher.
+
+        Returns:
+            the network with the best weights, and its CCC on the dev speakers of each corpus
+        """
+        return self._finetuned(self._adapted(), "")
 
     def _load(self) -> Body:
         return load_body(self.body, self.layers, device=self.device)
 
     def _finetuned(self, body: Body, part: str) -> tuple[TunedNet, CorpusScores]:
-        sizes = [(corpus.name, len(corpus.segments)) for corpus in self._corpora]
+        sizes = [(corpus.name, len(corpus.segments)) for corpus in self.corpora]
         settings = {"corpora": sizes, "body": self.body, "layers": self.layers, "adapt": str(self.adapt)}
         with self.bar(f"fine-tuning {part}".strip()) as progress:
-            arguments = (self._corpora, body, self.config, self.folder / part, progress, self.report)
+            arguments = (self.corpora, body, self.config, self.folder / part, progress, self.report)
             return finetune_body(*arguments, self.workers, settings)
 
     def _adapted(self) -> Body:
@@ -135,9 +138,9 @@ class Finetune:
         folder = self.folder / self.adapt.kind
         if self.adapt.kind == "tapt":
             with self.bar("TAPT") as progress:
-                tapt(self._corpora, self.body, body, self.config, self.adapt, folder, progress, self.workers)
+                tapt(self.corpora, self.body, body, self.config, self.adapt, folder, progress, self.workers)
             return body
         tuned, fresh = self._finetuned(body, "before")[0].body[0], self._load()
         with self.bar("P-TAPT") as progress:
-            p_tapt(self._corpora, tuned, fresh, self.config, self.adapt, folder, progress, self.workers)
+            p_tapt(self.corpora, tuned, fresh, self.config, self.adapt, folder, progress, self.workers)
         return fresh

@@ -30,7 +30,7 @@ from wav2small.network.weights import Arrays
 from wav2small.train.teachers.hub import TRAINING_ONLY, find_folder, fingerprint, load_strictly, read_arrays, read_json
 from wav2small.train.teachers.pooling import FIXED
 from wav2small.train.teachers.speech import batches, long_enough, padded, padding_is_safe, states, unit_variance
-from wav2small.train.teachers.whisper import WhisperBody
+from wav2small.train.teachers.whisper import WHISPER, WhisperBody, find_encoder
 
 KINDS: dict[str, tuple[type[PretrainedConfig], Callable[[Any], PreTrainedModel], str]] = {
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model, "wav2vec2."),
@@ -87,7 +87,7 @@ class SpeechBody:
         for batch in self.batches(signals):
             sound, lengths = self.prepare([signals[index] for index in batch])
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                layers, real = self.states(sound.to(self.device), lengths.to(self.device))
+                layers, real = self.states(sound.to(self.device), lengths.to(self.device), self.pooling)
                 out[batch] = torch.stack([pool(state.float(), real) for state in layers], 1).cpu().numpy()
         return out
 
@@ -106,12 +106,33 @@ class SpeechBody:
         ready = [long_enough(signal) for signal in signals]
         return padded([unit_variance(signal) for signal in ready] if self.normalise else ready)
 
-    def states(self, signals: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    def states(self, signals: Tensor, lengths: Tensor, pooling: str = "") -> tuple[list[Tensor], Tensor]:
         """States of each layer, (batch, tokens, width), and the mask of real tokens, (batch, tokens)."""
-        return states(self.encoder, signals, lengths)
+        return states(self.encoder, signals, lengths, pooling)
 
 
 Body = WhisperBody | SpeechBody
+
+
+def groups(body: Body, signals: Sequence[np.ndarray]) -> list[list[int]]:
+    """Indices of the signals of each batch of a body."""
+    lengths = [len(signal) for signal in signals]
+    return list(batches(lengths)) if isinstance(body, WhisperBody) else body.batches(signals)
+
+
+def last_states(body: Body, signals: Sequence[np.ndarray]) -> list[Tensor]:
+    """Last hidden states of the real tokens of each signal, independent of the batching.
+
+    Returns:
+        float32, shape=(tokens, width) each
+    """
+    rows: dict[int, Tensor] = {}
+    for group in groups(body, signals):
+        batch, lengths = body.prepare([signals[index] for index in group])
+        with torch.inference_mode(), torch.autocast(body.device.type, torch.bfloat16, enabled=body.bf16):
+            layers, real = body.states(batch.to(body.device), lengths.to(body.device))
+        rows |= zip(group, [state[kept].float() for state, kept in zip(layers[-1], real, strict=True)], strict=True)
+    return [rows[index] for index in range(len(signals))]
 
 
 def load_body(
@@ -120,7 +141,7 @@ def load_body(
     """Load a body.
 
     Args:
-        name: folder, or ``owner/name`` on the hub or below WAV2SMALL_MODELS
+        name: folder, or ``owner/name`` on the hub or below WAV2SMALL_MODELS; ``whisper`` is Whisper base
         layers: number of layers to keep, from the first; None keeps all
         pooling: one of ``config.FIXED_POOLINGS``
         bf16: compute matrix products in bfloat16
@@ -129,6 +150,8 @@ def load_body(
     Raises:
         WeightsError: if it is not available, not of a supported kind, has fewer layers, or its arrays do not fit
     """
+    if name == WHISPER:
+        return wrap(find_encoder(layers=layers), False, bf16, device, pooling)
     folder = find_folder(name)
     config = read_json(folder / "config.json")
     arrays = body_arrays(read_arrays(folder), str(config.get("model_type")), layers)

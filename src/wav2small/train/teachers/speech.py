@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from wav2small.network.config import SAMPLING_RATE
+from wav2small.train.config import CLS
 from wav2small.train.teachers.base import TransformerTeacher
 from wav2small.train.teachers.hub import TRAINING_ONLY, fingerprint
+from wav2small.train.teachers.pooling import prepended
 
 MIN_LENGTH = 1600
 """Shortest signal in samples; shorter signals are zero-padded."""
@@ -66,30 +69,51 @@ def long_enough(signal: np.ndarray) -> np.ndarray:
     return np.pad(signal, (0, max(0, MIN_LENGTH - len(signal))))
 
 
-def is_real(lengths: Tensor, config: PretrainedConfig, tokens: int) -> Tensor:
-    """Mask of the tokens that are not padding, shape=(batch, tokens)."""
+def token_counts(lengths: Tensor, config: PretrainedConfig) -> Tensor:
+    """Number of tokens of signals with these lengths in samples, of the same shape."""
     counts = lengths
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         counts = torch.div(counts - kernel, stride, rounding_mode="floor") + 1
-    return torch.arange(tokens, device=lengths.device)[None] < counts[:, None]
+    return counts
 
 
-def states(encoder: PreTrainedModel, signals: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+def is_real(lengths: Tensor, config: PretrainedConfig, samples: int) -> Tensor:
+    """Mask of the tokens that are not padding, in a batch of ``samples`` samples, shape=(batch, tokens)."""
+    tokens = int(token_counts(torch.tensor(samples), config))
+    return torch.arange(tokens, device=lengths.device)[None] < token_counts(lengths, config)[:, None]
+
+
+def states(
+    encoder: PreTrainedModel, signals: Tensor, lengths: Tensor, pooling: str = ""
+) -> tuple[list[Tensor], Tensor]:
     """Hidden states of an encoder: of the convolutions, then of each layer; the last one includes the final norm.
 
     Args:
         encoder: Wav2Vec2Model, HubertModel, WavLMModel or Data2VecAudioModel
         signals: normalised signals, shape=(batch, samples)
         lengths: samples of each signal without padding, shape=(batch,)
+        pooling: the states are as this pooling needs them (:func:`prepended`)
 
     Returns:
         states of each layer, (batch, tokens, width), and the mask of real tokens, (batch, tokens)
     """
     mask = torch.arange(signals.shape[1], device=signals.device)[None] < lengths[:, None]
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # of torch, caused by WavLM
-    output = encoder(signals, attention_mask=None if mask.all() else mask.long(), output_hidden_states=True)
+    real = is_real(lengths, encoder.config, signals.shape[1])
+    transformer = encoder.get_submodule("encoder")
+
+    def prepend(_: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> tuple[tuple[Tensor, ...], Any]:
+        hidden, kept = prepended(arguments[0], real, pooling)
+        return (hidden,), named | {"attention_mask": None if mask.all() else kept}
+
+    hooks = [transformer.register_forward_pre_hook(prepend, with_kwargs=True)] if pooling == CLS else []
+    try:
+        output = encoder(signals, attention_mask=None if mask.all() else mask.long(), output_hidden_states=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
     layers = [*output.hidden_states[:-1], output.last_hidden_state]
-    return layers, is_real(lengths, encoder.config, layers[-1].shape[1])
+    return layers, prepended(layers[-1], real, pooling)[1]
 
 
 class PublishedTeacher(TransformerTeacher):

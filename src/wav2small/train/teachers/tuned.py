@@ -15,11 +15,10 @@ from wav2small.errors import WeightsError
 from wav2small.network.weights import Arrays, write_safetensors
 from wav2small.train.config import ATTENTIVE
 from wav2small.train.teachers.base import TransformerTeacher
-from wav2small.train.teachers.bodies import Body, build, wrap
+from wav2small.train.teachers.bodies import Body, build, groups, wrap
 from wav2small.train.teachers.hub import TRAINING_ONLY, load_strictly
 from wav2small.train.teachers.pooling import FIXED, AttentiveStatistics
-from wav2small.train.teachers.speech import batches
-from wav2small.train.teachers.whisper import Head, WhisperBody
+from wav2small.train.teachers.whisper import Head
 
 NEEDED = ("name", "version", "licence", "encoder", "normalise", "pooling", "hidden")
 """Required metadata keys of such a file."""
@@ -53,7 +52,7 @@ class TunedNet(nn.Module):
         rows: dict[int, Tensor] = {}
         for group in groups(body, signals):
             batch, lengths = body.prepare([signals[index] for index in group])
-            layers, real = body.states(batch.to(body.device), lengths.to(body.device))
+            layers, real = body.states(batch.to(body.device), lengths.to(body.device), self.pooling)
             pool = self.pool or FIXED[self.pooling][0]
             rows |= zip(group, pool(layers[-1].float(), real), strict=True)
         pooled: Tensor = self.norm(torch.stack([rows[index] for index in range(len(signals))]))
@@ -90,12 +89,6 @@ def is_json(value: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def groups(body: Body, signals: Sequence[np.ndarray]) -> list[list[int]]:
-    """Indices of the signals of each batch of a body."""
-    lengths = [len(signal) for signal in signals]
-    return list(batches(lengths)) if isinstance(body, WhisperBody) else body.batches(signals)
 
 
 class TunedTeacher(TransformerTeacher):

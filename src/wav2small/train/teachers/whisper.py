@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from wav2small.errors import WeightsError
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.network.weights import read_safetensors
 from wav2small.train.teachers.hub import WEIGHTS, find_folder, fingerprint, load_strictly, models_folder
-from wav2small.train.teachers.pooling import FIXED
+from wav2small.train.teachers.pooling import FIXED, prepended
 
 ENCODER_FILE = "whisper-base-encoder.safetensors"
+WHISPER = "whisper"
+"""Short name of this body."""
 HUB_NAME = "openai/whisper-base"
 REVISION = "e37978b90ca9030d5170a5c07aadb050351a65bb"
 FINGERPRINT = "f3106a6c48cd87ac450d9060cc1718094aa0df2d88edb62a759a1ffc758d60c1"
@@ -45,7 +48,7 @@ def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT, layers: int 
         layers: number of layers to keep, from the first; None keeps all. The time is proportional to it.
 
     Raises:
-        WeightsError: if it is not available, or has another fingerprint
+        WeightsError: if it is not available, has another fingerprint, or has fewer layers
     """
     alone = models_folder() / ENCODER_FILE
     path = alone if alone.is_file() else find_folder(name, REVISION) / WEIGHTS
@@ -55,7 +58,12 @@ def find_encoder(name: str = HUB_NAME, expected: str = FINGERPRINT, layers: int 
             f"{path}: not the Whisper encoder that the head was fitted on. "
             f"Needed: the published encoder of {HUB_NAME}; remove the file to fetch it again."
         )
+    if layers is not None and not 1 <= layers <= CONFIG.encoder_layers:
+        raise WeightsError(
+            f"{path}: has {CONFIG.encoder_layers} layers, asked for {layers}. Ask for 1 or more of them."
+        )
     encoder.layers = encoder.layers[:layers]
+    encoder.config.encoder_layers = len(encoder.layers)
     encoder.eval()  # type: ignore[no-untyped-call]
     return encoder
 
@@ -64,7 +72,7 @@ def _read_encoder(path: Path) -> WhisperEncoder:
     """Read a file of the encoder, or of the whole model."""
     arrays, _ = read_safetensors(path)
     inner = {name: match[1] for name in arrays if (match := re.match(r"(?:model\.)?encoder\.(.+)", name))}
-    encoder = WhisperEncoder(CONFIG)
+    encoder = WhisperEncoder(deepcopy(CONFIG))
     load_strictly(encoder, {inner[name]: arrays[name] for name in inner} or arrays, str(path))
     return encoder
 
@@ -129,7 +137,7 @@ class WhisperBody:
         batch, lengths = self.prepare(signals)
         pool, _ = FIXED[self.pooling]
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            states, kept = self.states(batch.to(self.device), lengths.to(self.device))
+            states, kept = self.states(batch.to(self.device), lengths.to(self.device), self.pooling)
             pooled = [pool(state.float(), kept) for state in states]
         return torch.stack(pooled, 1).cpu().numpy()
 
@@ -149,23 +157,39 @@ class WhisperBody:
             row[:, : mel.shape[1]] = mel
         return batch, lengths
 
-    def states(self, mel: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, mels, frames) -> states of each layer (batch, tokens, width), and the mask of real tokens."""
+    def states(self, mel: Tensor, lengths: Tensor, pooling: str = "") -> tuple[list[Tensor], Tensor]:
+        """(batch, mels, frames) -> states of each layer (batch, tokens, width), and the mask of real tokens.
+
+        They are as ``pooling`` needs them.
+        """
+        hidden, real = prepended(*self.tokens(mel, lengths), pooling)
+        return self.encode(hidden, real), real
+
+    def tokens(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Input of the transformer with positions, (batch, tokens, width), and the mask of real tokens."""
         encoder = self.encoder
         real = torch.arange(mel.shape[2], device=mel.device)[None] < lengths[:, None]
         hidden = functional.gelu(encoder.conv1(mel)) * real[:, None]
         hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
         real = torch.arange(hidden.shape[1], device=mel.device)[None] < ((lengths + 1) // 2)[:, None]
+        return hidden + self.positions(hidden.shape[1]), real
+
+    def positions(self, tokens: int) -> Tensor:
+        """What is added to the output of the convolutions, shape=(tokens, width)."""
+        positions: Tensor = self.encoder.embed_positions.weight[:tokens]
+        return positions
+
+    def encode(self, hidden: Tensor, real: Tensor) -> list[Tensor]:
+        """States of each layer, shape=(batch, tokens, width), from the output of :meth:`tokens`."""
         mask = torch.zeros_like(real, dtype=hidden.dtype).masked_fill(~real, float("-inf"))[:, None, None]
-        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         states = [hidden]
-        for layer in encoder.layers:
+        for layer in self.encoder.layers:
             output = layer(hidden, mask)
             hidden = (
                 output[0] if isinstance(output, tuple) else output
             )  # a tuple with the attention in transformers 5.0
             states.append(hidden)
-        return states, real
+        return states
 
     @torch.inference_mode()
     def batch_statistics(self, signals: Tensor) -> Tensor:
@@ -178,7 +202,7 @@ class WhisperBody:
         mel = self.log_mel(signals)
         lengths = torch.full((len(mel),), mel.shape[2], device=mel.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            states, real = self.states(mel, lengths)
+            states, real = self.states(mel, lengths, self.pooling)
             return torch.stack([pool(state.float(), real) for state in states], 1)
 
     def log_mel(self, signals: Tensor) -> Tensor:
