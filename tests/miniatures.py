@@ -15,12 +15,12 @@ import soundfile
 Build = Callable[[Path], None]
 
 
-def put(root: Path, *files: str) -> None:
-    """Audio under each of these names, of other noise for every name."""
+def put(root: Path, *files: str, length: int = 1600) -> None:
+    """Audio under each of these names, of other noise for every name; ``length`` in samples of 16 kHz."""
     for file in files:
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(zlib.crc32(file.encode())).standard_normal(1600)
+        noise = np.random.default_rng(zlib.crc32(file.encode())).standard_normal(length)
         soundfile.write(path, 0.1 * noise, 16000)
 
 
@@ -117,7 +117,7 @@ def msp_improv(root: Path) -> None:
 
 def msp_conversation(root: Path) -> None:
     """Two parts of one conversation, which begins at 100 s of its podcast; the second part is rated higher."""
-    put(root, "Audio/MSP-Conversation_0047.wav", "Audio/MSP-Conversation_0050.wav")
+    put(root, "Audio/MSP-Conversation_0047.wav", "Audio/MSP-Conversation_0050.wav", length=22 * 16000)
     write(root, "Time_Labels/conversations.txt", "MSP-Conversation_0047;100.0;122.0\nMSP-Conversation_0050;0;5.5\n")
     parts = "MSP-Conversation_0047_1;100.0;110.0\nMSP-Conversation_0047_2;110.0;122.0\nMSP-Conversation_0050_1;0;5.5\n"
     write(root, "Time_Labels/conversation_parts.txt", parts)

@@ -304,7 +304,7 @@ def test_ray_gives_the_same_table(work):
         ("seeds = [0, 1]", "seeds = [-1]", "seeds has -1"),
         ("seeds = [0, 1]", "seeds = []", "seeds is empty"),
         ("random:2", "random:1", "folds has 'random:1'. Give the name of a column, or random:10"),
-        ('"speaker"', '"session"', "a: the column session has 0 value"),
+        ('"speaker"', '"session"', "a: folds by session need two or more values of this column, and it has 0"),
         ("hidden = 8", "hiden = 8", "models.head: unknown key hiden"),
         ("epochs = 12", "epochs = 0", "epochs is 0. Needed: a number, as 40"),
         ('body = "double"', 'body = "double", pooling = "any"', "pooling is 'any'. Allowed: mean, mean+std"),
@@ -453,7 +453,7 @@ def test_an_unreadable_clip_stops_heads_and_is_left_out_of_models(work):
 
 def test_a_column_without_two_values_is_an_error_of_the_corpus(work):
     corpus = read_experiment("x.toml").corpora["a"]
-    with pytest.raises(Wav2SmallError, match="a: the column file2 has 0 value"):
+    with pytest.raises(Wav2SmallError, match="a: folds by file2 need two"):
         corpus.folds("file2", 0)
     folds = corpus.folds("random:2", 0)
     assert [folds.count(fold) for fold in "01"] == [15, 15] and folds != corpus.folds("random:2", 1)

@@ -139,5 +139,5 @@ def command(
         heat_map(matrices(rows), plot_file, "mean CCC, UA")
         report_written(plot_file)
     if failed:
-        say(f"{failed} cells have clips that failed, which are left out; run evaluate on the corpus for their errors")
+        say(f"cells with clips that failed, which are left out: {failed}; run evaluate on the corpus for their errors")
         sys.exit(1)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wav2small.errors import Wav2SmallError
+from wav2small.errors import ManifestError, Wav2SmallError
 from wav2small.evaluation.experiment_models import ModelSpec, read_model
 from wav2small.evaluation.experiment_values import as_list, as_name, as_names, check_keys
+from wav2small.evaluation.labelled import check_column
 from wav2small.evaluation.predictors import file_sha256, read_truth
 from wav2small.evaluation.score import Answer, check_truth
 from wav2small.tables.manifest import Segment, load_norms, read_manifest, select
@@ -74,9 +75,10 @@ class Corpus:
             return [str(place % count) for place in np.argsort(order)]
         found = [segment.column(kind) for segment in self.segments]
         if len({*found} - {""}) < 2:
+            count = len({*found} - {""})
             raise Wav2SmallError(
-                f"{self.name}: the column {kind} has {len({*found} - {''})} value, and folds need two. "
-                f"Name another column in folds, such as speaker, or {RANDOM}10."
+                f"{self.name}: folds by {kind} need two or more values of this column, and it has {count}. "
+                f"Name another column in folds, such as speaker or {RANDOM}10, or give the corpus train = false."
             )
         return found
 
@@ -98,7 +100,7 @@ class Experiment:
         folds: kinds of folds, each a column or ``random:N``
         seeds: random seeds of the training and of random folds
         by: columns whose values are also scored alone
-        truth: name of the truth
+        truth: name of the truth, for a title
         settings: content of the file, and sha256 of the manifests
     """
 
@@ -113,7 +115,12 @@ class Experiment:
     settings: dict[str, Any]
 
     def notes(self) -> Iterator[str]:
-        """A sentence about each corpus and kind of folds in which training and test share speakers."""
+        """A sentence about each corpus and kind of folds in which training and test share speakers.
+
+        There is none without heads, as nothing is trained then.
+        """
+        if all(isinstance(spec, str) for spec in self.models.values()):
+            return
         for name in dict.fromkeys(name for train in self.train for name in train if name in self.tests):
             for kind in self.folds:
                 if self.corpora[name].shares_speakers(kind):
@@ -150,12 +157,13 @@ def read_experiment(path: str | Path) -> Experiment:
     given = _parse(file)
     where = str(path)
     check_keys(given, ("models", "corpora"), ("train", "folds", "seeds", "by", "truth"), where)
-    truth_name = as_name(given.get("truth", "norms"), f"{where}: truth")
-    corpora, trainable, tests = {}, [], []
+    truth = given.get("truth", "norms")
+    corpora, trainable, tests, truths = {}, [], [], {}
     for name, value in _table(given, "corpora", where).items():
         table = value if isinstance(value, dict) else {"manifest": value}
-        check_keys(table, ("manifest",), ("where", "train", "test"), f"{where}, corpora.{name}")
-        corpora[name] = _read_corpus(name, table, truth_name, file.parent)
+        check_keys(table, ("manifest",), ("where", "truth", "train", "test"), f"{where}, corpora.{name}")
+        truths[name] = as_name(table.get("truth", truth), f"{where}: truth")
+        corpora[name] = _read_corpus(name, table, truths[name], file.parent)
         if table.get("train", True):
             trainable.append(name)
         if table.get("test", True):
@@ -169,9 +177,12 @@ def read_experiment(path: str | Path) -> Experiment:
         _folds(given.get("folds", ["speaker"]), where),
         [_seed(value, where) for value in as_list(given.get("seeds", [0]))],
         as_names(given.get("by", []), f"{where}: by"),
-        truth_name,
+        _listed(truths),
         {"experiment": given, "manifests": {name: corpus.sha256 for name, corpus in corpora.items()}},
     )
+    for column in experiment.by:
+        segments = [segment for test in tests for segment in corpora[test].segments]
+        check_column(column, segments, dict.fromkeys(tests), f"leave {column} out of by in {where}")
     if not experiment.seeds:
         raise Wav2SmallError(f"{where}: seeds is empty. Give one or more whole numbers from 0.")
     return experiment
@@ -201,10 +212,19 @@ def _table(given: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     return dict(given[key])
 
 
+def _listed(truths: Mapping[str, str]) -> str:
+    """One truth by its name; of several, the corpora of each."""
+    corpora = {truth: [name for name, own in truths.items() if own == truth] for truth in truths.values()}
+    return ", ".join(truth if len(corpora) == 1 else f"{truth} ({' '.join(names)})" for truth, names in corpora.items())
+
+
 def _read_corpus(name: str, table: Mapping[str, Any], truth: str, folder: Path) -> Corpus:
     manifest = folder / as_name(table["manifest"], f"corpora.{name}: manifest")
     where = [(column, str(value)) for column, values in table.get("where", {}).items() for value in as_list(values)]
-    segments = select(read_manifest(manifest), where)
+    try:
+        segments = select(read_manifest(manifest), where)
+    except ManifestError as error:
+        raise ManifestError(f"corpora.{name}: {error}") from None
     source = truth if truth in ("manifest", "norms") else str(folder / truth)
     true = list(read_truth(source, segments, load_norms())[1])
     check_truth(true, name)

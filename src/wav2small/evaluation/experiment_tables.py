@@ -55,7 +55,9 @@ class Result:
         return [row for row, column in enumerate(columns) if all(answer.emotion for answer in column)]
 
     def evaluations(self, rows: Sequence[int]) -> list[Evaluation]:
-        """Of each seed, on these segments."""
+        """Of each seed, on these segments; none without segments."""
+        if not rows:
+            return []
         data = self.data[rows]
         found = [evaluate_within(data, [answers[row] for row in rows]) for answers in self.answers.values()]
         return [one[self.group.test] for one in found]
@@ -109,7 +111,10 @@ def results(
 
 
 def score_rows(found: Mapping[Group, Result], experiment: Experiment) -> list[Row]:
-    """One row a group and statistic: value (mean over seeds), interval, and deviations over folds and seeds."""
+    """One row a group and statistic: value (mean over seeds), interval, and deviations over folds and seeds.
+
+    Of a corpus that a model answered no clip of, the values are None.
+    """
     rows = []
     for result in found.values():
         tested = result.rows()
@@ -123,17 +128,20 @@ def score_rows(found: Mapping[Group, Result], experiment: Experiment) -> list[Ro
 
 
 def _rows(result: Result, tested: Sequence[int], by: Row) -> list[Row]:
+    heads, seeds = {**_heads(result.group), **by}, len(result.answers)
+    if not tested:
+        nothing = {"value": None, "low": None, "high": None, "n": 0, "speakers": 0, "seeds": seeds}
+        return [{**heads, "dimension": one.dimension, "statistic": one.name, **nothing} for one in STATISTICS]
     evaluations = result.evaluations(tested)
     spread = {} if by else _spread(result, evaluations)
     found = over_seeds([one.figures for one in evaluations])
     return [
         {
-            **_heads(result.group),
-            **by,
+            **heads,
             **{"dimension": one.dimension, "statistic": one.statistic},
             **{"value": _number(one.value), "low": _number(one.low), "high": _number(one.high)},
             **spread.get((one.dimension, one.statistic), {}),
-            **{"n": one.n, "speakers": one.speakers, "seeds": len(result.answers)},
+            **{"n": one.n, "speakers": one.speakers, "seeds": seeds},
         }
         for one in scores(found)
     ]
@@ -181,6 +189,8 @@ def difference_rows(found: Mapping[Group, Result], against: str) -> list[Row]:
         if group.model == against or other is None:
             continue
         common = sorted({*result.rows()} & {*other.rows()})
+        if not common:
+            continue
         for one in differences(result.figures(common) - other.figures(common)):
             numbers = {"value": one.value, "low": one.low, "high": one.high, "share_not_above_0": one.share_not_above_0}
             rows.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from wav2small.errors import Wav2SmallError
 from wav2small.evaluation.plots import check_drawable
 from wav2small.files import whole_file
 
@@ -21,10 +22,12 @@ def heat_map(panels: Mapping[str, Table], path: str | Path, label: str = "CCC") 
         label: of the colours
 
     Raises:
-        Wav2SmallError: if the suffix is not that of a picture
+        Wav2SmallError: if the suffix is not that of a picture, or there is no table
         MissingExtraError: if matplotlib is not installed
     """
     check_drawable(path)
+    if not panels:
+        raise Wav2SmallError(f"{path}: there is nothing to draw, as no statistic has a value.")
     from matplotlib.figure import Figure
 
     rows = list(dict.fromkeys(row for table in panels.values() for row, _ in table))

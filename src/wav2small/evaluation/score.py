@@ -290,7 +290,10 @@ def check_truth(truth: Sequence[Answer], corpus: str = "") -> None:
     values = [value for answer in truth if answer.emotion for value in answer.emotion]
     if not values:
         why = _listed(Counter(answer.reason for answer in truth))
-        raise ManifestError(f"nothing to score: none of {len(truth)} rows{where} has a truth ({why}).")
+        raise ManifestError(
+            f"nothing to score: none of {len(truth)} rows{where} has a truth ({why}). "
+            "Give a table of labels as the truth, or leave the corpus out."
+        )
     if min(values) < -0.5 or max(values) > 1.5:
         raise ManifestError(
             f"the truth{where} goes from {min(values):.4g} to {max(values):.4g}. "
