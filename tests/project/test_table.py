@@ -32,6 +32,11 @@ def test_the_tables_in_the_documents_are_current(name, document):
     assert made in (ROOT / document).read_text(encoding="utf-8")
 
 
+def test_the_table_of_distorted_clips_of_emodb_is_current():
+    made = runpy.run_path(str(ROOT / "recipes" / "table.py"))["robust"](OPEN, "emodb")
+    assert made in (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
+
+
 def test_what_was_measured_is_what_ships():
     """To the byte: new weights or a new graph need a new run of the bench."""
     rows = [json.loads(line) for line in (OPEN / "bench.jsonl").read_text().splitlines()]
