@@ -14,13 +14,14 @@ wav2small bench "${students[@]}" "$run"/students/*.onnx --with teacher,opensmile
     --runs 7 --on "$ravdess" --truth "$run/teacher-ravdess.csv" --truth norms -o "$here/open/bench.jsonl"
 added=(--noise "$data/open/noise" --rooms "$data/open/rooms")
 distorted=(--on "$ravdess" --where text=s01 --where extra=rep=01 --where intensity=normal "${added[@]}")
-full=(micro micro:int8 micro-l wav2small)
-wav2small robustness "${full[@]}" "${distorted[@]}" -o "$run/robustness.json" --plot "$here/../docs/robustness.png"
-wav2small robustness "${full[@]}" --on "$data/open/emodb" --where fold=0 "${added[@]}" -o "$run/robustness-emodb.json"
-wav2small robustness wav2small-17k wav2small-running mobilenetv{3,4}-small:int8 teacher:open "${distorted[@]}" \
+main=(micro micro:int8 micro-l wav2small)
+wav2small robustness "${main[@]}" teacher:open "${distorted[@]}" \
+    -o "$run/robustness.json" --plot "$here/../docs/robustness.png"
+wav2small robustness "${main[@]}" --on "$data/open/emodb" --where fold=0 "${added[@]}" -o "$run/robustness-emodb.json"
+wav2small robustness wav2small-17k wav2small-running mobilenetv{3,4}-small:int8 "${distorted[@]}" \
     --conditions noise:10,noise:0,babble:10,mulaw:8k,opus:12k,reverb:0.8,speed:1.25,packets,cut:1 \
-    -o "$run/robustness-cards.json"
-python "$here/robustness.py" "$run"/robustness{,-emodb,-cards}.json
+    -o "$run/robustness-others.json"
+python "$here/robustness.py" "$run"/robustness{,-emodb,-others}.json
 python "$here/table.py" "$here/../docs/bench.png"
 ships=({micro,micro-l,wav2small,wav2small-17k,wav2small-running}{,:int8} mobilenetv{3,4}-small:int8)
 scored=(--on "$ravdess" --by gender --by speaker)
