@@ -59,7 +59,7 @@ LIMITS = """\
 - The teacher was fitted on acted German of 10 speakers, on the same clips in other voices made by a
   vocoder, and on vocal bursts. Its errors are also those of its students.
 - The training speech is mostly by adults, in English, German and Arabic. The main students follow the
-  teacher less in children of 6 to 9 years ([age](../related/layers.md#age)). Not measured: other
+  teacher less in children of 6 to 9 years ([age](../related/layers.md)). Not measured: other
   languages, accents, pathological voices. Sex is as annotated in RAVDESS, with two values.
 - Values differ between speakers and microphones: compare values of the same speaker only.
 """
