@@ -2,7 +2,8 @@
 
     python recipes/rehearsal/tiny_teachers.py FOLDER
 
-With ``WAV2SMALL_MODELS=FOLDER`` the teachers odyssey, dawn and paper then answer, from random weights.
+With ``WAV2SMALL_MODELS=FOLDER`` the teachers odyssey, dawn and paper then answer, from random weights, and
+``ntu-spml/distilhubert`` is a body.
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PretrainedConfig, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    PretrainedConfig,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
 
 from wav2small.network.weights import write_safetensors
 
 ODYSSEY = "3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes"
 DAWN = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
+DISTILHUBERT = "ntu-spml/distilhubert"
 WIDTH = 16
 SMALL = {
     "hidden_size": WIDTH,
@@ -139,6 +149,18 @@ def make_dawn(models: Path) -> Path:
     return folder
 
 
+def make_distilhubert(models: Path) -> Path:
+    """HuBERT with two layers, ``pytorch_model.bin`` with the array names of before torch 2.1."""
+    folder = models / DISTILHUBERT
+    group = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "feat_proj_layer_norm": False}
+    config = HubertConfig(**(SMALL | group))
+    config.save_pretrained(folder)
+    arrays = old_names(scrambled(HubertModel, config, 3).state_dict(), "")
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, folder / "pytorch_model.bin")
+    (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False, "sampling_rate": 16000}))
+    return folder
+
+
 if __name__ == "__main__":
-    for make in (make_odyssey, make_dawn):
+    for make in (make_odyssey, make_dawn, make_distilhubert):
         print(make(Path(sys.argv[1])))

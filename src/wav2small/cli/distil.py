@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STUDENT_HELP = "Student to train; repeatable: all are trained on the same batches.  [default: micro]"
 FROM_HELP = "Weights that a student starts from, such as micro=runs/first/micro.safetensors; repeatable."
+BODY_HELP = "Checkpoint in the hub's format that a student starts from, such as distilhubert=ntu-spml/distilhubert."
 REUSE_HELP = "Times that a labelled clip is used on average, on a processor; each time distorted anew."
 RING_HELP = "Folder of the labelled clips, which runs with the same audio and teacher can share.  [default: in the run]"
 WITHIN_HELP = "Share of the loss that is computed within corpora, 0 to 1."
@@ -44,6 +45,7 @@ LEFT_OUT_HELP = "Corpus that is not trained on, and scored at each evaluation; r
 )
 @click.option("--student", "students", multiple=True, callback=student_names, help=STUDENT_HELP)
 @click.option("--network", "networks", multiple=True, metavar="FILE", help="JSON of a network of your own; repeatable.")
+@click.option("--body", "bodies", multiple=True, metavar="STUDENT=FOLDER", help=BODY_HELP)
 @click.option("--from", "starts", multiple=True, metavar="STUDENT=FILE", help=FROM_HELP)
 @click.option(
     "--dev-fold",
@@ -112,6 +114,7 @@ def command(
     teacher: str,
     students: tuple[str, ...],
     networks: tuple[str, ...],
+    bodies: tuple[str, ...],
     starts: tuple[str, ...],
     dev_fold: str,
     left_out: tuple[str, ...],
@@ -160,7 +163,7 @@ def command(
         torch.set_num_threads(threads)
     run = Run(
         corpora=joined(corpora, shares),
-        pupils=pupils(students, networks, starts),
+        pupils=pupils(students, networks, bodies, starts),
         folder=Path(output),
         teacher=teacher,
         dev_fold=dev_fold,
@@ -180,19 +183,26 @@ def command(
         report_written(f"{output}/{pupil.name}.safetensors", f"student {pupil.name}")
 
 
-def pupils(students: Sequence[str], networks: Sequence[str], starts: Sequence[str]) -> list[Pupil]:
+def pupils(
+    students: Sequence[str], networks: Sequence[str], bodies: Sequence[str], starts: Sequence[str]
+) -> list[Pupil]:
     """The students by name, and those that are files of JSON, each with what it starts from."""
     from wav2small.network.config import read_network
     from wav2small.train.online.distil import Pupil
 
     start = dict(pair(text, "--from", "micro=runs/first/micro.safetensors") for text in starts)
     start = {name.replace(":", "-"): file for name, file in start.items()}
+    body = dict(pair(text, "--body", "distilhubert=ntu-spml/distilhubert") for text in bodies)
     described = [read_network(file) for file in networks]
     names = list(students) or ([] if described else ["micro"])
     found = [(name, None) for name in names] + [(network.name, network) for network in described]
     if len({name for name, _ in found}) < len(found):
         raise click.UsageError(f"two students have one name: {', '.join(name for name, _ in found)}.")
-    unknown = start.keys() - {name for name, _ in found}
-    if unknown:
-        raise click.UsageError(f"--from {min(unknown)}: there are {', '.join(name for name, _ in found)}.")
-    return [Pupil(name, network, Path(start[name]) if name in start else None) for name, network in found]
+    for option, given in (("--from", start), ("--body", body)):
+        unknown = given.keys() - {name for name, _ in found}
+        if unknown:
+            raise click.UsageError(f"{option} {min(unknown)}: there are {', '.join(name for name, _ in found)}.")
+    return [
+        Pupil(name, network, Path(start[name]) if name in start else None, body.get(name, ""))
+        for name, network in found
+    ]

@@ -11,6 +11,7 @@ import click
 from wav2small.cli.options import config_option, device_option
 from wav2small.train.config import ADAPTATIONS, POOLINGS, TRAINED, AdaptConfig, FinetuneConfig, FitConfig
 
+FOCAL_HELP = "Focal loss of the categories with this gamma; all weigh the same.  [default: cross-entropy]"
 ADAPT_HELP = "Pretrain the encoder on the same speech first: tapt or p-tapt (arXiv:2110.06309)."
 CHECKPOINTING_HELP = "Recompute activations in the backward pass: a third slower, far less memory."
 
@@ -48,6 +49,8 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | tuple[int, .
     type=click.FloatRange(0, 1, min_open=True),
     help="Multiply the learning rate by this for each layer further from the output.",
 )
+@config_option(FinetuneConfig, "distorted", type=click.FloatRange(0, 1), help="Share of clips that are distorted.")
+@config_option(FinetuneConfig, "focal", type=click.FloatRange(0), metavar="GAMMA", help=FOCAL_HELP)
 @click.option("--adapt", type=click.Choice(ADAPTATIONS), help=ADAPT_HELP)
 @config_option(AdaptConfig, "steps", "--adapt-steps", type=click.IntRange(1), help="Steps of --adapt.")
 @click.option(
@@ -92,7 +95,8 @@ def command(
 
     MANIFESTs and encoders are as for wav2small fit. With --trained none and --pooling attentive, only pooling and head
     are trained. The weights with the best CCC on the dev speakers are kept: rows of the split dev, else of fold 0. The
-    same command resumes a run that was stopped. Needs the extra train.
+    same command resumes a run that was stopped. wav2small export writes a fine-tuned HuBERT, such as DistilHuBERT, with
+    mean pooling to ONNX. Needs the extra train.
 
     \b
     Example:

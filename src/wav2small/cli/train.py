@@ -11,6 +11,7 @@ from wav2small.cli.options import config_option, device_option, student_names, t
 from wav2small.train.config import TrainConfig
 
 WITHIN_HELP = "Share of the loss that is computed within corpora (column corpus of the labels), 0 to 1."
+BODY_HELP = "Checkpoint that distilhubert starts from: a folder in the hub's format, or owner/name on the hub."
 COMPILE_HELP = "Compile the network with torch.compile; needs a C++ compiler."
 
 
@@ -34,6 +35,7 @@ COMPILE_HELP = "Compile the network with torch.compile; needs a C++ compiler."
 )
 @config_option(TrainConfig, "student", callback=student_names, help="Network to train; wav2small models lists them.")
 @config_option(TrainConfig, "network", metavar="FILE", help="JSON of a network of your own, instead of --student.")
+@config_option(TrainConfig, "body", metavar="FOLDER", help=BODY_HELP)
 @click.option(
     "--from", "start", type=click.Path(dir_okay=False), help="Weights to start from: best.safetensors of another run."
 )
@@ -88,12 +90,16 @@ def command(
     --network trains a network that is described by JSON: front end, layers and pooling. The command
     wav2small models --network micro prints that of a student to begin with. Needs the extra train.
 
+    --student distilhubert starts from a HuBERT checkpoint with any number of layers, of which it trains all but the
+    convolutions. Give it a lower learning rate, such as 1e-4.
+
     \b
     Example:
       wav2small train clips.csv --dev dev.csv -o runs/first
       wav2small train plain.csv --root clips --dev dev.csv -o runs/first
       wav2small train clips.csv --dev dev.csv -o runs/17k --student wav2small-17k
       wav2small train clips.csv --dev dev.csv -o runs/48 --network micro48.json
+      wav2small train clips.csv --dev dev.csv -o runs/dh --student distilhubert --body ntu-spml/distilhubert
       torchrun --nproc-per-node 4 -m wav2small train clips.csv --dev dev.csv -o runs/first --threads 1
       wav2small train mine.csv --dev dev.csv -o runs/mine --from runs/first/best.safetensors --steps 500
     """

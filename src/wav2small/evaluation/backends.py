@@ -36,7 +36,7 @@ def open_torch(path: Path) -> Opened:
             emotion, embedding = net(torch.from_numpy(signals))
         return emotion.numpy(), embedding.numpy()
 
-    return Opened(run, metadata | {"sha256": sha256(path)})
+    return Opened(run, metadata | {"min_length": str(net.min_length), "sha256": sha256(path)})
 
 
 def open_openvino(path: Path) -> Opened:

@@ -111,8 +111,8 @@ def student(weights: str | Path) -> Student:
         from wav2small.train.students import described, from_arrays
     except ModuleNotFoundError as error:
         raise missing_packages("export", [error.name], "wav2small[train]") from None
-    name = str(described(stored, str(weights)))
-    net = from_arrays(arrays, name, f"{weights}, student {name}")
+    name = stored.get("student", "distilhubert")
+    net = from_torch.plain(from_arrays(arrays, described(stored, str(weights)), f"{weights}, student {name}"))
     return Student(arrays, stored, from_torch.network_metadata(net, name), lambda: from_torch.forms(net, name))
 
 

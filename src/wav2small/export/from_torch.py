@@ -13,6 +13,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from wav2small.errors import WeightsError, missing_packages
 from wav2small.export.onnx_graph import IR_VERSION, cast, quantise_rows
@@ -100,6 +101,14 @@ def to_onnx(net: StudentNet, student: str) -> onnx.ModelProto:
         ) from None
     assert program is not None
     return cleaned(program.model_proto)
+
+
+def plain(net: StudentNet) -> StudentNet:
+    """The net, changed in place: weights that it computes (weight norm) become arrays, which can be quantised."""
+    for module in list(net.modules()):
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name)
+    return net
 
 
 def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -27,6 +27,8 @@ PRECISIONS = ("fp32", "int8")
 """In the order in which :func:`resolve` prefers them."""
 NETWORK = "network"
 """Metadata key of the network's JSON."""
+ENCODER = "encoder"
+"""Metadata key of the configuration of an encoder, as in the hub's config.json."""
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
 MAX_HEADER_BYTES = 100_000_000
 

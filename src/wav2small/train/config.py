@@ -24,6 +24,7 @@ class TrainConfig:
     Args:
         student: name of the student
         network: JSON of a network that is not a registered student; "" uses ``student``
+        body: checkpoint that ``distilhubert`` starts from; "" for other students
         start: sha256 of the initial weights; "" starts from random weights
         steps: number of batches
         batch_size: clips of a batch
@@ -53,6 +54,7 @@ class TrainConfig:
 
     student: str = "wav2small"
     network: str = ""
+    body: str = ""
     start: str = ""
     steps: int = 4000
     batch_size: int = 32
@@ -236,7 +238,9 @@ class FinetuneConfig:
         max_dur: largest duration of a clip, in seconds
         silence_dur: largest silence at each end of a clip, in seconds
         distorted: share of distorted clips
-        category_weight: weight of the cross-entropy of the category
+        category_weight: weight of the loss of the category
+        focal: gamma of the focal loss of the category, in which all categories weigh the same; None is the
+            cross-entropy, in which all clips do
         evaluate_every: steps between evaluations; None is a tenth of the steps, at most 300
         seed: random seed
         bf16: compute in bfloat16
@@ -257,6 +261,7 @@ class FinetuneConfig:
     silence_dur: float = 0.6
     distorted: float = 0.5
     category_weight: float = 0.3
+    focal: float | None = None
     evaluate_every: int | None = None
     seed: int = 1
     bf16: bool = False

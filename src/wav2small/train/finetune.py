@@ -25,9 +25,10 @@ from wav2small.tables.manifest import segment_signal
 from wav2small.train import Progress
 from wav2small.train.annotated import Annotated, divided, example
 from wav2small.train.config import FinetuneConfig
+from wav2small.train.dense import focal_loss
 from wav2small.train.heads import CorpusScores
 from wav2small.train.loop import Loop, Plan, Report, Task, evaluate_every, warm_up_steps
-from wav2small.train.loss import annotation_loss
+from wav2small.train.loss import annotation_loss, ccc_loss
 from wav2small.train.teachers.bodies import Body
 from wav2small.train.teachers.tuned import TunedNet
 
@@ -50,6 +51,7 @@ class Steps(Dataset[Batch]):
         self.truth = np.concatenate([corpus.truth for corpus in corpora])
         self.categories = sorted({label for corpus in corpora for label in corpus.labels})
         self.labels = np.array([self.categories.index(label) for corpus in corpora for label in corpus.labels])
+        self.balance = (len(self.labels) / np.bincount(self.labels)).astype(np.float32)
         chance = [c.weights / c.weights.sum() * np.sqrt(len(c.segments)) for c in corpora if c.segments]
         self.chance = np.concatenate(chance) / np.concatenate(chance).sum()
 
@@ -100,13 +102,17 @@ class Finetuning(Task[Batch]):
         return read_ahead(self.steps, first, self.config.steps, self.workers)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """:func:`annotation_loss` of a batch, a scalar; the network runs in bfloat16 with ``config.bf16``."""
+        """1 - CCC plus the weighted loss of the category, a scalar; with ``config.bf16`` the net runs in bfloat16."""
         signals, truth, category = batch
         device = self.body.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
             emotion, logits = self.net(signals)
         target = torch.from_numpy(truth).to(device), torch.from_numpy(category).to(device)
-        return annotation_loss(*target, emotion.float(), logits.float(), self.config.category_weight)
+        if self.config.focal is None:
+            return annotation_loss(*target, emotion.float(), logits.float(), self.config.category_weight)
+        balance = torch.from_numpy(self.steps.balance).to(device)
+        focal = focal_loss(logits.float(), target[1], balance, self.config.focal)
+        return ccc_loss(target[0], emotion.float()).mean() + self.config.category_weight * focal
 
     def evaluate(self) -> dict[str, float]:
         """CCC of each dimension, averaged over the corpora."""

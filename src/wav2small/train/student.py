@@ -129,9 +129,10 @@ def initial(config: TrainConfig, start: Path | None) -> StudentNet:
 
     Raises:
         PluginError: if no student has that name
-        WeightsError: if ``start`` does not fit the student
+        WeightsError: if the body or ``start`` does not fit the student
     """
-    net = build(Network.from_json(config.network) if config.network else config.student, config.dropout)
+    student = Network.from_json(config.network) if config.network else config.student
+    net = build(student, config.dropout, config.body)
     if start:
         start_from(net, start)
     return net

@@ -51,20 +51,22 @@ class Pupil:
         name: name of the student and of its weights file
         network: the network; None for a registered student
         start: initial weights
+        body: checkpoint that ``distilhubert`` starts from
     """
 
     name: str
     network: Network | None = None
     start: Path | None = None
+    body: str = ""
 
     def net(self, dropout: float) -> StudentNet:
         """The student with its initial weights.
 
         Raises:
             PluginError: if no student has that name
-            WeightsError: if ``start`` does not fit the student
+            WeightsError: if the body or ``start`` does not fit the student
         """
-        net = build(self.network or self.name, dropout)
+        net = build(self.network or self.name, dropout, self.body)
         if self.start:
             start_from(net, self.start)
         return net
@@ -309,7 +311,7 @@ def make_loop(folder: Path, task: Online, key: str) -> Loop[Labelled]:
     config = task.config
     every = config.evaluate_every or max(1, config.steps // 10)
     plan = Plan(config.steps, config.warm_up, every, config.seed, config.weight_decay)
-    students = [[pupil.name, str(pupil.start or "")] for pupil in task.pupils]
+    students = [[pupil.name, str(pupil.start or pupil.body)] for pupil in task.pupils]
     distortion = {"noise": task.distortion.noise, "rooms": task.distortion.rooms}
     keys = {"key": key} | {name: pool.key if pool else "" for name, pool in distortion.items()}
     return Loop(folder, task, plan, {**asdict(config), "students": str(students), **keys})

@@ -29,7 +29,10 @@ class StudentNet(nn.Module):
     min_length: int
 
     def log_mel(self, signal: Tensor) -> Tensor:
-        """Audio at 16 kHz, shape=(batch, samples), to dB in float32, shape=(batch, frames, mels)."""
+        """Audio at 16 kHz, shape=(batch, samples), to dB in float32, shape=(batch, frames, mels).
+
+        A student on the signal returns the signal, normalised, shape=(batch, samples, 1).
+        """
         raise NotImplementedError
 
     def features_to_emotion(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wav2small import plugins
 from wav2small.errors import WeightsError
-from wav2small.network.weights import read_safetensors
+from wav2small.network.weights import ENCODER, read_safetensors
 from wav2small.train import check_extra
 from wav2small.train.teachers.base import Teacher as Teacher
 
@@ -56,7 +56,7 @@ def _fitted(path: Path, bf16: bool, device: str) -> Teacher:
     from wav2small.train.teachers.tuned import TunedTeacher
 
     arrays, metadata = read_safetensors(path)
-    if "encoder" in metadata:
+    if ENCODER in metadata:
         return TunedTeacher(path, arrays, metadata, bf16, device)
     return OpenTeacher(path, bf16, device)
 

@@ -19,6 +19,8 @@ from wav2small.train.teachers.pooling import prepended
 
 MIN_LENGTH = 1600
 """Shortest signal in samples; shorter signals are zero-padded."""
+VARIANCE_FLOOR = 1e-7
+"""Added to the variance of a signal before the division by its square root."""
 BATCH_DUR = 120.0
 """Seconds of audio in a batch, including padding: about 2 GB for a large network in float32."""
 
@@ -28,7 +30,7 @@ def unit_variance(signal: np.ndarray) -> np.ndarray:
 
     Source: ``Wav2Vec2FeatureExtractor`` of transformers with ``do_normalize``.
     """
-    normalised: np.ndarray = (signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)
+    normalised: np.ndarray = (signal - signal.mean()) / np.sqrt(signal.var() + VARIANCE_FLOOR)
     return normalised.astype(np.float32)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wav2small.errors import WeightsError
-from wav2small.network.weights import Arrays, write_safetensors
+from wav2small.network.weights import ENCODER, Arrays, write_safetensors
 from wav2small.train.config import ATTENTIVE
 from wav2small.train.teachers.base import TransformerTeacher
 from wav2small.train.teachers.bodies import Body, build, groups, wrap
@@ -20,7 +20,7 @@ from wav2small.train.teachers.hub import TRAINING_ONLY, load_strictly
 from wav2small.train.teachers.pooling import FIXED, AttentiveStatistics
 from wav2small.train.teachers.whisper import Head
 
-NEEDED = ("name", "version", "licence", "encoder", "normalise", "pooling", "hidden")
+NEEDED = ("name", "version", "licence", ENCODER, "normalise", "pooling", "hidden")
 """Required metadata keys of such a file."""
 
 
@@ -72,14 +72,27 @@ class TunedNet(nn.Module):
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         """Write the teacher with its configuration."""
         (body,) = self.body
-        config = body.encoder.config.to_dict()
-        extra = {
-            "encoder": json.dumps({key: value for key, value in config.items() if is_json(value)}),
-            "normalise": json.dumps(bool(getattr(body, "normalise", False))),
-            "pooling": self.pooling,
-            "hidden": str(self.head.hidden.out_features),
-        }
-        write_safetensors(path, self.arrays(), metadata | extra)
+        write_safetensors(path, self.arrays(), metadata | description(body, self.pooling, self.head))
+
+
+def description(body: Body, pooling: str, head: Head) -> dict[str, str]:
+    """Metadata that :func:`described_body` and a head need: the encoder's configuration, pooling and hidden units."""
+    config = body.encoder.config.to_dict()
+    return {
+        ENCODER: json.dumps({key: value for key, value in config.items() if is_json(value)}),
+        "normalise": json.dumps(bool(getattr(body, "normalise", False))),
+        "pooling": pooling,
+        "hidden": str(head.hidden.out_features),
+    }
+
+
+def described_body(metadata: Mapping[str, str], source: str, bf16: bool = False, device: str = "cpu") -> Body:
+    """The body that metadata of :func:`description` describe, with random weights.
+
+    Raises:
+        WeightsError: if its kind is not supported
+    """
+    return wrap(build(json.loads(metadata[ENCODER]), source), json.loads(metadata["normalise"]), bf16, device)
 
 
 def is_json(value: Any) -> bool:
@@ -111,8 +124,7 @@ class TunedTeacher(TransformerTeacher):
             raise WeightsError(
                 f"{path}: not a teacher: missing {', '.join(absent)}. Write a teacher with wav2small finetune."
             )
-        encoder = build(json.loads(metadata["encoder"]), path)
-        body = wrap(encoder, json.loads(metadata["normalise"]), bf16, device)
+        body = described_body(metadata, str(path), bf16, device)
         self.net = TunedNet(body, metadata["pooling"], int(metadata["hidden"])).eval()
         load_strictly(self.net, arrays, str(path))
         self.name, self.version, self.licence = (metadata[key] for key in ("name", "version", "licence"))

@@ -238,8 +238,12 @@ class Head(nn.Module):
     def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor | None]:
         """Standardised statistics (batch, layers, width) -> A/D/V (batch, 3) and category logits."""
         hidden = self.embed(statistics)
-        emotion = 0.5 + 0.1 * self.out(hidden)
-        return emotion, None if self.category is None else self.category(hidden)
+        return self.emotion(hidden), None if self.category is None else self.category(hidden)
+
+    def emotion(self, hidden: Tensor) -> Tensor:
+        """A/D/V of the hidden layer: (batch, hidden) -> (batch, 3)."""
+        emotion: Tensor = 0.5 + 0.1 * self.out(hidden)
+        return emotion
 
     def embed(self, statistics: Tensor) -> Tensor:
         """The hidden layer, shape=(batch, hidden)."""
