@@ -15,7 +15,7 @@ from wav2small.tables.manifest import Segment  # noqa: E402
 from wav2small.train.config import NetworkConfig  # noqa: E402
 from wav2small.train.examples import Examples  # noqa: E402
 from wav2small.train.students import build, to_arrays  # noqa: E402
-from wav2small.train.supervised import batches, fit_network, placed  # noqa: E402
+from wav2small.train.supervised import augmented, batches, fit_network, placed  # noqa: E402
 
 QUICK = NetworkConfig(epochs=16, batch_size=6, dropout=0, max_dur=0.25)
 
@@ -106,3 +106,14 @@ def test_clips_are_cut_or_padded_to_one_length_at_random_places():
     padded = {tuple(placed([whole[:2]], 3, rng)[0]) for _ in range(30)}
     assert padded == {(-1, 0.5, 0), (0, -1, 0.5)}
     assert placed([whole], 3).dtype == np.float32
+
+
+def test_a_share_of_the_clips_of_a_batch_is_distorted():
+    rng = np.random.default_rng(0)
+    signals = [rng.integers(-9000, 9000, 4000).astype(np.int16) for _ in range(40)]
+    for share, fewest, most in ((0.0, 40, 40), (0.5, 10, 30), (1.0, 0, 0)):
+        found = augmented(signals, np.arange(40), share, np.random.default_rng(1))
+        kept = sum(
+            np.array_equal(placed([new], 4000), placed([old], 4000)) for new, old in zip(found, signals, strict=True)
+        )
+        assert fewest <= kept <= most

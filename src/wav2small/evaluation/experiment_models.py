@@ -135,7 +135,7 @@ class NetworkSpec:
 
     def prepare(self, corpora: Mapping[str, Sequence[Segment]], cache: Path, bar: Bar) -> Prepared:
         """The segments themselves."""
-        data = read_safetensors(self.start)[1].get("training_data", "") if self.start else ""
+        data = read_safetensors(self.start)[1].get("training_data", "") if self.start and self.start.is_file() else ""
         return Prepared(_as_rows(corpora), "start", data)
 
     def fit(self, examples: Examples, seed: int, cache: Path, progress: Progress) -> Fitted:

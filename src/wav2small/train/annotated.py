@@ -179,12 +179,12 @@ def example(
     """
     signal = trim(segment_signal(segments[index]))
     if distorted:
-        signal = _distorted(signal, segment_signal(segments[rng.integers(len(segments))]), rng)
+        signal = distort(signal, segment_signal(segments[rng.integers(len(segments))]), rng)
     before, after = (rng.uniform(0, silence_dur, 2) * SAMPLING_RATE).astype(int)
     return surround(signal, before, after, rng)
 
 
-def _distorted(signal: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def distort(signal: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A signal with its speed changed by up to ``FASTEST``, distorted; ``other`` may be added as babble."""
     draw = Draw((int(rng.integers(2**31)),))
     samples = max(1, round(len(signal) * FASTEST ** rng.uniform(-1, 1)))

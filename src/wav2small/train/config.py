@@ -325,6 +325,7 @@ class NetworkConfig:
         weight_decay: weight decay of AdamW
         dropout: dropout before the output layers
         max_dur: largest duration of a training clip, in seconds; a random part of a longer one is used in each epoch
+        distorted: share of distorted clips
         ccc: weight of 1 - CCC of arousal, dominance and valence
         focal: gamma of the focal loss of the categories; 0 is the cross-entropy
     """
@@ -335,6 +336,7 @@ class NetworkConfig:
     weight_decay: float = 0.01
     dropout: float = 0.2
     max_dur: float = 4.0
+    distorted: float = 0.0
     ccc: float = 1.0
     focal: float = 0.0
 

@@ -25,10 +25,9 @@ from wav2small.tables.manifest import segment_signal
 from wav2small.train import Progress
 from wav2small.train.annotated import Annotated, divided, example
 from wav2small.train.config import FinetuneConfig
-from wav2small.train.dense import focal_loss
 from wav2small.train.heads import CorpusScores
 from wav2small.train.loop import Loop, Plan, Report, Task, evaluate_every, warm_up_steps
-from wav2small.train.loss import annotation_loss, ccc_loss
+from wav2small.train.loss import annotation_loss, ccc_loss, focal_loss
 from wav2small.train.teachers.bodies import Body
 from wav2small.train.teachers.tuned import TunedNet
 

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wav2small import plugins
 from wav2small.network.config import SAMPLING_RATE
 from wav2small.runtime.windows import mean, parts
 from wav2small.tables.manifest import Segment, segment_signal
 from wav2small.train import Progress
+from wav2small.train.annotated import distort
 from wav2small.train.config import NetworkConfig
 from wav2small.train.examples import Answers, Examples
 from wav2small.train.loop import MAX_NORM, schedule, warm_up_steps
@@ -74,17 +76,19 @@ class Classifier(nn.Module):
 
 
 def initial(student: str, dropout: float, start: Path | None) -> StudentNet:
-    """A student with random weights, or those of a file.
+    """A student with random weights, those of a file, or those of a checkpoint of ``distilhubert``.
 
     Args:
         student: name of the student
         dropout: dropout before its output layer
-        start: file of initial weights
+        start: file of initial weights, or a checkpoint: folder in the hub's format, or ``owner/name``
 
     Raises:
         PluginError: if no student has that name
         WeightsError: if ``start`` does not fit the student
     """
+    if start and not start.is_file() and hasattr(plugins.load(plugins.STUDENTS, student), "from_body"):
+        return build(student, dropout, str(start))
     net = build(student, dropout)
     if start:
         start_from(net, start)
@@ -102,7 +106,7 @@ def fit_network(
         config: settings
         seed: random seed of the weights, the dropout and the batches
         progress: called with (epochs done, epochs)
-        start: file of initial weights; None is random weights
+        start: as of :func:`initial`; None is random weights
 
     Raises:
         AudioError: if a segment cannot be read
@@ -128,7 +132,8 @@ def fit_network(
                 for group in optimiser.param_groups:
                     group["lr"] = config.learning_rate * schedule(step, steps, warm_up_steps(WARM_UP, steps))
                 samples = max(int(lengths[index].max()), model.net.min_length)
-                emotion, logits, _ = model(torch.from_numpy(placed([signals[i] for i in index], samples, rng)))
+                clips = augmented(signals, index, config.distorted, rng)
+                emotion, logits, _ = model(torch.from_numpy(placed(clips, samples, rng)))
                 target = truth[index], category[index]
                 loss = supervised_loss(*target, emotion, logits, balance, config.ccc, config.focal)
                 optimiser.zero_grad()
@@ -149,6 +154,25 @@ def read_int16(segment: Segment) -> np.ndarray:
     """
     samples: np.ndarray = np.round(np.clip(segment_signal(segment), -1, 1) * 32767).astype(np.int16)
     return samples
+
+
+def augmented(
+    signals: Sequence[np.ndarray], index: np.ndarray, share: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """The clips of a batch, of which a share is distorted.
+
+    Args:
+        signals: of all clips, int16, each shape=(samples,); a random one may be added as babble
+        index: numbers of the clips of the batch
+        share: of distorted clips, on average
+        rng: random generator
+    """
+    if not share:
+        return [signals[i] for i in index]
+    floats = [
+        [signals[i] / np.float32(32768) for i in (int(place), int(rng.integers(len(signals))))] for place in index
+    ]
+    return [distort(signal, other, rng) if rng.random() < share else signal for signal, other in floats]
 
 
 def batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -48,7 +48,8 @@ class DistilHubert(StudentNet):
     ) -> None:
         if body is None:
             raise Wav2SmallError(
-                "distilhubert: starts from a checkpoint. Give --body FOLDER, in the format of ntu-spml/distilhubert."
+                "distilhubert: starts from a checkpoint in the format of ntu-spml/distilhubert. Give --body FOLDER, or "
+                "from in an experiment."
             )
         super().__init__()
         encoder: Any = body.encoder
