@@ -445,7 +445,7 @@ def test_each_wrong_call_is_one_sentence(no_work, corpus, tmp_path):
             tmp_path / "gone.onnx",
         ): ".*gone.onnx: no such file; give the path of ONNX or safetensors, or a shipped name, .*",
         (damaged(tmp_path),): r".*damaged.onnx: ONNX Runtime cannot load it \(.*\); export or fetch it again",
-        ("--on", unlabelled): r"nothing to score: none of 1 rows has a truth \(no norm: 1\).",
+        ("--on", unlabelled): r"nothing to score: none of 1 rows has a truth \(no norm: 1\). Give a table of labels .*",
         ("--on", tmp_path / "gone"): ".*gone: cannot be opened: No such file or directory",
         ("-o", tmp_path / "gone" / "a.csv"): ".*a.csv: cannot be written: there is no folder .*; create it first",
         ("--on", corpus, "--plot", tmp_path / "gone" / "a"): ".*: cannot be written: there is no folder .*",

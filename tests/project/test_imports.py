@@ -18,7 +18,7 @@ RECIPES = TESTS.parent / "recipes"
 HEAVY = ("click", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pyarrow", "ray", "rich", "safetensors", "scipy")
 HEAVY += ("audformat", "datasets", "sklearn", "soundfile", "soxr", "timm", "torch", "transformers", "upath")
 FILES = sorted(PACKAGE.rglob("*.py"))
-LIGHT = ("train/__init__.py", "train/config.py")
+LIGHT = ("train/__init__.py", "train/config.py", "train/examples.py")
 LIGHT += ("serve/__init__.py", "serve/page.py", "serve/settings.py")
 """Of ``train`` and ``serve``, what needs no extra: the command line imports their settings."""
 EXPORTS = ("onnx_graph", "from_torch", "pretrained")
@@ -64,7 +64,8 @@ def fresh(script: str) -> str:
 @pytest.mark.parametrize("path", [path for path in FILES if not needs_an_extra(path)], ids=str)
 def test_only_bodies_of_functions_import_what_needs_an_extra(path):
     for module, is_early in imports(path):
-        if f"{module.removeprefix('wav2small.').replace('.', '/')}.py" in LIGHT:
+        path_of = module.removeprefix("wav2small.").replace(".", "/")
+        if {f"{path_of}.py", f"{path_of}/__init__.py"} & {*LIGHT}:
             continue
         if module.startswith(NEEDING):
             assert path.parent.name in ("evaluation", "cli", "export") and not is_early
