@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from wav2small.export.rounding import fractional_bits
 from wav2small.network import fixed_point, layers, reference
 from wav2small.network.config import Network
 from wav2small.network.micro import MICRO, MICRO_INT8
@@ -45,8 +44,7 @@ def random_arrays(seed: int = 0, network: Network = WAV2SMALL) -> dict[str, np.n
         if network.trained_int8:
             return fixed_point.to_integers(random_trained(seed, network), network)
         arrays = random_arrays(seed, floats)
-        bits = fractional_bits(arrays, floats, network, [voice(np.random.default_rng(seed))])
-        return fixed_point.quantise(arrays, bits, network)
+        return fixed_point.quantise(arrays, fitting_bits(arrays, floats, voice(np.random.default_rng(seed))), network)
     rng = np.random.default_rng(seed)
     gain = 0.5 if any(layer.adds for layer in network.layers) else 1.4  # residual blocks add up
     arrays = {}
@@ -66,6 +64,16 @@ def random_arrays(seed: int = 0, network: Network = WAV2SMALL) -> dict[str, np.n
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
+
+
+def fitting_bits(arrays: dict, network: Network, signal: np.ndarray) -> dict[str, int]:
+    """The most fractional bits with which the values of a signal fit."""
+    outputs = list(reference.activations(reference.features(signal, network), arrays, network))
+    largest = dict.fromkeys(network.streams(), 0.0)
+    for place, output in zip(network.places(), outputs, strict=True):
+        largest[place.stream] = max(largest[place.stream], float(output.max()))
+    values = layers.as_tokens(outputs[-1]) @ arrays["lin.weight"].T + arrays["lin.bias"]
+    return {name: int(fixed_point.power_for(top)) for name, top in (largest | {"value": np.abs(values).max()}).items()}
 
 
 def random_trained(seed: int, network: Network) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from random_student import NETWORKS, ROUNDED, metadata_of, noise, random_arrays
 from wav2small.cli import main
 from wav2small.errors import NativeError, WeightsError
 from wav2small.export.c_folder import export_c
+from wav2small.export.rounding import fractional_bits
 from wav2small.network import fixed_frontend, fixed_point, reference
 from wav2small.network.config import OUTPUTS
 from wav2small.network.frontend import running_log_mel
@@ -37,6 +38,7 @@ from wav2small.runtime.model import load
 from wav2small.runtime.predict import predict_files
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, compiler.COMPILERS)), reason="needs a C compiler")
+ROOT = Path(__file__).parents[2]
 SHIPPED = ("micro-int8", "micro", "wav2small-int8", "wav2small")
 INTEGERS = MICRO_INT8
 SQUARE = ROUNDED["wav2small-int8"]
@@ -312,6 +314,25 @@ def test_the_level_of_what_was_heard_ends_as_that_of_the_whole():
     assert abs(int(variance[-1]) / int(whole.variance) - 1) < 1e-6
 
 
+def test_rounding_micro_chooses_scales_between_rounding_and_saturation(tmp_path):
+    arrays, _, network = reference.load_student(DATA / "micro.safetensors")
+    target = replace(network, name="micro-int8", integers=True)
+    signals = [soundfile.read(file, dtype="float32")[0][:16000] for file in sorted(ROOT.glob("examples/*.flac"))[:2]]
+    answers = [reference.forward(signal, arrays, network)[1] for signal in signals]
+
+    def distance(bits: dict) -> float:
+        integers = fixed_point.quantise(arrays, bits, target)
+        return sum(
+            np.abs(reference.forward(signal, integers, target)[1] - answer).max()
+            for signal, answer in zip(signals, answers, strict=True)
+        )
+
+    chosen = fractional_bits(arrays, network, target, signals)
+    assert distance(chosen) < 0.06
+    for change in (-4, 2):
+        assert distance({name: bits + change for name, bits in chosen.items()}) > 3 * distance(chosen)
+
+
 @pytest.mark.slow
 def test_rounding_wav2small_keeps_its_answers(tmp_path):
     speech = tmp_path / "speech"
@@ -324,7 +345,7 @@ def test_rounding_wav2small_keeps_its_answers(tmp_path):
     exact, path = load("wav2small", backend="c"), tmp_path / "mine-int8.safetensors"
     found = load(path, backend="c")
     assert found.metadata["precision"] == "int8" and "dev_ccc" not in found.metadata
-    for file in sorted(Path(__file__).parents[2].glob("examples/*.flac")):
+    for file in sorted(ROOT.glob("examples/*.flac")):
         signal = soundfile.read(file, dtype="float32")[0]
         np.testing.assert_allclose(found(signal), exact(signal), atol=0.03)
         assert found(signal) == load(path, backend="numpy")(signal)
