@@ -71,6 +71,7 @@ def examples() -> Examples:
     return Examples(np.fromiter(segments, object, len(segments)), np.eye(3)[category] / 2, category, 4)
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_continues_where_it_stopped_and_leaves_no_checkpoints(work, monkeypatch):
     whole = run()
     assert whole.exit_code == 0, whole.output
