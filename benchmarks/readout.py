@@ -5,8 +5,8 @@
 The labels are those of ``distil`` (dev.csv): dev speakers of several corpora, named in the column corpus, labelled by
 the teacher. For each corpus, ridge regression from the embedding to the teacher's valence, centred within corpora and
 with the same weight for each, is fitted on all other corpora. The figure is Pearson's r with the teacher within the
-corpus. The last layer that ships was fitted together with the network, on other speakers of the same corpora, so that
-its row is no bound: a layer that was fitted on other corpora alone may exceed it.
+corpus. The last layer that ships was fitted together with the network, on other speakers of the same corpora;
+a layer that was fitted on other corpora alone may exceed it all the same.
 """
 
 from __future__ import annotations
