@@ -47,7 +47,7 @@ def load(group: str, name: str) -> Any:
     entries = _entries(group)
     if name not in entries:
         what = {CORPORA: "corpus"}.get(group, group.rpartition(".")[2].removesuffix("s"))
-        raise PluginError(f"there is no {what} {name!r}.{closest(name, entries)}.")
+        raise PluginError(f"unknown {what} {name!r}.{closest(name, entries)}.")
     try:
         return entries[name].load()
     except (ImportError, AttributeError) as error:

@@ -355,7 +355,7 @@ def test_annotation_without_any_audio_is_an_error(root, tmp_path):
 
 def test_bad_words_on_the_command_line_are_said(root, tmp_path):
     build("ravdess", root)
-    assert "there is no corpus 'ravdes'. Did you mean 'ravdess'?" in run("ravdes", root).output
+    assert "unknown corpus 'ravdes'. Did you mean 'ravdess'?" in run("ravdes", root).output
     assert "there is no such folder" in run("ravdess", tmp_path / "nowhere").output
     assert "this corpus has no sessions" in run("ravdess", root, "--fold", "session").output
     assert "fold '1': give speaker, session, or a number of folds" in run("ravdess", root, "--fold", "1").output

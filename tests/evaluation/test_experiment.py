@@ -320,7 +320,7 @@ def test_ray_gives_the_same_table(work):
             "has body and network. Give one of: body, network, finetune",
         ),
         ('body = "double", ', "", "models.head: has no kind. Give one of: body, network, finetune"),
-        ('body = "double", hidden = 8', 'network = "micr"', "there is no student 'micr'. Did you mean 'micro'?"),
+        ('body = "double", hidden = 8', 'network = "micr"', "unknown student 'micr'. Did you mean 'micro'?"),
         ('body = "double"', 'network = "micro"', "models.head: unknown key hidden. Known: network, from, epochs"),
         ('body = "double", hidden = 8', 'network = "micro", max_dur = 0', "max_dur is 0. Needed: a number, as 4.0"),
         ('body = "double", hidden = 8', 'network = "micro", from = "no.safetensors"', "no.safetensors: "),

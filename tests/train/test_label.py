@@ -572,7 +572,7 @@ def test_an_unknown_teacher_is_one_sentence(audio, tmp_path):
     pytest.importorskip("transformers", reason="needs the extra train")
     result = run(audio, "--teacher", "nobody", "-o", tmp_path / "labels.csv")
     assert result.exit_code == 1
-    assert result.stderr == "wav2small: there is no teacher 'nobody'. Known: dawn, odyssey, open, paper.\n"
+    assert result.stderr == "wav2small: unknown teacher 'nobody'. Known: dawn, odyssey, open, paper.\n"
 
 
 def test_help_has_an_example():

@@ -304,9 +304,9 @@ def test_a_wrong_call_is_a_usage_error(data, tmp_path, options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--teacher", "nobody"), "there is no teacher 'nobody'."),
+        (("--teacher", "nobody"), "unknown teacher 'nobody'."),
         (("--teacher", "gone.safetensors"), "gone.safetensors: "),
-        (("--student", "micr"), "there is no student 'micr'. Did you mean 'micro'?"),
+        (("--student", "micr"), "unknown student 'micr'. Did you mean 'micro'?"),
         (("--from", "micro=gone.safetensors"), "gone.safetensors: "),
         (("--network", "gone.json"), "gone.json"),
         (("--left-out", "gone.csv"), "gone"),

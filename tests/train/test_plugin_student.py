@@ -220,7 +220,7 @@ def test_an_unknown_student_is_told_with_the_closest(trained, tables, tmp_path, 
         result = run("export", tmp_path / "a.safetensors", "-o", tmp_path / "out")
         assert not (tmp_path / "out").exists() and f"{tmp_path}/a.safetensors: " in result.stderr
     assert result.exit_code == 1
-    assert "there is no student 'mini'. Did you mean 'mine'? Known: " in result.stderr
+    assert "unknown student 'mini'. Did you mean 'mine'? Known: " in result.stderr
 
 
 def test_weights_of_another_student_are_refused_by_name(trained, tmp_path):

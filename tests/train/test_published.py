@@ -368,7 +368,7 @@ def test_a_weight_is_a_number_above_0(weight):
 
 
 def test_an_unknown_member_is_said_with_the_closest():
-    with pytest.raises(PluginError, match=r"there is no teacher 'dawm'\. Did you mean 'dawn'\? Known: dawn, odyssey, "):
+    with pytest.raises(PluginError, match=r"unknown teacher 'dawm'\. Did you mean 'dawn'\? Known: dawn, odyssey, "):
         load_teacher("ensemble:dawm,odyssey")
 
 

@@ -232,7 +232,7 @@ def test_gain_is_gone_after_a_running_level(gain):
 def test_every_name_builds_and_an_unknown_one_is_said_with_the_closest():
     for name in NETWORKS:
         assert build(name).network == NETWORKS[name]
-    with pytest.raises(PluginError, match=r"there is no student 'wav2smal'\. Did you mean 'wav2small'\? Known: .*17k"):
+    with pytest.raises(PluginError, match=r"unknown student 'wav2smal'\. Did you mean 'wav2small'\? Known: .*17k"):
         build("wav2smal")
 
 

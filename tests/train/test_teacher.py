@@ -433,7 +433,7 @@ def test_a_clip_longer_than_the_encoder_gets_the_mean_of_its_parts(teacher):
 
 
 def test_an_unknown_teacher_is_named_with_those_there_are():
-    with pytest.raises(PluginError, match=r"there is no teacher 'nobody'\. Known: dawn, odyssey, open, paper"):
+    with pytest.raises(PluginError, match=r"unknown teacher 'nobody'\. Known: dawn, odyssey, open, paper"):
         load_teacher("nobody")
 
 

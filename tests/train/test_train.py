@@ -589,7 +589,7 @@ def test_an_unknown_student_is_said_with_the_closest_before_any_clip_is_read(dat
     labels, dev = table(tmp_path / "labels.csv", data[0]), table(tmp_path / "dev.csv", data[1])
     result = command(labels, "--dev", dev, "--student", "micr", "-o", tmp_path / "run")
     assert result.exit_code == 1
-    assert result.stderr.startswith("wav2small: there is no student 'micr'. Did you mean 'micro'? Known: ")
+    assert result.stderr.startswith("wav2small: unknown student 'micr'. Did you mean 'micro'? Known: ")
 
 
 def test_ctrl_c_is_130_and_the_same_command_goes_on(data, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def heat_map(panels: Mapping[str, Table], path: str | Path, label: str = "CCC") 
         label: of the colours
 
     Raises:
-        Wav2SmallError: if the suffix is not that of a picture, or there is no table
+        Wav2SmallError: if the suffix is not that of a picture, or no table is given
         MissingExtraError: if matplotlib is not installed
     """
     check_drawable(path)

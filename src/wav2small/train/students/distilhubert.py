@@ -38,7 +38,7 @@ class DistilHubert(StudentNet):
         hidden: units of the hidden layer of the head, the embedding
 
     Raises:
-        Wav2SmallError: if there is no body
+        Wav2SmallError: if no body is given
     """
 
     min_length = MIN_LENGTH

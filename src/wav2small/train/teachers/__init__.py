@@ -36,7 +36,7 @@ def load_teacher(name: str, bf16: bool = False, device: str = "cpu") -> Teacher:
         >>> from wav2small.train.teachers import load_teacher
         >>> load_teacher("dwan")
         Traceback (most recent call last):
-        wav2small.errors.PluginError: there is no teacher 'dwan'. Did you mean 'dawn'? ...
+        wav2small.errors.PluginError: unknown teacher 'dwan'. Did you mean 'dawn'? ...
     """
     check_extra()
     if name.startswith(ENSEMBLE):
